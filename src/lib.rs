@@ -1,0 +1,1 @@
+//! Larder: an HTTP read-through caching reverse proxy.
