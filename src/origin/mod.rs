@@ -1,0 +1,5 @@
+//! Origins.
+pub mod failure;
+
+/// An origin.
+pub struct Origin {}

@@ -1,0 +1,1 @@
+//! May a stored response answer.

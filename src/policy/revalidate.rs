@@ -1,0 +1,1 @@
+//! Ask again and merge.

@@ -1,0 +1,65 @@
+//! One compiled rule set, which a request's host, path and method select.
+
+pub mod pattern;
+pub mod table;
+pub mod tags;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::entry::facts::RouteId;
+use crate::key::KeyRules;
+use crate::key::vary::VaryRules;
+use crate::origin::Origin;
+use crate::policy::Policy;
+use crate::route::tags::TagRules;
+use crate::telemetry::metrics::RouteMetrics;
+
+/// A route, compiled: everything that its requests need, behind one pointer.
+pub struct Route {
+    pub id: RouteId,
+    pub origin: Arc<Origin>,
+    pub mode: Mode,
+    pub policy: Policy,
+    pub key: KeyRules,
+    pub vary: VaryRules,
+    pub layers: Layers,
+    pub tags: TagRules,
+    /// What a successful unsafe request purges besides its own URL.
+    pub on_write: Vec<tags::OnWrite>,
+    /// What the client is told as lifetime, if not what the origin said.
+    pub client_ttl: Option<Duration>,
+    pub coalescing: Coalescing,
+    pub server_fields: ServerFields,
+    pub metrics: RouteMetrics,
+}
+
+/// Whether a route's requests are looked up at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Cache,
+    Pass,
+}
+
+/// Which layers a route's entries live in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    Both,
+    OnlyL1,
+    OnlyL2,
+}
+
+/// Whether requests for one URL share a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coalescing {
+    On,
+    Off,
+}
+
+/// What the client sees of Larder itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerFields {
+    Full,
+    /// No `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
+    Minimal,
+}

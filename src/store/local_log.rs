@@ -1,0 +1,1 @@
+//! Store local_log.
