@@ -31,8 +31,11 @@ pub struct Selector<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Variant {
     /// Sorted by name, each once; `None` where the request had no such field.
-    selected: Box<[(HeaderName, Option<Box<[u8]>>)]>,
+    selected: Box<[Part]>,
 }
+
+/// A field's name, and its normalised value where the request had it.
+pub type Part = (HeaderName, Option<Box<[u8]>>);
 
 /// `Vary: *`: no other request selects the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +100,8 @@ impl Variant {
     }
 
     /// The variant of these parts, in any order; of two with one name the first counts.
-    pub fn from_parts(parts: impl IntoIterator<Item = (HeaderName, Option<Box<[u8]>>)>) -> Self {
-        let mut selected: Vec<_> = parts.into_iter().collect();
+    pub fn from_parts(parts: impl IntoIterator<Item = Part>) -> Self {
+        let mut selected: Vec<Part> = parts.into_iter().collect();
         selected.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
         selected.dedup_by(|one, other| one.0 == other.0);
         Self { selected: selected.into_boxed_slice() }
@@ -176,11 +179,11 @@ fn codings(fields: &HeaderMap) -> Normal {
     let mut set: SmallVec<[SmallVec<[u8; 16]>; 8]> = members(fields, &ACCEPT_ENCODING)
         .map(Weighted::parse)
         .filter(|coding| coding.weight > 0)
-        .map(|coding| coding.name.to_ascii_lowercase().into())
+        .map(|coding| lower(coding.name))
         .collect();
     set.sort();
     set.dedup();
-    joined(set.iter().map(|coding| coding.as_slice()))
+    joined(set.iter().map(SmallVec::as_slice))
 }
 
 /// The languages that are accepted, the most wanted first, each with its weight; case and order do not count.
@@ -188,7 +191,7 @@ fn languages(fields: &HeaderMap) -> Normal {
     let mut ranges: SmallVec<[(u16, SmallVec<[u8; 16]>); 8]> = members(fields, &ACCEPT_LANGUAGE)
         .map(Weighted::parse)
         .filter(|range| range.weight > 0)
-        .map(|range| (range.weight, range.name.to_ascii_lowercase().into()))
+        .map(|range| (range.weight, lower(range.name)))
         .collect();
     ranges.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
     ranges.dedup();
@@ -199,6 +202,10 @@ fn languages(fields: &HeaderMap) -> Normal {
         normal.extend_from_slice(&weight.to_be_bytes());
     }
     normal
+}
+
+fn lower(name: &[u8]) -> SmallVec<[u8; 16]> {
+    name.iter().map(u8::to_ascii_lowercase).collect()
 }
 
 fn joined<'a>(members: impl Iterator<Item = &'a [u8]>) -> Normal {

@@ -58,20 +58,19 @@ pub fn select(
 /// `bytes 0-4/10`.
 pub fn content_range(range: &Range<u64>, length: u64) -> HeaderValue {
     let last = range.end.saturating_sub(1);
-    HeaderValue::try_from(format!("bytes {}-{last}/{length}", range.start))
-        .expect("digits and signs are a field value")
+    written(format!("bytes {}-{last}/{length}", range.start))
 }
 
 /// `bytes */10`, which goes with 416.
 pub fn unsatisfied(length: u64) -> HeaderValue {
-    HeaderValue::try_from(format!("bytes */{length}")).expect("digits and signs are a field value")
+    written(format!("bytes */{length}"))
 }
 
 /// The ranges of `whole` as one body (RFC 9110 §14.6). Ranges beyond its end are cut. Copies the ranges.
 pub fn multipart(whole: &Bytes, ranges: &[Range<u64>], stored_fields: &HeaderMap) -> Multipart {
     let parts: Vec<(&Range<u64>, &[u8])> =
         ranges.iter().map(|range| (range, cut(whole, range))).collect();
-    let boundary = boundary(parts.iter().map(|(_, part)| *part));
+    let boundary = boundary(&parts);
     let mut body = BytesMut::new();
     for (range, part) in parts {
         body.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
@@ -87,13 +86,16 @@ pub fn multipart(whole: &Bytes, ranges: &[Range<u64>], stored_fields: &HeaderMap
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    let content_type = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}"))
-        .expect("letters, digits and signs are a field value");
+    let content_type = written(format!("multipart/byteranges; boundary={boundary}"));
     Multipart { body: body.freeze(), content_type }
 }
 
-/// RFC 9110 §13.1.5: "If the HTTP-date validator provided exactly matches the Last-Modified field value", and is
-/// strong; "If the entity-tag validator provided exactly matches the ETag field value [...] using the strong
+fn written(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("letters, digits, blanks and signs are a field value")
+}
+
+/// RFC 9110 §13.1.5: "If the HTTP-date validator provided exactly matches the `Last-Modified` field value", and is
+/// strong; "If the entity-tag validator provided exactly matches the `ETag` field value [...] using the strong
 /// comparison function".
 fn if_range_holds(request_fields: &HeaderMap, stored_fields: &HeaderMap) -> bool {
     let Some(value) = request_fields.get(IF_RANGE) else { return true };
@@ -192,13 +194,18 @@ fn cut<'a>(whole: &'a Bytes, range: &Range<u64>) -> &'a [u8] {
     &whole[place(range.start)..place(range.end.max(range.start))]
 }
 
-/// A boundary that occurs in none of the parts.
-fn boundary<'a>(parts: impl Iterator<Item = &'a [u8]> + Clone) -> String {
-    (0_u64..)
-        .map(|number| format!("larder-part-{number}"))
-        .find(|boundary| {
-            let text = boundary.as_bytes();
-            !parts.clone().any(|part| part.windows(text.len()).any(|window| window == text))
-        })
-        .expect("a body has fewer bytes than there are numbers")
+/// A boundary that occurs in none of the parts. Ends: a body has fewer bytes than there are numbers.
+fn boundary(parts: &[(&Range<u64>, &[u8])]) -> String {
+    let mut number = 0_u64;
+    loop {
+        let boundary = format!("larder-part-{number}");
+        if !parts.iter().any(|(_, part)| contains(part, boundary.as_bytes())) {
+            return boundary;
+        }
+        number += 1;
+    }
+}
+
+fn contains(part: &[u8], text: &[u8]) -> bool {
+    part.windows(text.len()).any(|window| window == text)
 }

@@ -333,7 +333,8 @@ fn lifetime(
     let route = || {
         let span = route_lifetime(policy, exchange.status)?;
         let kept = 1.0 - policy.jitter.clamp(0.0, 1.0) * dice.clamp(0.0, 1.0);
-        Some(Lifetime::Route(span.mul_f64(kept).min(VERY_LONG)))
+        let jittered = Duration::try_from_secs_f64(span.as_secs_f64() * kept).unwrap_or(span);
+        Some(Lifetime::Route(jittered.min(VERY_LONG)))
     };
     let chosen = match policy.origin_lifetime {
         OriginLifetime::Respected => stated.or_else(route),
