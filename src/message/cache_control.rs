@@ -87,8 +87,9 @@ impl RequestDirectives {
                 found.take(&Directive::parse(member));
             }
         } else if fields.contains_key(PRAGMA) {
-            // RFC 9111 §5.4: "When the Cache-Control header field is not present in a request, caches MUST consider
-            // the no-cache request pragma-directive as having the same effect".
+            // RFC 7234 §5.4: "When the Cache-Control header field is not present in a request, caches MUST consider
+            // the no-cache request pragma-directive as having the same effect"; RFC 9111 §5.4 deprecates it, and
+            // old clients still send it.
             found.no_cache =
                 members(fields, &PRAGMA).any(|member| member.eq_ignore_ascii_case(b"no-cache"));
         }
@@ -127,7 +128,7 @@ impl ResponseDirectives {
     /// What the most specific valid targeted field says, if there is one; `Cache-Control` and `Expires` are then
     /// not to be looked at.
     ///
-    /// RFC 9213 §2.2: "If a targeted field in a given response is empty or a parsing error is encountered, that
+    /// RFC 9213 §2.1: "If a targeted field in a given response is empty, or a parsing error is encountered, that
     /// field MUST be ignored by the cache (i.e., it behaves as if the field were not present, likely falling back
     /// to other cache-control mechanisms present)."
     pub fn targeted(fields: &HeaderMap) -> Option<Self> {
@@ -506,7 +507,7 @@ mod tests {
         assert_eq!(asked("nothing-to-see-here"), RequestDirectives::default());
     }
 
-    /// RFC 9111 §5.4.
+    /// RFC 7234 §5.4, deprecated by RFC 9111 §5.4.
     #[test]
     fn pragma_counts_only_without_cache_control() {
         let alone = fields(&[("pragma", b"foo, No-Cache")]);
@@ -559,7 +560,7 @@ mod tests {
         assert!(!targeted("no-store=?0, max-age=1").unwrap().no_store);
     }
 
-    /// RFC 9213 §2.2: "the first [...] valid, non-empty value" of the target list counts.
+    /// RFC 9213 §2.2: "the first (in target-list order) field with a valid, non-empty value".
     #[test]
     fn the_most_specific_valid_field_counts() {
         let all = fields(&[

@@ -247,7 +247,7 @@ mod tests {
             // representation is used."
             ("bytes=-11", 0..10),
             ("bytes=-99999999999999999999999", 0..10),
-            // "a last-pos value [...] greater than or equal to the current length": cut.
+            // "greater than or equal to the current length of the representation data": "the remainder".
             ("bytes=9-10", 9..10),
             ("bytes=0-18446744073709551615", 0..10),
             ("bytes=0-99999999999999999999999", 0..10),
@@ -306,8 +306,7 @@ mod tests {
         assert_eq!(error, Ranges::Whole);
     }
 
-    /// RFC 9110 §14.2: "A server that supports range requests MAY ignore or reject a Range header field that
-    /// contains [...] two or more overlapping ranges, or a set of many small ranges".
+    /// RFC 9110 §14.2 lets a server ignore overlapping ranges and "a set of many small ranges"; §17.15 says why.
     #[test]
     fn a_few_ranges_apart_are_given_and_many_or_overlapping_ones_are_not() {
         assert_eq!(of("bytes=4-5, 0-1", 10), Ranges::Several(vec![4..6, 0..2]));

@@ -117,9 +117,9 @@ pub fn storable(policy: &Policy, exchange: &Exchange<'_>, dice: f64) -> Storable
 /// Takes out of a response's fields what may not be stored though the rest may: those that `private="…"` and
 /// `no-cache="…"` list.
 ///
-/// RFC 9111 §5.2.2.7: "a shared cache MUST NOT store any information" of those fields. §5.2.2.4 allows to reuse a
-/// response without the fields that `no-cache` lists; they are not stored either, which is the simple and the safe
-/// side. The framing and the directives themselves stay, whatever is listed.
+/// RFC 9111 §5.2.2.7: "a shared cache MUST NOT store the listed header fields if they are present in the original
+/// response but MAY store the remainder". §5.2.2.4 allows to reuse a response without the fields that `no-cache`
+/// lists; they are not stored either, which is the simple and the safe side. The framing and the directives themselves stay, whatever is listed.
 pub fn strip(fields: &mut HeaderMap, policy: &Policy) {
     let directives = Statement::of(fields).directives;
     for name in withheld(&directives, policy) {
@@ -352,8 +352,8 @@ fn stated(exchange: &Exchange<'_>, statement: &Statement) -> Option<Duration> {
     directives.s_maxage.or(directives.max_age).or_else(expires)
 }
 
-/// "If the Expires response header field is present, use its value minus the value of the Date response header
-/// field (using the time the message was received if it is not present)".
+/// RFC 9111 §4.2.1: "If the Expires response header field [...] is present, use its value minus the value of the
+/// Date response header field (using the time the message was received if it is not present [...])".
 ///
 /// RFC 9111 §5.3: "A cache recipient MUST interpret invalid date formats, especially the value "0", as
 /// representing a time in the past (i.e., "already expired")"; several lines are no date either.
@@ -374,7 +374,7 @@ fn route_lifetime(policy: &Policy, status: StatusCode) -> Option<Duration> {
     }
 }
 
-/// RFC 9111 §4.2.2: "a cache MAY use a heuristic expiration value"; only with `Last-Modified`, ten per cent of its
+/// RFC 9111 §4.2.2: "a cache MAY assign a heuristic expiration time when an explicit time is not specified"; only with `Last-Modified`, ten per cent of its
 /// age ("A typical setting of this fraction might be 10%"), capped.
 fn heuristic(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> Option<Lifetime> {
     // "the response status code is defined as heuristically cacheable", or "a public response directive".
