@@ -45,15 +45,39 @@ impl Variant {
 
     /// Whether the request selects this variant. Costs nothing when the response did not vary.
     pub fn is_selected_by(&self, selector: &Selector<'_>) -> bool {
-        {
-            let _ = selector;
-            self.selected.is_empty()
-        }
+        self.selected
+            .iter()
+            .all(|(n, v)| selector.fields.get(n).map(|v| v.as_bytes()) == v.as_deref())
     }
 
     /// The names of the fields that select, sorted.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.selected.iter().map(|(name, _)| name)
+    }
+
+    /// PLACEHOLDER until branch policy is merged.
+    pub fn digest(&self) -> u128 {
+        digest(self.parts())
+    }
+
+    /// PLACEHOLDER
+    pub fn digest_for<'a>(
+        names: impl IntoIterator<Item = &'a HeaderName>,
+        selector: &Selector<'_>,
+    ) -> u128 {
+        let parts: Vec<_> =
+            names.into_iter().map(|n| (n, selector.fields.get(n).map(|v| v.as_bytes()))).collect();
+        digest(parts.into_iter())
+    }
+
+    /// PLACEHOLDER
+    pub fn parts(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.selected.iter().map(|(n, v)| (n, v.as_deref()))
+    }
+
+    /// PLACEHOLDER
+    pub fn from_parts(parts: impl IntoIterator<Item = (HeaderName, Option<Box<[u8]>>)>) -> Self {
+        Self { selected: parts.into_iter().collect() }
     }
 
     /// What the variant costs in memory beyond its struct.
@@ -65,4 +89,14 @@ impl Variant {
             })
             .sum()
     }
+}
+
+fn digest<'a>(parts: impl Iterator<Item = (&'a HeaderName, Option<&'a [u8]>)>) -> u128 {
+    let mut h = blake3::Hasher::new();
+    for (n, v) in parts {
+        h.update(n.as_str().as_bytes());
+        h.update(&[0]);
+        h.update(v.unwrap_or(b"-"));
+    }
+    u128::from_be_bytes(h.finalize().as_bytes()[..16].try_into().expect("16 bytes"))
 }
