@@ -4,4 +4,26 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod coalescing;
+mod command_line;
+mod directives;
+mod fleet;
+mod framing;
+mod hits;
+mod http2;
+mod origin_trouble;
+mod pass_through;
+mod preconditions;
+mod privacy;
+mod purge_in_the_air;
+mod purges;
+mod redis_trouble;
+mod reload;
+mod shutdown;
+mod staleness;
+mod telling;
+mod tiers;
 mod tools;
+mod validation;
+mod variants;
+mod writes;

@@ -1,6 +1,5 @@
 //! The tools of these tests are themselves as they say.
 
-use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,7 +97,8 @@ async fn bodies_stream_both_ways() {
 async fn an_upgrade_becomes_a_tunnel_that_echoes() {
     let origin = Origin::start().await;
     origin.on("/socket", upgrade());
-    let asking = get(origin.url() + "/socket").with("Connection", "upgrade").with("Upgrade", "echo");
+    let asking =
+        get(origin.url() + "/socket").with("Connection", "upgrade").with("Upgrade", "echo");
     let opened = asking.open().await;
     assert_eq!((opened.status, opened.field("upgrade")), (101, "echo"));
     let (mut tunnel, _open) = opened.tunnel().await;
@@ -125,7 +125,9 @@ async fn a_head_request_has_the_fields_and_no_body() {
 
 #[tokio::test]
 async fn raw_bytes_go_as_they_are_in_both_directions() {
-    let origin = RawOrigin::start("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", Afterwards::Close).await;
+    let origin =
+        RawOrigin::start("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", Afterwards::Close)
+            .await;
     assert!(get(origin.url() + "/x").attempt().await.is_err());
     let authority = origin.url().trim_start_matches("http://").to_owned();
     let said = converse(&authority, b"nonsense\r\n\r\n").await;

@@ -58,7 +58,13 @@ pub(crate) fn post(url: impl AsRef<str>) -> Ask {
 /// A request by any method.
 pub(crate) fn ask(method: &str, url: impl AsRef<str>) -> Ask {
     let url = url.as_ref().parse().unwrap_or_else(|error| panic!("{error}: {}", url.as_ref()));
-    Ask { method: method.to_owned(), url, fields: Vec::new(), body: Sending::Nothing, protocol: Protocol::Http1 }
+    Ask {
+        method: method.to_owned(),
+        url,
+        fields: Vec::new(),
+        body: Sending::Nothing,
+        protocol: Protocol::Http1,
+    }
 }
 
 impl Ask {
@@ -104,8 +110,11 @@ impl Ask {
     }
 
     async fn send(self) -> Result<Opened, String> {
-        let authority = self.url.authority().expect("a URL of a test names a host and a port").clone();
-        let socket = TcpStream::connect(authority.as_str()).await.map_err(|error| format!("connect: {error}"))?;
+        let authority =
+            self.url.authority().expect("a URL of a test names a host and a port").clone();
+        let socket = TcpStream::connect(authority.as_str())
+            .await
+            .map_err(|error| format!("connect: {error}"))?;
         let _unimportant = socket.set_nodelay(true);
         let protocol = self.protocol;
         let request = self.request();
@@ -115,11 +124,18 @@ impl Ask {
         };
         let (head, body) = response.into_parts();
         let on_upgrade = head.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
-        Ok(Opened { status: head.status.as_u16(), fields: head.headers, body, on_upgrade, _connection: connection })
+        Ok(Opened {
+            status: head.status.as_u16(),
+            fields: head.headers,
+            body,
+            on_upgrade,
+            connection,
+        })
     }
 
     fn request(self) -> Request<Body> {
-        let authority = self.url.authority().expect("a URL of a test names a host and a port").to_string();
+        let authority =
+            self.url.authority().expect("a URL of a test names a host and a port").to_string();
         let mut builder = Request::builder().method(self.method.as_str());
         match self.protocol {
             Protocol::Http1 => {
@@ -144,7 +160,9 @@ impl IntoFuture for Ask {
     /// The whole answer; the test fails where there is none.
     fn into_future(self) -> Self::IntoFuture {
         let what = format!("{} {}", self.method, self.url);
-        Box::pin(async move { self.attempt().await.unwrap_or_else(|error| panic!("{what}: {error}")) })
+        Box::pin(
+            async move { self.attempt().await.unwrap_or_else(|error| panic!("{what}: {error}")) },
+        )
     }
 }
 
@@ -153,11 +171,13 @@ impl Sending {
         match self {
             Self::Nothing => Empty::new().map_err(|never| match never {}).boxed_unsync(),
             Self::Whole(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
-            Self::Pieces(receiver) => StreamBody::new(stream::unfold(receiver, |mut receiver| async {
-                let bytes = receiver.recv().await?;
-                Some((Ok(Frame::data(bytes)), receiver))
-            }))
-            .boxed_unsync(),
+            Self::Pieces(receiver) => {
+                StreamBody::new(stream::unfold(receiver, |mut receiver| async {
+                    let bytes = receiver.recv().await?;
+                    Some((Ok(Frame::data(bytes)), receiver))
+                }))
+                .boxed_unsync()
+            }
         }
     }
 }
@@ -165,11 +185,13 @@ impl Sending {
 type Sent = (Response<Incoming>, AbortOnDropHandle<()>);
 
 async fn over_http1(io: TokioIo<TcpStream>, request: Request<Body>) -> Result<Sent, String> {
-    let (mut sender, connection) = http1::handshake(io).await.map_err(|error| format!("handshake: {error}"))?;
+    let (mut sender, connection) =
+        http1::handshake(io).await.map_err(|error| format!("handshake: {error}"))?;
     let connection = AbortOnDropHandle::new(beside(async move {
         let _ended = connection.with_upgrades().await;
     }));
-    let response = sender.send_request(request).await.map_err(|error| format!("no head: {error:?}"))?;
+    let response =
+        sender.send_request(request).await.map_err(|error| format!("no head: {error:?}"))?;
     Ok((response, connection))
 }
 
@@ -180,7 +202,8 @@ async fn over_h2c(io: TokioIo<TcpStream>, request: Request<Body>) -> Result<Sent
         // Held so that the connection outlives the request.
         let _ended = connection.await;
     }));
-    let response = sender.send_request(request).await.map_err(|error| format!("no head: {error:?}"))?;
+    let response =
+        sender.send_request(request).await.map_err(|error| format!("no head: {error:?}"))?;
     Ok((response, connection))
 }
 
@@ -190,7 +213,7 @@ pub(crate) struct Opened {
     pub(crate) fields: HeaderMap,
     body: Incoming,
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
-    _connection: AbortOnDropHandle<()>,
+    connection: AbortOnDropHandle<()>,
 }
 
 impl Opened {
@@ -225,7 +248,8 @@ impl Opened {
     }
 
     async fn rest_with_trailers(self) -> Result<(Bytes, HeaderMap), String> {
-        let whole = self.body.collect().await.map_err(|error| format!("the body broke off: {error:?}"))?;
+        let whole =
+            self.body.collect().await.map_err(|error| format!("the body broke off: {error:?}"))?;
         let trailers = whole.trailers().cloned().unwrap_or_default();
         Ok((whole.to_bytes(), trailers))
     }
@@ -233,6 +257,6 @@ impl Opened {
     /// The connection after a 101, and what keeps it open.
     pub(crate) async fn tunnel(self) -> (TokioIo<Upgraded>, AbortOnDropHandle<()>) {
         let upgraded = self.on_upgrade.expect("the answer offers an upgrade").await;
-        (TokioIo::new(upgraded.expect("the upgrade comes about")), self._connection)
+        (TokioIo::new(upgraded.expect("the upgrade comes about")), self.connection)
     }
 }

@@ -37,26 +37,45 @@ impl Larder {
 
     /// Starts `larder serve` with these arguments and no file, on free ports.
     pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        Self::command(&[&["serve"], arguments].concat()).await
+    }
+
+    /// Starts any command that listens, on free ports.
+    pub(crate) async fn command(arguments: &[&str]) -> Self {
         let home = TempDir::new().expect("a temporary directory can be made");
-        let arguments = ["serve"].iter().chain(arguments).map(ToString::to_string).collect();
-        Self::launch(home, arguments).await
+        Self::launch(home, arguments.iter().map(ToString::to_string).collect()).await
     }
 
     async fn launch(home: TempDir, arguments: Vec<String>) -> Self {
         let anywhere = "127.0.0.1:0".to_owned();
         let mut child = spawn(home.path(), &arguments, &anywhere, &anywhere);
         let (errors, output) = outputs(&mut child);
-        let mut larder = Self { arguments, listen: anywhere.clone(), admin: anywhere, child, errors, output, home };
+        let mut larder = Self {
+            arguments,
+            listen: anywhere.clone(),
+            admin: anywhere,
+            child,
+            errors,
+            output,
+            home,
+        };
         larder.wait_until_ready().await;
         larder
     }
 
     async fn wait_until_ready(&mut self) {
-        let after = |line: &str, start: &str| line.strip_prefix(start).map(|rest| rest.trim_end_matches('/').to_owned());
-        let listen = self.errors.find("larder's listening line", |line| after(line, LISTENING)).await;
+        let after = |line: &str, start: &str| {
+            line.strip_prefix(start).map(|rest| rest.trim_end_matches('/').to_owned())
+        };
+        let listen =
+            self.errors.find("larder's listening line", |line| after(line, LISTENING)).await;
         let admin = self.errors.find("larder's admin line", |line| after(line, ADMIN)).await;
         let (Some(listen), Some(admin)) = (listen, admin) else {
-            panic!("larder {:?} ended before it was ready; it said:\n{}", self.arguments, self.errors.text());
+            panic!(
+                "larder {:?} ended before it was ready; it said:\n{}",
+                self.arguments,
+                self.errors.text()
+            );
         };
         (self.listen, self.admin) = (listen, admin);
     }
@@ -137,26 +156,33 @@ impl Larder {
 
     /// `POST /admin/purges`, whatever it answers.
     pub(crate) async fn purge(&self, what: Value) -> Reply {
-        post(self.admin("/admin/purges")).with("Content-Type", "application/json").body(what.to_string()).await
+        post(self.admin("/admin/purges"))
+            .with("Content-Type", "application/json")
+            .body(what.to_string())
+            .await
     }
 
     /// Purges, and returns the receipt's mark.
-    #[track_caller]
-    pub(crate) fn purges(&self, what: Value) -> impl Future<Output = String> + '_ {
-        async move {
-            let reply = self.purge(what).await;
-            let mark = reply.has_status(200).json()["mark"].as_str().map(ToOwned::to_owned);
-            mark.unwrap_or_else(|| panic!("no mark in {reply:?}"))
-        }
+    pub(crate) async fn purges(&self, what: Value) -> String {
+        let reply = self.purge(what).await;
+        let mark = reply.has_status(200).json()["mark"].as_str().map(ToOwned::to_owned);
+        mark.unwrap_or_else(|| panic!("no mark in {reply:?}"))
     }
 
     /// The sum of all samples of this name that carry all these labels.
-    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let metrics = get(self.admin("/metrics")).await;
-        let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
-        let of_name = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let samples = metrics.text().lines().filter(|line| of_name(line) && labels.iter().all(|label| line.contains(label)));
-        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let labels: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let of_name =
+            |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let samples = metrics
+            .text()
+            .lines()
+            .filter(|line| of_name(line) && labels.iter().all(|label| line.contains(label)));
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.split('.').next()?.parse::<u64>().ok())
+            .sum()
     }
 }
 
@@ -164,7 +190,11 @@ impl Drop for Larder {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("--- larder {:?} said on stderr:\n{}\n---", self.arguments, self.errors.text());
+            eprintln!(
+                "--- larder {:?} said on stderr:\n{}\n---",
+                self.arguments,
+                self.errors.text()
+            );
         }
     }
 }
@@ -181,22 +211,29 @@ pub(crate) fn binary() -> PathBuf {
 /// Runs a command of the binary to its end. It must end by itself.
 pub(crate) async fn run(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = bare(directory);
-    let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary is there");
+    let child = command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary is there");
     let pid = child.id();
     let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
-    match tokio::time::timeout(super::PATIENCE, waiting).await {
-        Ok(ended) => ended.expect("the waiting does not panic").expect("the output can be read"),
-        Err(_) => {
-            signal("KILL", pid);
-            panic!("larder {arguments:?} did not end");
-        }
-    }
+    let Ok(ended) = tokio::time::timeout(super::PATIENCE, waiting).await else {
+        signal("KILL", pid);
+        panic!("larder {arguments:?} did not end");
+    };
+    ended.expect("the waiting does not panic").expect("the output can be read")
 }
 
 /// The binary in an environment without anything of the user's.
 fn bare(directory: &Path) -> Command {
     let mut command = Command::new(binary());
-    command.current_dir(directory).env_clear().env("HOME", directory).env("XDG_CACHE_HOME", directory.join("cache"));
+    command
+        .current_dir(directory)
+        .env_clear()
+        .env("HOME", directory)
+        .env("XDG_CACHE_HOME", directory.join("cache"));
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
@@ -215,5 +252,8 @@ fn spawn(home: &Path, arguments: &[String], listen: &str, admin: &str) -> Child 
 }
 
 fn outputs(child: &mut Child) -> (Lines, Lines) {
-    (Lines::of(child.stderr.take().expect("stderr is piped")), Lines::of(child.stdout.take().expect("stdout is piped")))
+    (
+        Lines::of(child.stderr.take().expect("stderr is piped")),
+        Lines::of(child.stdout.take().expect("stdout is piped")),
+    )
 }

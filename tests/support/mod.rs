@@ -26,10 +26,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for `future`, and fails the test with `what` when it takes too long.
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
-    }
+    let Ok(output) = timeout(PATIENCE, future).await else {
+        panic!("waited {PATIENCE:?} in vain for {what}")
+    };
+    output
 }
 
 /// Asks again and again until there is an answer. For what tells nobody when it happens.
@@ -45,7 +45,10 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
 }
 
 /// Runs `future` beside the test.
-#[allow(clippy::disallowed_methods, reason = "the runtime of a test ends with the test, and its tasks with it")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the runtime of a test ends with the test, and its tasks with it"
+)]
 pub(crate) fn beside<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,

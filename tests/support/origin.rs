@@ -115,7 +115,9 @@ impl Origin {
     pub(crate) async fn seen(&self, path: &str, n: usize) {
         let mut watching = self.book.asked.subscribe();
         let what = format!("request {n} for {path} at the origin");
-        let _seen = within(&what, watching.wait_for(|all| count(all, path) >= n)).await.expect("the book holds the sender");
+        let _seen = within(&what, watching.wait_for(|all| count(all, path) >= n))
+            .await
+            .expect("the book holds the sender");
     }
 
     /// Closes the port and all connections: from now on connecting is refused.
@@ -128,7 +130,8 @@ impl Origin {
 
     /// Listens again where it was.
     pub(crate) async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.expect("the origin's port is still free");
+        let listener =
+            TcpListener::bind(self.address).await.expect("the origin's port is still free");
         self.serving = Some(serve(listener, Arc::clone(&self.book)));
     }
 }
@@ -147,7 +150,8 @@ fn serve(listener: TcpListener, book: Arc<Book>) -> AbortOnDropHandle<()> {
             connections.spawn(async move {
                 let service = service_fn(|request| reply(Arc::clone(&book), request));
                 let mut http = http1::Builder::new();
-                let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
+                let connection =
+                    http.timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
                 // A connection that a test breaks on purpose ends with an error; the test sees it at the other end.
                 let _broken = connection.with_upgrades().await;
             });
@@ -170,14 +174,23 @@ async fn reply(book: Arc<Book>, request: Request<Incoming>) -> io::Result<Respon
     match answer.manner {
         Manner::Reply => {
             record(request.into_body(), &body).await?;
-            for step in answer.before.clone() {
-                step.take().await;
-            }
+            before(&answer).await;
             response(&answer, pieces(&answer))
         }
-        Manner::Close => Err(io::Error::other("the script says to close")),
-        Manner::Echo => response(&answer, request.into_body().map_err(io::Error::other).boxed_unsync()),
+        Manner::Close => {
+            before(&answer).await;
+            Err(io::Error::other("the script says to close"))
+        }
+        Manner::Echo => {
+            response(&answer, request.into_body().map_err(io::Error::other).boxed_unsync())
+        }
         Manner::Upgrade => switch(request, &answer),
+    }
+}
+
+async fn before(answer: &Answer) {
+    for step in answer.before.clone() {
+        step.take().await;
     }
 }
 
@@ -205,7 +218,9 @@ async fn record(mut body: Incoming, into: &Mutex<Vec<u8>>) -> io::Result<()> {
 fn pieces(answer: &Answer) -> Body {
     match (answer.body.as_slice(), &answer.ending) {
         ([], Ending::Whole) => return Empty::new().map_err(never).boxed_unsync(),
-        ([Step::Send(bytes)], Ending::Whole) => return Full::new(bytes.clone()).map_err(never).boxed_unsync(),
+        ([Step::Send(bytes)], Ending::Whole) => {
+            return Full::new(bytes.clone()).map_err(never).boxed_unsync();
+        }
         _ => {}
     }
     let steps = answer.body.clone().into_iter();
@@ -218,7 +233,9 @@ fn pieces(answer: &Answer) -> Body {
         }
         match ending.take()? {
             Ending::Whole => None,
-            Ending::WithTrailer(name, value) => Some((Ok(Frame::trailers(trailers(&name, &value))), (steps, ending))),
+            Ending::WithTrailer(name, value) => {
+                Some((Ok(Frame::trailers(trailers(&name, &value))), (steps, ending)))
+            }
             Ending::CutOff => {
                 // What was sent so far has to leave before the connection breaks.
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -62,12 +62,15 @@ impl RedisServer {
     /// Runs one command and returns what came back.
     pub(crate) async fn run(&self, command: &[&str]) -> redis::Value {
         let client = redis::Client::open(self.url()).expect("the URL is one");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("the server answers");
+        let mut connection =
+            client.get_multiplexed_async_connection().await.expect("the server answers");
         let mut call = redis::cmd(command[0]);
         for part in &command[1..] {
             call.arg(*part);
         }
-        call.query_async(&mut connection).await.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        call.query_async(&mut connection)
+            .await
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
     /// All keys that match the pattern.
@@ -116,5 +119,7 @@ fn launch(port: u16, directory: &TempDir) -> Child {
 async fn pong(port: u16) -> bool {
     let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)).await else { return false };
     let mut answer = [0; 7];
-    socket.write_all(b"PING\r\n").await.is_ok() && socket.read_exact(&mut answer).await.is_ok() && answer == *b"+PONG\r\n"
+    socket.write_all(b"PING\r\n").await.is_ok()
+        && socket.read_exact(&mut answer).await.is_ok()
+        && answer == *b"+PONG\r\n"
 }

@@ -26,7 +26,11 @@ impl Reply {
 
     /// The values of all lines of the field.
     pub(crate) fn lines(&self, name: &str) -> Vec<&str> {
-        self.fields.get_all(name).iter().map(|value| value.to_str().unwrap_or("(not text)")).collect()
+        self.fields
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap_or("(not text)"))
+            .collect()
     }
 
     pub(crate) fn outcome(&self) -> &str {
@@ -43,7 +47,8 @@ impl Reply {
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in the JSON of {self:?}"))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in the JSON of {self:?}"))
     }
 
     #[track_caller]

@@ -16,25 +16,30 @@ pub(crate) fn all_to(origin: &Origin) -> Yaml {
 }
 
 pub(crate) fn all_to_url(url: &str) -> Yaml {
-    Yaml { origin: url.to_owned(), of_origin: String::new(), route: String::new(), top: String::new() }
+    Yaml {
+        origin: url.to_owned(),
+        of_origin: String::new(),
+        route: String::new(),
+        top: String::new(),
+    }
 }
 
 impl Yaml {
     /// Adds a key of the route, such as `ttl: 1m`.
     pub(crate) fn route(mut self, line: &str) -> Self {
-        self.route += &format!("    {line}\n");
+        self.route.extend(["    ", line, "\n"]);
         self
     }
 
     /// Adds a key of the origin, such as `timeouts: { first_byte: 1s }`.
     pub(crate) fn origin(mut self, line: &str) -> Self {
-        self.of_origin += &format!("    {line}\n");
+        self.of_origin.extend(["    ", line, "\n"]);
         self
     }
 
     /// Adds lines at the top level, such as `l2: none`.
     pub(crate) fn top(mut self, lines: &str) -> Self {
-        self.top += &format!("{lines}\n");
+        self.top.extend([lines, "\n"]);
         self
     }
 
