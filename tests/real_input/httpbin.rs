@@ -1,4 +1,4 @@
-//! `httpbin` from PyPI under gunicorn: what it says directly it says through Larder.
+//! `httpbin` of the Python package index, under gunicorn: what it says directly it says through Larder.
 
 use std::io::Write;
 use std::path::PathBuf;
