@@ -1,5 +1,6 @@
 //! Larder: an HTTP read-through caching reverse proxy.
 
+pub mod admin;
 pub mod entry;
 pub mod key;
 pub mod lookup;

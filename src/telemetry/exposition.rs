@@ -14,9 +14,6 @@ use crate::telemetry::labels::{Ending, Eviction, Invalidation, Operation, Readin
 use crate::telemetry::metrics::{All, LayerMetrics, Metrics, OriginMetrics, RouteMetrics};
 use crate::telemetry::tally::{BOUNDS, Count, Snapshot};
 
-/// The media type of what [`render`] writes.
-pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 type Written = Result<(), fmt::Error>;
 
 /// Writes everything.

@@ -35,6 +35,10 @@ pub(super) type Read = Box<dyn Fn() -> f64 + Send + Sync>;
 const UNROUTED: &str = "none";
 
 impl Metrics {
+    /// The media type of what [`Metrics::render`] writes.
+    pub const MEDIA_TYPE: &'static str =
+        "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
     /// Metrics of the service of this name, all at nought.
     pub fn new(service: &str) -> Self {
         let unrouted = RouteMetrics::default();
