@@ -5,3 +5,12 @@
 pub enum WhyNot {
     NoStore,
 }
+
+impl WhyNot {
+    /// The reason as a token.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::NoStore => "no-store",
+        }
+    }
+}
