@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::entry::Entry;
-use crate::lookup::outcome::Outcome;
+use crate::lookup::outcome::{Forwarded, Outcome};
 use crate::message::body::Body;
 use crate::message::fill::Reader;
 
@@ -16,7 +16,23 @@ use crate::message::fill::Reader;
 pub struct Answer {
     pub content: Content,
     pub outcome: Outcome,
+    /// Why the origin was asked, where it was.
+    pub forwarded: Forwarded,
     pub landing: Landing,
+}
+
+impl Answer {
+    /// An answer from what is stored.
+    pub fn stored(entry: Arc<Entry>, outcome: Outcome) -> Self {
+        let content = Content::Stored(entry);
+        Self { content, outcome, forwarded: Forwarded::UriMiss, landing: Landing::done() }
+    }
+
+    /// An answer for one request alone.
+    pub fn once(response: Response<Body>, outcome: Outcome) -> Self {
+        let content = Content::Once(Box::new(response));
+        Self { content, outcome, forwarded: Forwarded::UriMiss, landing: Landing::done() }
+    }
 }
 
 /// What is answered.

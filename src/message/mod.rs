@@ -6,4 +6,5 @@ pub mod conditional;
 pub mod date;
 pub mod fields;
 pub mod fill;
+pub mod problem;
 pub mod range;

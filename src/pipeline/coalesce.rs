@@ -94,8 +94,12 @@ where
                         continue;
                     }
                     if let Some(content) = along(entry) {
-                        let outcome = followed(outcome);
-                        return Ok(Answer { content, outcome, landing: Landing::done() });
+                        return Ok(Answer {
+                            content,
+                            outcome: followed(outcome),
+                            forwarded: lookup.forwarded,
+                            landing: Landing::done(),
+                        });
                     }
                     break;
                 }
@@ -132,7 +136,7 @@ where
                 return;
             }
         };
-        let Answer { content, outcome, landing } = answer;
+        let Answer { content, outcome, forwarded, landing } = answer;
         match &content {
             Content::Stored(entry) | Content::Arriving(entry, _) => {
                 captain.tell(if may_be_shared(entry, &outcome) {
@@ -149,7 +153,8 @@ where
             }
         }
         // Who left does not want it any more; the others do.
-        let _ = client.send(Ok(Answer { content, outcome, landing: Landing::done() }));
+        let left = Landing::done();
+        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left }));
         landing.run().await;
         // Struck only now: who comes between the last byte and the store finds either the flight or the entry.
         drop(captain);
@@ -159,14 +164,14 @@ where
     async fn alone(self, lookup: Lookup) -> Result<Answer, OriginFailure> {
         let (key, company) = (lookup.key, lookup.company);
         let answer = self.0.inner.clone().oneshot(lookup).await?;
-        let Answer { content, outcome, landing } = answer;
+        let Answer { content, outcome, forwarded, landing } = answer;
         if !landing.is_done() {
             if company == Company::Unshared {
                 self.0.unshared.forget(key);
             }
             self.0.tasks.spawn(landing.run());
         }
-        Ok(Answer { content, outcome, landing: Landing::done() })
+        Ok(Answer { content, outcome, forwarded, landing: Landing::done() })
     }
 }
 

@@ -16,20 +16,20 @@ use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
-use crate::lookup::outcome::{Kept, Outcome, WhyRefused};
+use crate::lookup::outcome::{Forwarded, Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::body::{Body, BodyError};
 use crate::message::fields::remove_unstorable;
 use crate::message::fill::{Fill, Writer};
+use crate::message::problem;
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::onward;
+use crate::pipeline::onward::{self, Trusted};
 use crate::pipeline::peek::Descent;
 use crate::policy::revalidate::{confirms, merge};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip_unshared};
 use crate::purge::ledger::Ledger;
 use crate::route::{Layers, Route};
 use crate::time::Timestamp;
-use crate::trusted::Trusted;
 
 /// The innermost layer: one request to the origin, and the beginning of everything that is stored.
 #[derive(Clone)]
@@ -60,17 +60,21 @@ impl Fetch {
         if lookup.directives.only_if_cached {
             // RFC 9111 §5.2.1.7: "SHOULD either respond using a stored response consistent with the other
             // constraints of the request or respond with a 504".
-            return Ok(refused(WhyRefused::OnlyIfCached, StatusCode::GATEWAY_TIMEOUT));
+            let text = "nothing that may be served is stored, and the request says only-if-cached";
+            let response = problem::response(StatusCode::GATEWAY_TIMEOUT, text);
+            return Ok(Answer::once(response, Outcome::Refused(WhyRefused::OnlyIfCached)));
         }
         loop {
             let asked = self.ask(&lookup).await?;
             if asked.response.status() != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
-                return Ok(self.keep(&lookup, asked));
+                let answer = self.keep(&lookup, asked);
+                return Ok(Answer { forwarded: lookup.forwarded, ..answer });
             }
             let held = lookup.held.take().filter(|held| confirms(&held.entry.head.fields, asked.response.headers()));
             match held {
                 Some(Held { entry, until: Until::Validated(_), .. }) => {
-                    return Ok(self.confirmed(&lookup, &entry, &asked));
+                    let answer = self.confirmed(&lookup, &entry, &asked);
+                    return Ok(Answer { forwarded: lookup.forwarded, ..answer });
                 }
                 // Asked without conditions, an origin that still says 304 speaks nonsense.
                 None | Some(_) if !asked.conditional => {
@@ -97,20 +101,16 @@ impl Fetch {
     fn confirmed(&self, lookup: &Lookup, held: &Arc<Entry>, asked: &Asked) -> Answer {
         let fields = merge(&held.head.fields, asked.response.headers());
         let head = Head { status: held.head.status, fields };
-        let verdict = self.verdict(lookup, asked, &head);
-        let (content, landing) = match verdict {
+        match self.verdict(lookup, asked, &head) {
             Ok(Keeping { facts, freshness, variant }) => {
                 let entry = Entry::new(facts, head, freshness, variant, held.body.clone());
                 let entry = Arc::new(entry);
-                (Content::Stored(entry.clone()), Landing::whole(entry))
+                let landing = Landing::whole(entry.clone());
+                Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
             }
             // Confirmed, but not to be kept any longer: it answers this once.
-            Err(_) => {
-                let entry = Arc::new(held.with_head(head));
-                (Content::Stored(entry), Landing::done())
-            }
-        };
-        Answer { content, outcome: Outcome::Revalidated, landing }
+            Err(_) => Answer::stored(Arc::new(held.with_head(head)), Outcome::Revalidated),
+        }
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
@@ -119,7 +119,7 @@ impl Fetch {
         let verdict = self.verdict(lookup, &asked, &head);
         let Keeping { facts, freshness, variant } = match verdict {
             Ok(keeping) => keeping,
-            Err(why) => return once(asked.response, Outcome::Miss(Kept::Left(why))),
+            Err(why) => return Answer::once(asked.response, Outcome::Miss(Kept::Left(why))),
         };
         remove_unstorable(&mut head.fields);
         strip_unshared(&mut head.fields, &lookup.route.policy);
@@ -128,8 +128,8 @@ impl Fetch {
         if length == Some(0) || body.is_empty() {
             let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(bytes::Bytes::new()));
             let entry = Arc::new(entry);
-            let content = Content::Stored(entry.clone());
-            return Answer { content, outcome: Outcome::Miss(Kept::Stored), landing: Landing::whole(entry) };
+            let landing = Landing::whole(entry.clone());
+            return Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) };
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
         arrive(Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length }), writer, body)
@@ -206,28 +206,20 @@ fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-fn once(response: Response<Body>, outcome: Outcome) -> Answer {
-    Answer { content: Content::Once(Box::new(response)), outcome, landing: Landing::done() }
-}
-
-fn refused(why: WhyRefused, status: StatusCode) -> Answer {
-    once(crate::pipeline::problem::response(status, why.detail()), Outcome::Refused(why))
-}
-
 /// An entry whose body still arrives; whoever runs the landing brings it in.
 fn arrive(entry: Entry, writer: Writer, body: Body) -> Answer {
     let entry = Arc::new(entry);
     let outcome = Outcome::Miss(Kept::Stored);
     let Stored::Arriving { fill, .. } = &entry.body else {
-        let content = Content::Stored(entry.clone());
-        return Answer { content, outcome, landing: Landing::whole(entry) };
+        return Answer { landing: Landing::whole(entry.clone()), ..Answer::stored(entry, outcome) };
     };
     // Taken before the first byte, so that the first reader can never come too late.
     let Ok(reader) = fill.read(0..u64::MAX) else {
-        return once(Response::new(body), outcome);
+        return Answer::once(Response::new(body), outcome);
     };
     let landing = Landing::arriving(bring(entry.clone(), writer, body));
-    Answer { content: Content::Arriving(entry, reader), outcome, landing }
+    let content = Content::Arriving(entry, reader);
+    Answer { content, outcome, forwarded: Forwarded::UriMiss, landing }
 }
 
 /// Brings the body in. Only one that came to its end is kept; one that is cut off is cut off for its readers.

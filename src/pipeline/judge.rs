@@ -7,7 +7,7 @@ use rand::Rng;
 
 use crate::entry::Entry;
 use crate::entry::facts::Standing;
-use crate::lookup::answer::{Answer, Content, Landing};
+use crate::lookup::answer::Answer;
 use crate::lookup::outcome::{Forwarded, Layer, Outcome};
 use crate::lookup::{Accepts, Held, Lookup, Until};
 use crate::policy::reuse::{OnError, Question, Reuse, WhyRefresh, reuse};
@@ -60,8 +60,7 @@ impl Judge {
             }
             Reuse::Refuse(_) => return Verdict::Gone,
         };
-        let content = Content::Stored(entry.clone());
-        Verdict::Answer(Answer { content, outcome, landing: Landing::done() })
+        Verdict::Answer(Answer::stored(entry.clone(), outcome))
     }
 
     fn ask(&self, lookup: &Lookup, entry: &Entry) -> Reuse {

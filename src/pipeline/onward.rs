@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{
     EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
@@ -36,6 +37,48 @@ pub(super) enum Trust {
     /// What it says about clients before it is passed on.
     Proxy,
     Stranger,
+}
+
+/// The networks whose proxies are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trusted(Arc<[Network]>);
+
+/// A network: an address, and how many of its leading bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub bits: u8,
+}
+
+impl Trusted {
+    pub fn new(networks: &[Network]) -> Self {
+        Self(networks.into())
+    }
+
+    pub(super) fn trust(&self, address: IpAddr) -> Trust {
+        let address = address.to_canonical();
+        if self.0.iter().any(|network| network.contains(address)) {
+            Trust::Proxy
+        } else {
+            Trust::Stranger
+        }
+    }
+}
+
+impl Network {
+    fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(net), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits.min(32))).unwrap_or(0);
+                net.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(net), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits.min(128))).unwrap_or(0);
+                net.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
 }
 
 /// The request that `lookup` needs the origin to answer. A shared one is what every client would send: without a

@@ -11,7 +11,6 @@ use crate::entry::Entry;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Layer as CacheLayer, Outcome};
 use crate::lookup::{Company, Held, Lookup, Until};
-use crate::message::body::Body;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict};
 use crate::pipeline::peek::Descent;
@@ -108,11 +107,7 @@ where
         }
         let held = lookup.held.take_if(|held| held.until == Until::Compared)?;
         held.entry.take_at(Timestamp::now());
-        Some(Answer {
-            content: Content::Stored(held.entry),
-            outcome: Outcome::Hit(CacheLayer::L1),
-            landing: Landing::done(),
-        })
+        Some(Answer::stored(held.entry, Outcome::Hit(CacheLayer::L1)))
     }
 
     /// A held response in the place of an origin's failure, where its windows allow (RFC 5861 §4, RFC 9111 §4.2.4).
@@ -131,8 +126,7 @@ where
             },
         };
         debug!(error = %failure, "a stale response stands in for the origin's");
-        let outcome = Outcome::StaleOnError(layer, failure);
-        Ok(Answer { content: Content::Stored(entry), outcome, landing: Landing::done() })
+        Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
     }
 
     fn note(&self, operation: Operation, begun: Instant, error: Option<&StoreError>) {
