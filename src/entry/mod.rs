@@ -84,13 +84,7 @@ impl Entry {
     /// The same entry with another head: how a validation updates it.
     #[must_use]
     pub fn with_head(&self, head: Head) -> Self {
-        Self::new(
-            self.facts.clone(),
-            head,
-            self.freshness,
-            self.variant.clone(),
-            self.body.clone(),
-        )
+        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tower::{Layer, Service, ServiceExt, layer_fn};
+use tower::layer::layer_fn;
+use tower::{Layer, Service, ServiceExt};
 
 use crate::entry::freshness::UseWithoutAsking;
 use crate::entry::{Entry, Stored};
+use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
 use crate::lookup::{Company, Lookup};
@@ -89,7 +91,8 @@ where
             match hear(news).await {
                 News::Landed(entry, outcome) => {
                     if !entry.variant.is_selected_by(&lookup.selector()) {
-                        lookup.variant = entry.variant.digest_for(&lookup.selector());
+                        lookup.variant =
+                            Variant::digest_for(entry.variant.names(), &lookup.selector());
                         lookup.forwarded = Forwarded::VaryMiss;
                         continue;
                     }
@@ -145,8 +148,9 @@ where
                     News::Released
                 });
             }
-            Content::Once(_) => {
-                if is_worth_remembering(&outcome) {
+            Content::Once(response) => {
+                // Failures pass by themselves: the next herd shares one fetch again.
+                if !response.status().is_server_error() && is_lasting(&outcome) {
                     self.0.unshared.remember(key, now);
                 }
                 captain.tell(News::Released);
@@ -231,9 +235,8 @@ fn followed(outcome: Outcome) -> Outcome {
     }
 }
 
-/// Failures pass by themselves: the next herd shares one fetch again. What the origin marks as not to be kept, it
-/// will mark so again.
-fn is_worth_remembering(outcome: &Outcome) -> bool {
+/// Whether the next answer for the URL will probably be for one client alone as well.
+fn is_lasting(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Miss(Kept::Left(why)) => why.is_lasting(),
         Outcome::Hit(_)

@@ -25,8 +25,8 @@ use crate::message::problem;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::onward::{self, Trusted};
 use crate::pipeline::peek::Descent;
-use crate::policy::revalidate::{confirms, merge};
-use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip_unshared};
+use crate::policy::revalidate::{Validation, merge, validation};
+use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
 use crate::route::{Layers, Route};
 use crate::time::Timestamp;
@@ -66,13 +66,16 @@ impl Fetch {
         }
         loop {
             let asked = self.ask(&lookup).await?;
-            if asked.response.status() != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
+            let status = asked.response.status();
+            if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
                 let answer = self.keep(&lookup, asked);
                 return Ok(Answer { forwarded: lookup.forwarded, ..answer });
             }
-            let held = lookup.held.take().filter(|held| confirms(&held.entry.head.fields, asked.response.headers()));
-            match held {
-                Some(Held { entry, until: Until::Validated(_), .. }) => {
+            let fields = asked.response.headers();
+            match lookup.held.take() {
+                Some(Held { entry, until: Until::Validated(_), .. })
+                    if validation(status, &entry.head.fields, fields) == Validation::Confirmed =>
+                {
                     let answer = self.confirmed(&lookup, &entry, &asked);
                     return Ok(Answer { forwarded: lookup.forwarded, ..answer });
                 }
@@ -115,24 +118,30 @@ impl Fetch {
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
     fn keep(&self, lookup: &Lookup, asked: Asked) -> Answer {
-        let mut head = Head { status: asked.response.status(), fields: asked.response.headers().clone() };
+        let mut head =
+            Head { status: asked.response.status(), fields: asked.response.headers().clone() };
         let verdict = self.verdict(lookup, &asked, &head);
         let Keeping { facts, freshness, variant } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => return Answer::once(asked.response, Outcome::Miss(Kept::Left(why))),
         };
         remove_unstorable(&mut head.fields);
-        strip_unshared(&mut head.fields, &lookup.route.policy);
+        strip(&mut head.fields, &lookup.route.policy);
         let length = content_length(&head.fields);
         let body = asked.response.into_body();
         if length == Some(0) || body.is_empty() {
-            let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(bytes::Bytes::new()));
+            let entry =
+                Entry::new(facts, head, freshness, variant, Stored::Whole(bytes::Bytes::new()));
             let entry = Arc::new(entry);
             let landing = Landing::whole(entry.clone());
             return Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) };
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
-        arrive(Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length }), writer, body)
+        arrive(
+            Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length }),
+            writer,
+            body,
+        )
     }
 
     fn verdict(&self, lookup: &Lookup, asked: &Asked, head: &Head) -> Result<Keeping, WhyNot> {
@@ -153,7 +162,8 @@ impl Fetch {
         }
         let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
         let tags = tags.map_err(|_| WhyNot::TooManyTags)?;
-        let variant = Variant::of(&head.fields, &lookup.selector()).map_err(|_| WhyNot::VaryAny)?;
+        let variant =
+            Variant::of(&head.fields, &lookup.selector()).map_err(|_| WhyNot::VaryStar)?;
         Ok(Keeping { facts: facts(lookup, asked.as_of, tags), freshness, variant })
     }
 

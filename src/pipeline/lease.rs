@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tower::{Layer, Service, ServiceExt, layer_fn};
+use tower::layer::layer_fn;
+use tower::{Layer, Service, ServiceExt};
 
 use crate::lookup::answer::{Answer, Landing};
 use crate::lookup::outcome::Layer as CacheLayer;

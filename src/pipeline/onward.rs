@@ -93,12 +93,16 @@ pub(super) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
         for name in CONDITIONS {
             fields.remove(name);
         }
+        // What was normalised for the key is sent so: the origin sees what the variant is named after.
+        lookup.route.vary.rewrite(fields);
     }
     if parts.method == Method::GET
         && !is_conditional(fields)
         && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held
     {
-        fields.extend(conditions(&entry.head.fields));
+        for (name, value) in conditions(&entry.head.fields) {
+            fields.insert(name, value);
+        }
     }
     // A request without content has no content fields either; a fetch never has content.
     for name in [http::header::CONTENT_LENGTH, http::header::CONTENT_TYPE, EXPECT] {

@@ -19,8 +19,8 @@ use crate::key::canonical::Target;
 use crate::lookup::outcome::{Outcome, WhyPassed};
 use crate::message::body::Body;
 use crate::message::fields::{members, remove_hop_by_hop};
-use crate::origin::client::tunnel;
-use crate::origin::failure::OriginFailure;
+use crate::origin::body::Incoming;
+use crate::origin::tunnel::tunnel;
 use crate::pipeline::deliver::failed;
 use crate::pipeline::gate::Departure;
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
@@ -33,6 +33,9 @@ use crate::time::Timestamp;
 
 /// How long a write waits for its purge to be in the log; applied here it is at once.
 const PURGE_TIME: Duration = Duration::from_secs(1);
+
+/// How long a tunnel may be silent both ways.
+const TUNNEL_IDLE: Duration = Duration::from_secs(600);
 
 /// A request that is passed on.
 pub(super) struct Passage {
@@ -81,7 +84,7 @@ impl<L: PurgeLog> Pass<L> {
         let answer = route.origin.send(Request::from_parts(request, body)).await;
         let outcome = Outcome::Passed(why);
         let response = match answer {
-            Ok(response) => response.map(Body::live),
+            Ok(response) => response,
             Err(failure) => return failed(failure, Some(route)),
         };
         if is_unsafe(&method) && is_successful(response.status()) {
@@ -91,7 +94,7 @@ impl<L: PurgeLog> Pass<L> {
             Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(upgrade, response)
             }
-            Some(_) | None => plain(response),
+            Some(_) | None => plain(response.map(Body::live)),
         };
         Departure { response, outcome, route: Some(route) }
     }
@@ -115,20 +118,22 @@ impl<L: PurgeLog> Pass<L> {
     }
 
     /// Joins the two connections in a task of their own, and tells the client that it may go on.
-    fn switch(&self, upgrade: Upgrade, mut response: Response<Body>) -> Response<Body> {
-        let origin = hyper::upgrade::on(&mut response);
-        let protocol = response.headers().get(UPGRADE).cloned();
-        self.0.tasks.spawn(async move {
-            if let Err(why) = tunnel(upgrade.client, origin).await {
-                debug!(error = %why, "a tunnel ended");
-            }
-        });
-        let mut response = plain(response).map(|_| Body::Empty);
+    fn switch(&self, upgrade: Upgrade, origin: Response<Incoming>) -> Response<Body> {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = origin.status();
+        *response.headers_mut() = origin.headers().clone();
+        let protocol = origin.headers().get(UPGRADE).cloned();
+        let mut response = plain(response);
         let fields = response.headers_mut();
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         if let Some(protocol) = protocol {
             fields.insert(UPGRADE, protocol);
         }
+        self.0.tasks.spawn(async move {
+            if let Err(why) = tunnel(upgrade.client, origin, TUNNEL_IDLE).await {
+                debug!(error = %why, "a tunnel ended");
+            }
+        });
         response
     }
 }
@@ -161,8 +166,7 @@ fn plain(mut response: Response<Body>) -> Response<Body> {
 
 /// Whether the client takes trailers; then the origin may send them (gRPC insists on it).
 fn accepts_trailers(fields: &HeaderMap) -> bool {
-    members(fields, &TE)
-        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+    members(fields, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// RFC 9110 §9.2.1; a method that nobody knows is not known to be safe.

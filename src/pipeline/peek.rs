@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use tower::{Layer, Service, layer_fn};
+use tower::layer::layer_fn;
+use tower::{Layer, Service};
 
 use crate::entry::slot::Found;
+use crate::key::vary::Variant;
+use crate::lookup::Lookup;
 use crate::lookup::answer::Answer;
 use crate::lookup::outcome::{Forwarded, Layer as CacheLayer};
-use crate::lookup::Lookup;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict};
 use crate::route::Layers;
 use crate::store::memory::Memory;
+use crate::telemetry::metrics::Metrics;
 
 /// What an inner layer's call returns.
 pub(super) type Descent = Pin<Box<dyn Future<Output = Result<Answer, OriginFailure>> + Send>>;
@@ -26,6 +29,7 @@ pub(super) struct Peek<S>(Arc<Parts<S>>);
 struct Parts<S> {
     judge: Arc<Judge>,
     memory: Memory,
+    metrics: Metrics,
     inner: S,
 }
 
@@ -33,9 +37,11 @@ impl<S> Peek<S> {
     pub(super) fn layer(
         judge: Arc<Judge>,
         memory: Memory,
+        metrics: Metrics,
     ) -> impl Layer<S, Service = Self> + Clone {
         layer_fn(move |inner| {
-            Self(Arc::new(Parts { judge: judge.clone(), memory: memory.clone(), inner }))
+            let (judge, memory, metrics) = (judge.clone(), memory.clone(), metrics.clone());
+            Self(Arc::new(Parts { judge, memory, metrics, inner }))
         })
     }
 
@@ -49,7 +55,7 @@ impl<S> Peek<S> {
             Found::Entry(entry) => entry,
             Found::OtherVariant(other) => {
                 lookup.forwarded = Forwarded::VaryMiss;
-                lookup.variant = other.variant.digest_for(&lookup.selector());
+                lookup.variant = Variant::digest_for(other.variant.names(), &lookup.selector());
                 return None;
             }
         };
@@ -87,8 +93,14 @@ where
 
     fn call(&mut self, mut lookup: Lookup) -> Self::Future {
         match self.look(&mut lookup) {
-            Some(answer) => Either::Left(ready(Ok(answer))),
-            None => Either::Right(self.0.inner.clone().call(lookup)),
+            Some(answer) => {
+                self.0.metrics.l1().hit();
+                Either::Left(ready(Ok(answer)))
+            }
+            None => {
+                self.0.metrics.l1().miss();
+                Either::Right(self.0.inner.clone().call(lookup))
+            }
         }
     }
 }

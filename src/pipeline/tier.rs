@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tower::{Layer, Service, ServiceExt, layer_fn};
+use tower::layer::layer_fn;
+use tower::{Layer, Service, ServiceExt};
 use tracing::debug;
 
 use crate::entry::Entry;
@@ -17,7 +18,8 @@ use crate::pipeline::peek::Descent;
 use crate::policy::reuse::OnError;
 use crate::route::{Layers, Route};
 use crate::store::{Store, StoreError};
-use crate::telemetry::metrics::{LayerMetrics, Operation};
+use crate::telemetry::labels::Operation;
+use crate::telemetry::metrics::{LayerMetrics, Metrics};
 use crate::time::Timestamp;
 
 /// One level of the cache. A store's failure is a miss, at one line.
@@ -27,7 +29,7 @@ struct Parts<St, S> {
     judge: Arc<Judge>,
     store: St,
     layer: CacheLayer,
-    metrics: LayerMetrics,
+    metrics: Metrics,
     inner: S,
 }
 
@@ -41,7 +43,7 @@ where
         judge: Arc<Judge>,
         store: St,
         layer: CacheLayer,
-        metrics: LayerMetrics,
+        metrics: Metrics,
     ) -> impl Layer<S, Service = Self> + Clone {
         layer_fn(move |inner| {
             let (judge, store, metrics) = (judge.clone(), store.clone(), metrics.clone());
@@ -55,8 +57,12 @@ where
             return parts.inner.clone().oneshot(lookup).await;
         }
         let looks = lookup.company != Company::Unshared;
-        if looks && let Some(answer) = self.find(&mut lookup).await {
-            return Ok(answer);
+        if looks {
+            let found = self.find(&mut lookup).await;
+            self.count(found.as_ref());
+            if let Some(answer) = found {
+                return Ok(answer);
+            }
         }
         if let Some(answer) = self.compared(&mut lookup) {
             return Ok(answer);
@@ -88,9 +94,7 @@ where
         };
         match parts.judge.judge(lookup, &entry, parts.layer) {
             // Handed up, it is kept above as well; it keeps its age.
-            Verdict::Answer(answer) => {
-                Some(Answer { landing: Landing::whole(entry), ..answer })
-            }
+            Verdict::Answer(answer) => Some(Answer { landing: Landing::whole(entry), ..answer }),
             Verdict::Hold => None,
             Verdict::Gone => {
                 let removed = parts.store.remove(&place).await;
@@ -129,8 +133,24 @@ where
         Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
     }
 
+    fn metrics(&self) -> &LayerMetrics {
+        match self.0.layer {
+            CacheLayer::L1 => self.0.metrics.l1(),
+            CacheLayer::L2 => self.0.metrics.l2(),
+        }
+    }
+
+    /// Counts a look into the fleet's store; memory was counted when it was peeked at.
+    fn count(&self, found: Option<&Answer>) {
+        match (self.0.layer, found) {
+            (CacheLayer::L1, _) => {}
+            (CacheLayer::L2, Some(_)) => self.metrics().hit(),
+            (CacheLayer::L2, None) => self.metrics().miss(),
+        }
+    }
+
     fn note(&self, operation: Operation, begun: Instant, error: Option<&StoreError>) {
-        let metrics = &self.0.metrics;
+        let metrics = self.metrics();
         metrics.took(operation, begun.elapsed());
         if let Some(error) = error {
             metrics.failed(operation, error.label());
@@ -141,15 +161,19 @@ where
 /// The failure that an origin's answer tells of, if it is one that a stale response may hide.
 fn failure_in(answer: &Answer) -> Option<OriginFailure> {
     let Content::Once(response) = &answer.content else { return None };
-    let own = matches!(answer.outcome, Outcome::Refused(_));
-    (!own && hides_failure(response.status())).then(|| OriginFailure::Status(response.status()))
+    if matches!(answer.outcome, Outcome::Refused(_)) {
+        return None;
+    }
+    // RFC 5861 §4: "an error is any situation that would result in a 500, 502, 503, or 504 HTTP response".
+    let status = response.status();
+    matches!(status.as_u16(), 500 | 502 | 503 | 504).then_some(OriginFailure::Status(status))
 }
 
 fn is_used(route: &Route, layer: CacheLayer) -> bool {
     match (route.layers, layer) {
-        (Layers::Both, _)
-        | (Layers::OnlyL1, CacheLayer::L1)
-        | (Layers::OnlyL2, CacheLayer::L2) => true,
+        (Layers::Both, _) | (Layers::OnlyL1, CacheLayer::L1) | (Layers::OnlyL2, CacheLayer::L2) => {
+            true
+        }
         (Layers::OnlyL1, CacheLayer::L2) | (Layers::OnlyL2, CacheLayer::L1) => false,
     }
 }

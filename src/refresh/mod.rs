@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use crate::entry::Entry;
 use crate::key::Key;
 use crate::lookup::outcome::{Forwarded, Layer};
-use crate::message::cache_control::RequestDirectives;
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
+use crate::message::cache_control::RequestDirectives;
 use crate::policy::reuse::OnError;
 
 /// Asks for refreshes. Never blocks: what is queued already is not queued again, what does not fit is counted and

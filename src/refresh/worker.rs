@@ -19,7 +19,7 @@ pub async fn work<S>(mut queue: Queue, stack: S, at_once: usize, tasks: TaskTrac
 where
     S: Service<Lookup, Response = Answer> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: Display,
+    S::Error: Display + Send,
 {
     let permits = Arc::new(Semaphore::new(at_once));
     while let Some(asked) = queue.next().await {
