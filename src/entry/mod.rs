@@ -81,6 +81,12 @@ impl Entry {
         Self::new(self.facts.clone(), self.head.clone(), self.freshness, self.variant.clone(), body)
     }
 
+    /// The same entry with another head: how a validation updates it.
+    #[must_use]
+    pub fn with_head(&self, head: Head) -> Self {
+        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
+    }
+
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit
     /// costs when nothing new was purged.
     pub fn is_verified_at(&self, version: u64) -> bool {

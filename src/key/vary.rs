@@ -1,7 +1,9 @@
 //! Which request fields selected a stored response, and whether another request selects it too (RFC 9111 §4.1).
 
-use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderName, HeaderValue, VARY};
+use smallvec::SmallVec;
+
+use crate::message::fields::{list, members};
 
 /// How a route compares the fields that `Vary` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,24 +38,70 @@ pub struct Variant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unselectable;
 
+/// A field's value in the form in which two of them are compared; short ones need no allocation.
+type Normal = SmallVec<[u8; 128]>;
+
 impl Variant {
     /// The variant that a response with these fields is, for the request that `selector` speaks of.
+    ///
+    /// Fails on a member `*` on any line, and on a member that is no field name: nothing could match it.
     pub fn of(response: &HeaderMap, selector: &Selector<'_>) -> Result<Self, Unselectable> {
-        let _ = (response, selector);
-        Ok(Self::default())
+        let mut names = Vec::new();
+        for member in members(response, &VARY) {
+            if member == b"*" {
+                return Err(Unselectable);
+            }
+            names.push(HeaderName::from_bytes(member).map_err(|_| Unselectable)?);
+        }
+        Ok(Self::from_parts(names.into_iter().map(|name| {
+            let value = selector.value(&name);
+            (name, value.map(|value| value.to_vec().into_boxed_slice()))
+        })))
     }
 
     /// Whether the request selects this variant. Costs nothing when the response did not vary.
     pub fn is_selected_by(&self, selector: &Selector<'_>) -> bool {
-        {
-            let _ = selector;
-            self.selected.is_empty()
-        }
+        self.selected
+            .iter()
+            .all(|(name, value)| selector.value(name).as_deref() == value.as_deref())
     }
 
     /// The names of the fields that select, sorted.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.selected.iter().map(|(name, _)| name)
+    }
+
+    /// A name for the variant, equal on every machine; that of a response that did not vary is [`Variant::PLAIN`].
+    pub fn digest(&self) -> u128 {
+        digest(self.parts())
+    }
+
+    /// The digest of the variant that `selector`'s request selects among those that vary by `names`, in any order.
+    pub fn digest_for<'a>(
+        names: impl IntoIterator<Item = &'a HeaderName>,
+        selector: &Selector<'_>,
+    ) -> u128 {
+        let mut selected: SmallVec<[(&HeaderName, Option<Normal>); 4]> =
+            names.into_iter().map(|name| (name, selector.value(name))).collect();
+        selected.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
+        selected.dedup_by(|one, other| one.0 == other.0);
+        digest(selected.iter().map(|(name, value)| (*name, value.as_deref())))
+    }
+
+    /// The digest of a response that did not vary.
+    pub const PLAIN: u128 = 0;
+
+    /// Names and normalised values, sorted by name: what goes over the wire.
+    pub fn parts(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.selected.iter().map(|(name, value)| (name, value.as_deref()))
+    }
+
+    /// The variant of these parts, in any order; of two with one name the first counts.
+    pub fn from_parts(parts: impl IntoIterator<Item = (HeaderName, Option<Box<[u8]>>)>) -> Self {
+        let mut selected: Vec<_> = parts.into_iter().collect();
+        selected.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
+        selected.dedup_by(|one, other| one.0 == other.0);
+        Self { selected: selected.into_boxed_slice() }
     }
 
     /// What the variant costs in memory beyond its struct.
@@ -65,4 +113,215 @@ impl Variant {
             })
             .sum()
     }
+}
+
+impl Selector<'_> {
+    /// The request's value of a field in its normal form; nothing where the request has no such field.
+    fn value(&self, name: &HeaderName) -> Option<Normal> {
+        if let Some(offered) = self.rules.offered(name) {
+            return choose(self.fields, name, offered).map(|value| value.as_bytes().into());
+        }
+        if !self.fields.contains_key(name) {
+            return None;
+        }
+        Some(match *name {
+            ACCEPT_ENCODING => codings(self.fields),
+            ACCEPT_LANGUAGE => languages(self.fields),
+            _ => combined(self.fields, name),
+        })
+    }
+}
+
+impl VaryRules {
+    /// Gives the fields that are normalised the very values that are compared: the origin must not see what the
+    /// variant does not know.
+    pub fn rewrite(&self, fields: &mut HeaderMap) {
+        for (name, offered) in &self.normalize {
+            let chosen = choose(fields, name, offered).and_then(|value| value.parse().ok());
+            match chosen {
+                Some(value) => {
+                    fields.insert(name, value);
+                }
+                // RFC 9110 §12.5.3: without the field "any content coding is considered acceptable".
+                None if *name == ACCEPT_ENCODING => {
+                    fields.insert(name, HeaderValue::from_static("identity"));
+                }
+                None => {
+                    fields.remove(name);
+                }
+            }
+        }
+    }
+
+    fn offered(&self, name: &HeaderName) -> Option<&[String]> {
+        let found = self.normalize.iter().find(|(known, _)| known == name);
+        found.map(|(_, offered)| offered.as_slice())
+    }
+}
+
+/// Lines joined by commas, without the blanks around commas and without empty members.
+///
+/// RFC 9111 §4.1: fields match if they can be made alike by "combining multiple header field lines with the same
+/// field name" and "adding or removing whitespace, where allowed in the header field's syntax".
+fn combined(fields: &HeaderMap, name: &HeaderName) -> Normal {
+    let mut normal = Normal::new();
+    for member in members(fields, name) {
+        push(&mut normal, member);
+    }
+    normal
+}
+
+/// The codings that are accepted, as a set: what has no weight is not accepted, other weights do not count.
+fn codings(fields: &HeaderMap) -> Normal {
+    let mut set: SmallVec<[SmallVec<[u8; 16]>; 8]> = members(fields, &ACCEPT_ENCODING)
+        .map(Weighted::parse)
+        .filter(|coding| coding.weight > 0)
+        .map(|coding| coding.name.to_ascii_lowercase().into())
+        .collect();
+    set.sort();
+    set.dedup();
+    joined(set.iter().map(|coding| coding.as_slice()))
+}
+
+/// The languages that are accepted, the most wanted first, each with its weight; case and order do not count.
+fn languages(fields: &HeaderMap) -> Normal {
+    let mut ranges: SmallVec<[(u16, SmallVec<[u8; 16]>); 8]> = members(fields, &ACCEPT_LANGUAGE)
+        .map(Weighted::parse)
+        .filter(|range| range.weight > 0)
+        .map(|range| (range.weight, range.name.to_ascii_lowercase().into()))
+        .collect();
+    ranges.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+    ranges.dedup();
+    let mut normal = Normal::new();
+    for (weight, range) in ranges {
+        push(&mut normal, &range);
+        normal.extend_from_slice(b";");
+        normal.extend_from_slice(&weight.to_be_bytes());
+    }
+    normal
+}
+
+fn joined<'a>(members: impl Iterator<Item = &'a [u8]>) -> Normal {
+    let mut normal = Normal::new();
+    members.for_each(|member| push(&mut normal, member));
+    normal
+}
+
+fn push(normal: &mut Normal, member: &[u8]) {
+    if !normal.is_empty() {
+        normal.push(b',');
+    }
+    normal.extend_from_slice(member);
+}
+
+/// A member of an `Accept-…` field.
+struct Weighted<'a> {
+    name: &'a [u8],
+    /// Thousandths.
+    weight: u16,
+}
+
+impl<'a> Weighted<'a> {
+    /// RFC 9110 §12.4.2; a weight that cannot be read is taken as 1.
+    fn parse(member: &'a [u8]) -> Self {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|parameter| {
+            let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+            thousandths(value)
+        });
+        Self { name, weight: weight.unwrap_or(1000) }
+    }
+
+    /// How well what the origin offers meets this member, if it does: the weight.
+    fn accepts(&self, field: &HeaderName, offered: &str) -> bool {
+        let (name, offered) = (self.name, offered.as_bytes());
+        if name == b"*" || name.eq_ignore_ascii_case(offered) {
+            return true;
+        }
+        // RFC 4647 §3.4: a language is also found by cutting the range off at its hyphens.
+        *field == ACCEPT_LANGUAGE
+            && name.len() > offered.len()
+            && name[offered.len()] == b'-'
+            && name[..offered.len()].eq_ignore_ascii_case(offered)
+    }
+}
+
+/// `0.5`, `1`, `1.000`, `0.` as thousandths, at most 1000.
+fn thousandths(text: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
+        Some(dot) => (&text[..dot], &text[dot + 1..]),
+        None => (text, &b""[..]),
+    };
+    let digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+    if !matches!(whole, b"0" | b"1") || fraction.len() > 3 || !digits(fraction) {
+        return None;
+    }
+    let mut value = u16::from(whole[0] - b'0');
+    for place in 0..3 {
+        value = value * 10 + fraction.get(place).map_or(0, |digit| u16::from(digit - b'0'));
+    }
+    Some(value.min(1000))
+}
+
+/// The first of what is offered that the client accepts; of languages the one it wants most.
+fn choose<'a>(fields: &HeaderMap, name: &HeaderName, offered: &'a [String]) -> Option<&'a str> {
+    let weigh = |offer: &str| weight_of(fields, name, offer);
+    let accepted =
+        offered.iter().map(|offer| (weigh(offer), offer)).filter(|(weight, _)| *weight > 0);
+    if *name == ACCEPT_LANGUAGE {
+        // The first of equals: `max_by_key` would take the last.
+        let mut best: Option<(u16, &String)> = None;
+        for (weight, offer) in accepted {
+            if best.is_none_or(|(highest, _)| weight > highest) {
+                best = Some((weight, offer));
+            }
+        }
+        return best.map(|(_, offer)| offer.as_str());
+    }
+    let mut accepted = accepted;
+    accepted.next().map(|(_, offer)| offer.as_str())
+}
+
+/// The weight that the client gives to an offer: that of the longest member that names it.
+fn weight_of(fields: &HeaderMap, name: &HeaderName, offer: &str) -> u16 {
+    fields
+        .get_all(name)
+        .iter()
+        .flat_map(|line| list(line.as_bytes()))
+        .map(Weighted::parse)
+        .filter(|member| member.accepts(name, offer))
+        // `en` says more about `en` than `en-gb` does, and both more than `*`.
+        .max_by_key(|member| match member.name {
+            b"*" => 0,
+            named if named.len() == offer.len() => 2,
+            _ => 1,
+        })
+        .map_or(0, |member| member.weight)
+}
+
+/// Parts with their lengths before them, so that no two variants read the same; absent is not empty.
+fn digest<'a>(parts: impl Iterator<Item = (&'a HeaderName, Option<&'a [u8]>)>) -> u128 {
+    let mut text: SmallVec<[u8; 256]> = SmallVec::new();
+    for (name, value) in parts {
+        part(&mut text, name.as_str().as_bytes());
+        match value {
+            Some(value) => {
+                text.push(1);
+                part(&mut text, value);
+            }
+            None => text.push(0),
+        }
+    }
+    if text.is_empty() {
+        return Variant::PLAIN;
+    }
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
+    u128::from_be_bytes(bits)
+}
+
+fn part(text: &mut SmallVec<[u8; 256]>, bytes: &[u8]) {
+    text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    text.extend_from_slice(bytes);
 }
