@@ -63,6 +63,10 @@ pub enum WhyNot {
     ArrivedStale,
     /// The second opinion says no.
     Vetoed,
+    /// It is larger than any layer takes.
+    TooLarge,
+    /// It carries more tags than can be kept.
+    TooManyTags,
 }
 
 /// Where a lifetime comes from, which decides what else of the route applies.
@@ -417,7 +421,7 @@ fn is_validatable(response: &HeaderMap) -> bool {
 
 impl WhyNot {
     /// One word for `Cache-Status`, logs and metrics.
-    pub fn token(self) -> &'static str {
+    pub const fn token(self) -> &'static str {
         match self {
             Self::Method => "method",
             Self::Status => "status",
@@ -431,6 +435,26 @@ impl WhyNot {
             Self::NoLifetime => "no-lifetime",
             Self::ArrivedStale => "arrived-stale",
             Self::Vetoed => "vetoed",
+            Self::TooLarge => "too-large",
+            Self::TooManyTags => "too-many-tags",
+        }
+    }
+
+    /// Whether the next answer will probably not be kept either, whoever asks: then nobody should wait for it.
+    pub fn is_lasting(self) -> bool {
+        match self {
+            Self::Method | Self::ClientNoStore | Self::Authorization => false,
+            Self::Status
+            | Self::NotUnderstood
+            | Self::NoStore
+            | Self::Private
+            | Self::SetCookie
+            | Self::VaryStar
+            | Self::NoLifetime
+            | Self::ArrivedStale
+            | Self::Vetoed
+            | Self::TooLarge
+            | Self::TooManyTags => true,
         }
     }
 }
