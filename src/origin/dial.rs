@@ -94,7 +94,8 @@ impl Service<Uri> for Tcp {
 /// whether it was processed, or would be answered by those bytes. So before a write that follows a read and is
 /// the head of an HTTP/1.1 request, the kernel is asked; if all is not as it should be the write fails with
 /// `Unsent`, and the request, of which *not a byte has been written*, can go elsewhere. What is left is an
-/// end that is still on the network.
+/// end that is still on the network, and TLS, where no write looks like a head and only what the runtime has
+/// noticed counts.
 ///
 /// A piece of a body that looks like a head is taken for one. That fails its own request, if the origin has
 /// answered or left before the body's end; such a request has a body, and so is never sent again.

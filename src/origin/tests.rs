@@ -241,9 +241,11 @@ impl Leaving {
         Self { address, leave, left, requests }
     }
 
-    async fn ask(&self, origin: &Origin, times: usize) {
+    async fn ask(&self, origin: &Origin, method: Method, times: usize) {
         for _ in 0..times {
-            let answer = soon(origin.send(get("/"))).await.expect("the request was lost");
+            let mut request = get("/");
+            *request.method_mut() = method.clone();
+            let answer = soon(origin.send(request)).await.expect("the request was lost");
             assert_eq!(text(answer).await, "ok");
             self.leave.send(()).unwrap();
             self.left.recv().unwrap();
@@ -256,14 +258,21 @@ impl Leaving {
 async fn a_connection_that_the_origin_closes_costs_no_request_and_doubles_none() {
     let leaving = Leaving::saying(b"");
     let origin = Origin::new(settings(&[leaving.address])).unwrap();
-    leaving.ask(&origin, 50).await;
+    leaving.ask(&origin, Method::GET, 50).await;
+}
+
+#[tokio::test]
+async fn what_was_not_sent_is_sent_again_whatever_its_method() {
+    let leaving = Leaving::saying(b"");
+    let origin = Origin::new(settings(&[leaving.address])).unwrap();
+    leaving.ask(&origin, Method::DELETE, 10).await;
 }
 
 #[tokio::test]
 async fn bytes_that_nobody_asked_for_answer_nobody() {
     let leaving = Leaving::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
     let origin = Origin::new(settings(&[leaving.address])).unwrap();
-    leaving.ask(&origin, 50).await;
+    leaving.ask(&origin, Method::GET, 50).await;
 }
 
 #[tokio::test]
@@ -562,6 +571,7 @@ async fn an_h2_origin_hears_the_clients_host() {
         let (socket, _) = listener.accept().await.unwrap();
         let service =
             hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                assert!(!request.headers().contains_key("host"), "the name was said twice");
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(request.uri().to_string())))
             });
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
