@@ -325,7 +325,8 @@ mod tests {
     #[test]
     fn if_range_needs_the_same_strong_validator() {
         let later = "Sun, 06 Nov 1994 08:49:38 GMT";
-        let rows: [(&str, &[(&'static str, &str)], bool); 9] = [
+        type Fields<'a> = &'a [(&'static str, &'a str)];
+        let rows: [(&str, Fields, bool); 9] = [
             ("\"a\"", &[("etag", "\"a\"")], true),
             ("\"b\"", &[("etag", "\"a\"")], false),
             ("W/\"a\"", &[("etag", "W/\"a\"")], false),
