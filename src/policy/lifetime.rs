@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{AGE, DATE, EXPIRES, HeaderMap};
 
-use crate::message::cache_control::{VERY_LONG, delta_seconds};
+use crate::message::cache_control::{ResponseDirectives, VERY_LONG, delta_seconds};
 use crate::message::conditional::{last_modified, only_date};
 use crate::message::fields::members;
 use crate::policy::storable::{Exchange, Source, Statement};
@@ -86,13 +86,18 @@ fn route_lifetime(policy: &Policy, status: StatusCode) -> Option<Duration> {
 /// RFC 9111 §4.2.2: "a cache MAY assign a heuristic expiration time when an explicit time is not specified"; only with `Last-Modified`, ten per cent of its
 /// age ("A typical setting of this fraction might be 10%"), capped.
 fn heuristic(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> Option<Lifetime> {
-    // "the response status code is defined as heuristically cacheable", or "a public response directive".
-    if !HEURISTIC.contains(&exchange.status.as_u16()) && !statement.directives.public {
+    if !may_be_guessed(exchange.status, &statement.directives) {
         return None;
     }
     let modified = Timestamp::from_seconds(last_modified(exchange.response)?);
     let span = dated(exchange).since(modified) / 10;
     (!span.is_zero()).then(|| Lifetime::Heuristic(span.min(policy.heuristic_cap)))
+}
+
+/// Whether a response that states no lifetime may be kept all the same (RFC 9111 §3 and §4.2.2): it is `public`, or
+/// its status is defined as heuristically cacheable.
+pub(crate) fn may_be_guessed(status: StatusCode, directives: &ResponseDirectives) -> bool {
+    HEURISTIC.contains(&status.as_u16()) || directives.public
 }
 
 /// The response's `Date`, or when it arrived where that cannot be read.

@@ -9,7 +9,7 @@ use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::message::cache_control::{Extent, RequestDirectives, ResponseDirectives, Revalidation};
 use crate::message::conditional::last_modified;
 use crate::message::fields::members;
-use crate::policy::lifetime::{Lifetime, initial_age, lifetime};
+use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed};
 use crate::policy::veto::{self, Opinion};
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Share};
 use crate::time::Timestamp;
@@ -197,6 +197,11 @@ fn allows_authorized(directives: &ResponseDirectives) -> bool {
 
 fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f64) -> Storable {
     let lifetime = lifetime(policy, exchange, statement, dice);
+    // "the response contains at least one of the following: a public response directive; [...] an Expires header
+    // field; a max-age response directive; [...] a status code that is defined as heuristically cacheable".
+    if lifetime == Lifetime::Unknown && !may_be_guessed(exchange.status, &statement.directives) {
+        return Storable::Leave(WhyNot::NoLifetime);
+    }
     let lifetime = match veto::ask(policy, exchange, statement, lifetime) {
         Opinion::Agrees => lifetime,
         Opinion::Shorter(shorter) => lifetime.shortened_to(shorter),
@@ -565,7 +570,11 @@ mod tests {
         }
         for status in [201, 202, 302, 307, 403, 500, 502, 503, 504, 599] {
             assert_eq!(heuristic(status, ""), 0, "{status}");
+            // Without any word about it, such a status is not even kept to be validated.
+            assert_eq!(Case::new(&[TAG]).status(status).left(), WhyNot::NoLifetime, "{status}");
         }
+        let public = Case::new(&[TAG, ("cache-control", "public")]).status(599);
+        assert_eq!(public.kept().lifetime, Duration::ZERO);
         assert_eq!(heuristic(599, "public"), 8640);
         let case =
             |modified: &'static str| Case::new(&[("last-modified", modified), ("date", "@0")]);
