@@ -160,7 +160,7 @@ impl Disk {
         match timeout(patience, closing).await {
             Ok(Ok(Ok(()))) => {}
             unclean => {
-                tracing::warn!(disk.cause = ?unclean, "the cache directory was not closed cleanly")
+                tracing::warn!(disk.cause = ?unclean, "the cache directory was not closed cleanly");
             }
         }
         self.0.lock.lock().take();

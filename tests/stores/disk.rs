@@ -75,7 +75,8 @@ async fn an_update_under_load_never_leaves_the_old_value() {
     let OnDisk { disk, directory } = OnDisk::start().await;
     for round in 1..=3 {
         for recipe in recipes() {
-            let recipe = recipe.as_of(round).says(vec![b'0' + u8::try_from(round).unwrap(); 5000]);
+            let recipe =
+                recipe.fetched_at(round).says(vec![b'0' + u8::try_from(round).unwrap(); 5000]);
             disk.put(&recipe.place(), recipe.entry()).await.unwrap();
         }
         disk.flush(PATIENCE).await;
@@ -100,7 +101,7 @@ async fn a_victim_writes_until_it_is_killed() {
     let mut round = 0;
     loop {
         round += 1;
-        let recipe = recipe.clone().as_of(round);
+        let recipe = recipe.clone().fetched_at(round);
         disk.put(&recipe.place(), recipe.entry()).await.unwrap();
         disk.flush(PATIENCE).await;
         if round == 20 {

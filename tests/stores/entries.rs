@@ -34,7 +34,7 @@ pub(crate) fn of(url: &str) -> Recipe {
         body: url.as_bytes().to_vec(),
         as_of: 1,
         age: Duration::ZERO,
-        lifetime: Duration::from_secs(60),
+        lifetime: Duration::from_mins(1),
         request: HeaderMap::new(),
         vary: None,
         max_variants: 4,
@@ -47,7 +47,7 @@ impl Recipe {
         self
     }
 
-    pub(crate) fn as_of(mut self, millis: u64) -> Self {
+    pub(crate) fn fetched_at(mut self, millis: u64) -> Self {
         self.as_of = millis;
         self
     }

@@ -13,8 +13,8 @@ use crate::entries::key;
 use crate::support::redis::RedisServer;
 use crate::support::{beside, until, within};
 
-const SPAN: Duration = Duration::from_secs(60);
-const LONGEST: Duration = Duration::from_secs(60);
+const SPAN: Duration = Duration::from_mins(1);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// The leases of two instances of one fleet.
 async fn two() -> (RedisServer, RedisLeases, RedisLeases) {

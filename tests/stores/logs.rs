@@ -16,7 +16,7 @@ use crate::benches::{redis, redis_settings};
 use crate::support::redis::RedisServer;
 use crate::support::{PATIENCE, beside, until, within};
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const AT_ONCE: Duration = Duration::ZERO;
 
 fn record(tag: &str) -> Record {

@@ -55,7 +55,7 @@ async fn a_url_with_all_its_variants_is_one_key_that_ends_with_its_last_use() {
     let bench = InRedis::start().await;
     let url = of("http://h/Secret?user=1");
     bench.put(&url.clone().lives(Duration::from_secs(100))).await;
-    bench.put(&url.clone().varies("x-a", "1").lives(Duration::from_secs(300))).await;
+    bench.put(&url.clone().varies("x-a", "1").lives(Duration::from_mins(5))).await;
     bench.put(&url.clone().varies("x-a", "2").lives(Duration::from_secs(200))).await;
     assert_eq!(bench.server.keys("*").await, [name(&url)]);
     let left = bench.server.seconds_left(&name(&url)).await;
@@ -263,7 +263,7 @@ async fn repeated_writes_of_a_url_are_one() {
     let url = of("http://h/a");
     assert!(get(&entries, &url).await.unwrap().is_none());
     for round in 0..1000 {
-        let recipe = url.clone().as_of(round);
+        let recipe = url.clone().fetched_at(round);
         entries.put(&recipe.place(), recipe.says(round.to_string()).entry()).await.unwrap();
     }
     entries.flush(PATIENCE).await;

@@ -50,7 +50,7 @@ fn anything() -> HeaderMap {
 }
 
 async fn what_is_put_comes_back_as_it_was(bench: impl Bench) {
-    let recipe = of("http://h/a").as_of(7).says([0, 255, b'x']);
+    let recipe = of("http://h/a").fetched_at(7).says([0, 255, b'x']);
     bench.put(&recipe).await;
     let (fields, rules) = (anything(), VaryRules::default());
     let selector = Selector { fields: &fields, rules: &rules };
@@ -109,10 +109,10 @@ async fn a_url_keeps_its_newest_variants_up_to_its_cap(bench: impl Bench) {
 
 async fn a_younger_fetch_replaces_and_an_older_one_does_not(bench: impl Bench) {
     let url = of("http://h/a");
-    bench.put(&url.clone().as_of(5).says("five")).await;
-    bench.put(&url.clone().as_of(4).says("four")).await;
+    bench.put(&url.clone().fetched_at(5).says("five")).await;
+    bench.put(&url.clone().fetched_at(4).says("four")).await;
     assert_eq!(bench.body(&url, &anything()).await.as_deref(), Some("five"));
-    bench.put(&url.clone().as_of(6).says("six")).await;
+    bench.put(&url.clone().fetched_at(6).says("six")).await;
     assert_eq!(bench.body(&url, &anything()).await.as_deref(), Some("six"));
 }
 
@@ -130,9 +130,9 @@ async fn a_removal_takes_all_variants(bench: impl Bench) {
 
 async fn what_is_put_after_a_removal_stays(bench: impl Bench) {
     let url = of("http://h/a");
-    bench.put(&url.clone().as_of(9).says("before")).await;
+    bench.put(&url.clone().fetched_at(9).says("before")).await;
     bench.store().remove(&url.place()).await.unwrap();
-    bench.put(&url.clone().as_of(1).says("after")).await;
+    bench.put(&url.clone().fetched_at(1).says("after")).await;
     assert_eq!(bench.body(&url, &anything()).await.as_deref(), Some("after"));
 }
 
