@@ -7,4 +7,5 @@ pub mod date;
 pub(crate) mod dictionary;
 pub mod fields;
 pub mod fill;
+pub mod problem;
 pub mod range;

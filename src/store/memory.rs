@@ -92,7 +92,7 @@ impl Memory {
 
     /// The hit path: one look-up, no allocation, no waiting. `None` when nothing is stored under `key`.
     pub fn find(&self, key: Key, selector: &Selector<'_>) -> Option<Found> {
-        self.0.slots.get(&key).map(|slot| slot.find(selector))
+        self.0.slots.get(&key)?.find(selector)
     }
 
     /// Keeps a whole entry in the place of what it replaces; readers see the slot before or after, never between.
@@ -237,7 +237,7 @@ impl Store for Memory {
     ) -> impl Future<Output = Result<Option<Arc<Entry>>, StoreError>> + Send {
         ready(Ok(match self.find(place.key, selector) {
             Some(Found::Entry(entry)) => Some(entry),
-            Some(Found::OtherVariants) | None => None,
+            Some(Found::OtherVariant(_)) | None => None,
         }))
     }
 
@@ -381,7 +381,7 @@ mod tests {
         let (fields, rules) = (HeaderMap::new(), VaryRules::default());
         match memory.find(key(number), &Selector { fields: &fields, rules: &rules }) {
             Some(Found::Entry(entry)) => Some(entry),
-            Some(Found::OtherVariants) | None => None,
+            Some(Found::OtherVariant(_)) | None => None,
         }
     }
 
