@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HeaderMap};
+use http::header::{CONTENT_LENGTH, HeaderMap, VIA};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use rand::Rng;
@@ -23,7 +23,7 @@ use crate::message::fields::remove_unstorable;
 use crate::message::fill::{Fill, Writer};
 use crate::message::problem;
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::onward::{self, Trusted};
+use crate::pipeline::onward::{self, Trusted, via};
 use crate::pipeline::peek::Descent;
 use crate::policy::revalidate::{Validation, merge, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
@@ -127,6 +127,8 @@ impl Fetch {
         };
         remove_unstorable(&mut head.fields);
         strip(&mut head.fields, &lookup.route.policy);
+        // Once for all who will be served from it.
+        head.fields.append(VIA, via(asked.response.version()));
         let length = content_length(&head.fields);
         let body = asked.response.into_body();
         if length == Some(0) || body.is_empty() {
