@@ -1,5 +1,6 @@
 //! Larder: an HTTP read-through caching reverse proxy.
 
+pub mod config;
 pub mod entry;
 pub mod key;
 pub mod lookup;
