@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod breaker;
+pub mod cli;
 pub mod entry;
 pub mod key;
 pub mod lookup;
