@@ -47,20 +47,6 @@ pub enum Unreadable {
     OtherKey,
 }
 
-impl Unreadable {
-    /// The reason's name as a metric label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Foreign => "foreign",
-            Self::Version(_) => "version",
-            Self::Cut => "cut",
-            Self::Digest => "digest",
-            Self::Malformed => "malformed",
-            Self::OtherKey => "other_key",
-        }
-    }
-}
-
 /// The entry as bytes; nothing while its body arrives. Copies the body once.
 pub fn encode(entry: &Entry) -> Option<Bytes> {
     let body = entry.whole()?;

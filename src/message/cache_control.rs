@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, PRAGMA};
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, PRAGMA};
 
 use crate::message::dictionary::{self, Value};
 use crate::message::fields::{
@@ -83,12 +83,13 @@ impl RequestDirectives {
     pub fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
         if fields.contains_key(CACHE_CONTROL) {
-            for directive in directives(fields, &CACHE_CONTROL) {
-                found.take(&directive);
+            for member in members(fields, &CACHE_CONTROL) {
+                found.take(&Directive::parse(member));
             }
         } else if fields.contains_key(PRAGMA) {
-            // RFC 9111 §5.4: "When the Cache-Control header field is not present in a request, caches MUST consider
-            // the no-cache request pragma-directive as having the same effect".
+            // RFC 7234 §5.4: "When the Cache-Control header field is not present in a request, caches MUST consider
+            // the no-cache request pragma-directive as having the same effect"; RFC 9111 §5.4 deprecates it, and
+            // old clients still send it.
             found.no_cache =
                 members(fields, &PRAGMA).any(|member| member.eq_ignore_ascii_case(b"no-cache"));
         }
@@ -117,8 +118,9 @@ impl ResponseDirectives {
     /// What `Cache-Control` says, on all its lines.
     pub fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
-        for directive in directives(fields, &CACHE_CONTROL) {
-            found.take(&directive);
+        for member in members(fields, &CACHE_CONTROL) {
+            found.take(&Directive::parse(member));
+            found.take_misseparated(member);
         }
         found
     }
@@ -126,7 +128,7 @@ impl ResponseDirectives {
     /// What the most specific valid targeted field says, if there is one; `Cache-Control` and `Expires` are then
     /// not to be looked at.
     ///
-    /// RFC 9213 §2.2: "If a targeted field in a given response is empty or a parsing error is encountered, that
+    /// RFC 9213 §2.1: "If a targeted field in a given response is empty, or a parsing error is encountered, that
     /// field MUST be ignored by the cache (i.e., it behaves as if the field were not present, likely falling back
     /// to other cache-control mechanisms present)."
     pub fn targeted(fields: &HeaderMap) -> Option<Self> {
@@ -160,6 +162,27 @@ impl ResponseDirectives {
                 first(&mut self.stale_if_error, directive.lifetime());
             }
             _ => {}
+        }
+    }
+
+    /// `no-store; max-age=0` is one unknown directive, but whoever wrote it forbade something: what forbids counts
+    /// also where a semicolon stands for the comma.
+    fn take_misseparated(&mut self, member: &[u8]) {
+        if !member.contains(&b';') {
+            return;
+        }
+        let mut quoted = false;
+        let pieces = member.split(|byte| {
+            quoted ^= *byte == b'"';
+            *byte == b';' && !quoted
+        });
+        for piece in pieces.map(|piece| Directive::parse(piece.trim_ascii())) {
+            match piece {
+                _ if piece.is("no-store") => self.no_store = true,
+                _ if piece.is("no-cache") => self.no_cache = Extent::Whole,
+                _ if piece.is("private") => self.private = Extent::Whole,
+                _ => {}
+            }
         }
     }
 
@@ -282,15 +305,6 @@ enum Argument<'a> {
     Broken,
 }
 
-/// The directives of all lines, in order. Quoted strings are respected, any byte may occur.
-fn directives<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Directive<'a>> {
-    fields
-        .get_all(name)
-        .iter()
-        .flat_map(|line: &HeaderValue| list(line.as_bytes()))
-        .map(Directive::parse)
-}
-
 impl<'a> Directive<'a> {
     fn parse(member: &'a [u8]) -> Self {
         let Some(equals) = member.iter().position(|byte| *byte == b'=') else {
@@ -341,5 +355,226 @@ impl<'a> Directive<'a> {
             Some(names) if !names.is_empty() => Extent::Fields(names),
             Some(_) | None => Extent::Whole,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::HeaderValue;
+
+    use super::*;
+
+    fn fields(lines: &[(&str, &[u8])]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            fields.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        fields
+    }
+
+    fn said(lines: &[&str]) -> ResponseDirectives {
+        let lines: Vec<_> = lines.iter().map(|line| ("cache-control", line.as_bytes())).collect();
+        ResponseDirectives::of(&fields(&lines))
+    }
+
+    fn asked(line: &str) -> RequestDirectives {
+        RequestDirectives::of(&fields(&[("cache-control", line.as_bytes())]))
+    }
+
+    const fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    /// RFC 9111 §1.2.2: "The delta-seconds rule specifies a non-negative integer, representing time in seconds",
+    /// and §4.2.1: invalid freshness information is stale.
+    #[test]
+    fn max_age_is_digits_and_saturates_and_anything_else_is_zero() {
+        let long = VERY_LONG.as_secs();
+        let rows: [(&str, u64); 21] = [
+            ("max-age=3600", 3600),
+            ("MaX-aGe=3600", 3600),
+            ("max-age=003600", 3600),
+            ("max-age=\"3600\"", 3600),
+            ("max-age=0", 0),
+            ("max-age=2147483647", long - 1),
+            ("max-age=2147483648", long),
+            ("max-age=2147483649", long),
+            ("max-age=99999999999", long),
+            ("max-age=99999999999999999999999", long),
+            ("max-age=-3600", 0),
+            ("max-age='3600'", 0),
+            ("max-age=3600.0", 0),
+            ("max-age=3600.5", 0),
+            ("max-age=a3600", 0),
+            ("max-age=3600a", 0),
+            ("max-age =3600", 0),
+            ("max-age= 3600", 0),
+            ("max-age=", 0),
+            ("max-age", 0),
+            ("max-age=\"3600", 0),
+        ];
+        for (line, lifetime) in rows {
+            assert_eq!(said(&[line]).max_age, seconds(lifetime), "{line}");
+        }
+        assert_eq!(said(&["max-age=3600 , a"]).max_age, seconds(3600));
+        assert_eq!(said(&["public"]).max_age, None);
+    }
+
+    /// RFC 9111 §4.2.1: "either the first occurrence should be used or the response should be considered stale".
+    #[test]
+    fn of_two_values_the_first_counts_on_one_line_and_on_two() {
+        assert_eq!(said(&["max-age=1, max-age=3600"]).max_age, seconds(1));
+        assert_eq!(said(&["max-age=3600", "max-age=1"]).max_age, seconds(3600));
+        assert_eq!(said(&["s-maxage=7, s-maxage=9"]).s_maxage, seconds(7));
+    }
+
+    /// RFC 9110 §5.6.4: a quoted string is "parsed as a single value".
+    #[test]
+    fn what_stands_in_a_quoted_string_is_no_directive() {
+        let rows = [
+            "foo=\"max-age=3600\", max-age=1",
+            "max-age=1, foo=\"max-age=3600\"",
+            "foo=\"a, max-age=3600, b\", max-age=1",
+            "foo=\"\\\", max-age=3600, \\\"\", max-age=1",
+            "foo=\"a; no-store; private\", max-age=1",
+        ];
+        for line in rows {
+            let said = said(&[line]);
+            assert_eq!((said.max_age, said.no_store), (seconds(1), false), "{line}");
+            assert_eq!(said.private, Extent::Nothing, "{line}");
+        }
+    }
+
+    #[test]
+    fn directives_are_found_on_all_lines_in_any_case_beside_any_byte() {
+        let lines = fields(&[
+            ("cache-control", b"caf\xe9=\xff, No-Store"),
+            ("cache-control", b""),
+            ("cache-control", b",,PUBLIC,"),
+            ("cache-control", b"Must-Understand, stale-while-revalidate=5, STALE-IF-ERROR=6"),
+        ]);
+        let said = ResponseDirectives::of(&lines);
+        assert!(said.no_store && said.public && said.must_understand);
+        assert_eq!(said.stale_while_revalidate, seconds(5));
+        assert_eq!(said.stale_if_error, seconds(6));
+    }
+
+    #[test]
+    fn the_stricter_revalidation_counts_in_either_order() {
+        assert_eq!(said(&["proxy-revalidate"]).revalidation, Revalidation::ByProxies);
+        assert_eq!(said(&["must-revalidate, proxy-revalidate"]).revalidation, Revalidation::Must);
+        assert_eq!(said(&["proxy-revalidate, must-revalidate"]).revalidation, Revalidation::Must);
+        assert_eq!(said(&["max-age=1"]).revalidation, Revalidation::Free);
+    }
+
+    /// RFC 9111 §5.2.2.4 and §5.2.2.7: the qualified form "with an argument that lists one or more field names".
+    #[test]
+    fn a_list_of_fields_qualifies_and_what_is_no_list_does_not() {
+        let listed = |extent: &Extent| -> Vec<String> {
+            extent.fields().map(|name| name.as_str().to_owned()).collect()
+        };
+        let said = said(&["private=\"Set-Cookie, a\", no-cache=b", "private=\"c\""]);
+        assert_eq!(listed(&said.private), ["set-cookie", "a", "c"]);
+        assert_eq!(listed(&said.no_cache), ["b"]);
+        for line in ["private", "private=", "private=\"\"", "private=\"a b\"", "private = \"a\""] {
+            assert!(self::said(&[line]).private.is_whole(), "{line}");
+        }
+        for lines in [["private", "private=\"a\""], ["private=\"a\"", "private"]] {
+            assert!(self::said(&lines).private.is_whole(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_forbids_counts_behind_a_semicolon_too() {
+        assert!(said(&["no-store; max-age=60"]).no_store);
+        assert!(said(&["no-store;"]).no_store);
+        assert!(said(&["max-age=60; private"]).private.is_whole());
+        assert!(said(&["max-age=60;no-cache"]).no_cache.is_whole());
+        assert_eq!(said(&["a; max-age=60"]).max_age, None);
+    }
+
+    /// RFC 9111 §5.2.1.
+    #[test]
+    fn request_directives_are_read() {
+        let all = asked("max-age=1, min-fresh=2, max-stale=3, No-Cache, no-store, only-if-cached");
+        assert!(all.no_cache && all.no_store && all.only_if_cached);
+        assert_eq!((all.max_age, all.min_fresh), (seconds(1), seconds(2)));
+        assert_eq!(all.max_stale, Some(MaxStale::Up(Duration::from_secs(3))));
+        assert_eq!(asked("max-stale").max_stale, Some(MaxStale::Any));
+        assert_eq!(asked("max-stale=x, min-fresh=x"), RequestDirectives::default());
+        assert_eq!(asked("max-age=x").max_age, seconds(0));
+        assert_eq!(asked("nothing-to-see-here"), RequestDirectives::default());
+    }
+
+    /// RFC 7234 §5.4, deprecated by RFC 9111 §5.4.
+    #[test]
+    fn pragma_counts_only_without_cache_control() {
+        let alone = fields(&[("pragma", b"foo, No-Cache")]);
+        assert!(RequestDirectives::of(&alone).no_cache);
+        let beside = fields(&[("pragma", b"no-cache"), ("cache-control", b"x")]);
+        assert_eq!(RequestDirectives::of(&beside), RequestDirectives::default());
+        assert_eq!(RequestDirectives::of(&HeaderMap::new()), RequestDirectives::default());
+        assert_eq!(ResponseDirectives::of(&alone), ResponseDirectives::default());
+    }
+
+    fn targeted(value: &str) -> Option<ResponseDirectives> {
+        ResponseDirectives::targeted(&fields(&[("cdn-cache-control", value.as_bytes())]))
+    }
+
+    /// RFC 9213 §2.1: "Targeted fields are Dictionary Structured Fields".
+    #[test]
+    fn a_targeted_field_is_a_dictionary_or_nothing() {
+        let lifetime = |value: &str| targeted(value).and_then(|said| said.max_age);
+        assert_eq!(lifetime("max-age=10000"), seconds(10_000));
+        assert_eq!(lifetime("max-age=99999999999"), Some(VERY_LONG));
+        assert_eq!(lifetime("max-age=-1"), seconds(0));
+        assert_eq!(lifetime("foo, max-age=5;a=b"), seconds(5));
+        // RFC 8941 §3.2: of duplicate keys the last counts.
+        assert_eq!(lifetime("max-age=5, max-age=6"), seconds(6));
+        let ignored = [
+            "max-age=10000, &&&&&",
+            "max-age=\"10000\"",
+            "max-age=10000.5",
+            "max-age",
+            "max-age=x",
+            "max-age =10000",
+            "max-age= 10000",
+            "MaX-aGe=10000",
+            "max-age=10000,",
+            "max-age=1234567890123456",
+            "",
+            "  ",
+        ];
+        for value in ignored {
+            assert_eq!(targeted(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_targeted_field_forbids_and_false_means_absent() {
+        let said = targeted("private, no-cache, no-store, must-revalidate").unwrap();
+        assert!(said.private.is_whole() && said.no_cache.is_whole() && said.no_store);
+        assert_eq!(said.revalidation, Revalidation::Must);
+        assert!(targeted("private=\"a\"").unwrap().private.is_whole());
+        assert!(!targeted("no-store=?0, max-age=1").unwrap().no_store);
+    }
+
+    /// RFC 9213 §2.2: "the first (in target-list order) field with a valid, non-empty value".
+    #[test]
+    fn the_most_specific_valid_field_counts() {
+        let all = fields(&[
+            ("surrogate-control", b"max-age=3"),
+            ("cdn-cache-control", b"max-age=2"),
+            ("larder-cache-control", b"max-age=1"),
+        ]);
+        assert_eq!(ResponseDirectives::targeted(&all).unwrap().max_age, seconds(1));
+        let broken = fields(&[
+            ("surrogate-control", b"max-age=3, content=\"ESI/1.0\""),
+            ("cdn-cache-control", b"&"),
+            ("larder-cache-control", b""),
+        ]);
+        assert_eq!(ResponseDirectives::targeted(&broken).unwrap().max_age, seconds(3));
+        assert_eq!(ResponseDirectives::targeted(&HeaderMap::new()), None);
     }
 }

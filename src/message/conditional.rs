@@ -181,3 +181,152 @@ fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     .map(<[u8]>::trim_ascii)
     .filter(|tag| !tag.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn fields(pairs: &[(&str, &[u8])]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            fields.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        fields
+    }
+
+    fn asked(request: &[(&str, &str)], stored: &[(&str, &str)]) -> Condition {
+        let bytes = |pairs: &[(&str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in pairs {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                map.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            map
+        };
+        evaluate(&bytes(request), &Method::GET, StatusCode::OK, &bytes(stored))
+    }
+
+    /// RFC 9110 §13.1.2: "the condition is false if one of the listed tags matches", by weak comparison.
+    #[test]
+    fn a_listed_tag_gives_304_wherever_it_stands_and_however_weak() {
+        use Condition::{NotModified, Send};
+        let rows = [
+            ("\"a\"", "\"a\"", NotModified),
+            ("W/\"a\"", "\"a\"", NotModified),
+            ("\"a\"", "W/\"a\"", NotModified),
+            ("W/\"a\"", "W/\"a\"", NotModified),
+            ("\"a\", \"b\", \"c\"", "\"a\"", NotModified),
+            ("\"b\", \"a\", \"c\"", "\"a\"", NotModified),
+            ("\"b\",\"c\" ,, W/\"a\"", "\"a\"", NotModified),
+            ("*", "\"a\"", NotModified),
+            ("\"b\"", "\"a\"", Send),
+            ("\"A\"", "\"a\"", Send),
+            ("w/\"a\"", "\"a\"", Send),
+            ("W\\\"a\"", "\"a\"", Send),
+            ("W\"a\"", "\"a\"", Send),
+            ("\"a,b\"", "\"a\"", Send),
+            ("\"a,b\"", "\"a,b\"", NotModified),
+            ("\"a\\\", \"b\"", "\"b\"", NotModified),
+            ("a", "\"a\"", NotModified),
+            ("\"a\"", "a", NotModified),
+            ("a", "a", NotModified),
+            ("", "\"a\"", Send),
+            ("\"\"", "\"\"", NotModified),
+            ("\"", "\"a\"", Send),
+        ];
+        for (listed, stored, expected) in rows {
+            let found = asked(&[("if-none-match", listed)], &[("etag", stored)]);
+            assert_eq!(found, expected, "{listed} against {stored}");
+        }
+    }
+
+    #[test]
+    fn tags_are_opaque_bytes_and_all_lines_count() {
+        let stored = fields(&[("etag", b"\"caf\xe9\"")]);
+        let request = fields(&[("if-none-match", b"\"x\""), ("if-none-match", b"\"caf\xe9\"")]);
+        let found = evaluate(&request, &Method::GET, StatusCode::OK, &stored);
+        assert_eq!(found, Condition::NotModified);
+        let other = fields(&[("if-none-match", b"\"caf\xe8\"")]);
+        assert_eq!(evaluate(&other, &Method::GET, StatusCode::OK, &stored), Condition::Send);
+    }
+
+    /// RFC 9110 §13.1.3: "the condition is false" if the selected representation's modification date "is earlier
+    /// or equal to the date provided in the field value".
+    #[test]
+    fn if_modified_since_compares_moments_and_not_texts() {
+        use Condition::{NotModified, Send};
+        let rows = [
+            (MODIFIED, NotModified),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", NotModified),
+            ("Sun, 06 Nov 1994 08:49:38 GMT", NotModified),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Send),
+            ("foo", Send),
+        ];
+        for (since, expected) in rows {
+            let request = [("if-modified-since", since)];
+            assert_eq!(asked(&request, &[("last-modified", MODIFIED)]), expected, "{since}");
+            // RFC 9111 §4.3.2: without Last-Modified, by Date.
+            assert_eq!(asked(&request, &[("date", MODIFIED)]), expected, "{since} by date");
+            assert_eq!(asked(&request, &[]), Send, "{since} by nothing");
+        }
+        let twice = [("if-modified-since", MODIFIED), ("if-modified-since", MODIFIED)];
+        assert_eq!(asked(&twice, &[("last-modified", MODIFIED)]), Send);
+        let unreadable = [("last-modified", "foo"), ("date", MODIFIED)];
+        assert_eq!(asked(&[("if-modified-since", MODIFIED)], &unreadable), Send);
+    }
+
+    /// RFC 9110 §13.2.2.
+    #[test]
+    fn conditions_are_evaluated_in_their_order() {
+        use Condition::{Failed, NotModified, Send};
+        let earlier = "Sun, 06 Nov 1994 08:49:36 GMT";
+        let stored = [("etag", "\"a\""), ("last-modified", MODIFIED)];
+        let rows: [(&[(&str, &str)], Condition); 11] = [
+            (&[("if-match", "\"a\"")], Send),
+            (&[("if-match", "\"b\", \"a\"")], Send),
+            (&[("if-match", "*")], Send),
+            (&[("if-match", "\"b\"")], Failed),
+            (&[("if-match", "W/\"a\"")], Failed),
+            (&[("if-match", "\"a\""), ("if-unmodified-since", earlier)], Send),
+            (&[("if-unmodified-since", earlier)], Failed),
+            (&[("if-unmodified-since", MODIFIED)], Send),
+            (&[("if-match", "\"b\""), ("if-none-match", "\"a\"")], Failed),
+            (&[("if-match", "\"a\""), ("if-none-match", "\"a\"")], NotModified),
+            (&[("if-none-match", "\"b\""), ("if-modified-since", MODIFIED)], Send),
+        ];
+        for (request, expected) in rows {
+            assert_eq!(asked(request, &stored), expected, "{request:?}");
+        }
+    }
+
+    /// RFC 9110 §13.2.1 and §13.1.2.
+    #[test]
+    fn errors_ignore_conditions_and_other_methods_fail_them() {
+        let (request, stored) = (fields(&[("if-none-match", b"*")]), fields(&[("etag", b"\"a\"")]));
+        let on = |method: Method, status: StatusCode| evaluate(&request, &method, status, &stored);
+        assert_eq!(on(Method::GET, StatusCode::NOT_FOUND), Condition::Send);
+        assert_eq!(on(Method::HEAD, StatusCode::OK), Condition::NotModified);
+        assert_eq!(on(Method::PUT, StatusCode::OK), Condition::Failed);
+        let dated = fields(&[("if-modified-since", MODIFIED.as_bytes())]);
+        let old = fields(&[("last-modified", MODIFIED.as_bytes())]);
+        assert_eq!(evaluate(&dated, &Method::PUT, StatusCode::OK, &old), Condition::Send);
+    }
+
+    /// RFC 9110 §15.4.5.
+    #[test]
+    fn a_304_keeps_what_it_must_and_leaves_representation_metadata() {
+        let must = ["cache-control", "content-location", "date", "etag", "expires", "vary"];
+        let metadata = ["content-type", "content-length", "content-encoding", "content-range"];
+        let mut stored = HeaderMap::new();
+        for name in must.iter().chain(&metadata).chain(&["access-control-allow-origin"]) {
+            stored.append(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        let sent = not_modified(&stored);
+        assert!(must.iter().all(|name| sent.contains_key(*name)), "{sent:?}");
+        assert!(sent.contains_key("access-control-allow-origin"));
+        assert!(!metadata.iter().any(|name| sent.contains_key(*name)), "{sent:?}");
+    }
+}

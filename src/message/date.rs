@@ -29,6 +29,10 @@ pub fn format(unix_seconds: u64) -> HeaderValue {
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     let text =
         format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT");
+    written(text)
+}
+
+fn written(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("letters, digits, blanks and colons are a field value")
 }
 
@@ -133,4 +137,98 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day = of_year - (153 * month + 2) / 5 + 1;
     let year = year + era * 400;
     if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    /// RFC 9110 §5.6.7: "A recipient that parses a timestamp value in an HTTP field MUST accept all three
+    /// HTTP-date formats."
+    #[test]
+    fn all_three_forms_are_read() {
+        let rows = [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
+            ("sUN, 06 nOV 1994 08:49:37 gmt", 784_111_777),
+            (" Sun, 06 Nov 1994 08:49:37 GMT ", 784_111_777),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", 784_111_777),
+            ("SUNDAY, 06-nov-94 08:49:37 gmt", 784_111_777),
+            ("Sun Nov  6 08:49:37 1994", 784_111_777),
+            ("Sun Nov 16 08:49:37 1994", 784_975_777),
+            ("Thursday, 18-Aug-50 02:01:18 GMT", 2_544_400_878),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Wed, 31 Dec 1969 23:59:59 GMT", 0),
+            ("Thu, 01 Jan 0001 00:00:00 GMT", 0),
+            ("Tue, 19 Jan 2038 03:14:08 GMT", 1 << 31),
+            ("Sat, 20 Nov 2286 17:46:41 GMT", 10_000_000_001),
+            ("Tue, 29 Feb 2000 00:00:00 GMT", 951_782_400),
+            ("Fri, 31 Dec 2016 23:59:60 GMT", 1_483_228_800),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", LAST),
+        ];
+        for (text, seconds) in rows {
+            assert_eq!(parse(text.as_bytes()), Some(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_deviates_is_no_date() {
+        let rows = [
+            "",
+            "0",
+            "foo",
+            "Sun",
+            "Sun, ",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37 AEST",
+            "Sun, 06 Nov 1994 08:49:37 +0000",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun,06 Nov 1994 08:49:37 GMT",
+            "Sun,  06 Nov 1994 08:49:37 GMT",
+            "Sun, 06  Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov  1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994  08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 Nov 1994 08:60:00 GMT",
+            "Sun, 06 Nov 1994 08:00:61 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Nov 1994 08:49:37 GMT",
+            "Thu, 29 Feb 2100 08:49:37 GMT",
+            "Xxx, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Xxx 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMT x",
+            "Sun, 06-Nov-94 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 UTC",
+            "Sunday, 06 Nov 94 08:49:37 GMT",
+            "Sunday, 06-Nov-1994 08:49:37 GMT",
+            "Sun Nov 6 08:49:37 1994",
+            "Sun Nov   6 08:49:37 1994",
+            "Sun Nov  6 08:49:37 94",
+            "Sun Nov  6 08:49:37 1994 GMT",
+        ];
+        for text in rows {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse(b"S\xfcn, 06 Nov 1994 08:49:37 GMT"), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_agrees_with_another_implementation() {
+        let step = 86_400 * 13 + 12_345;
+        for seconds in (0..=LAST).step_by(step).chain([LAST, 951_782_399, 951_868_800]) {
+            let text = format(seconds);
+            assert_eq!(parse(text.as_bytes()), Some(seconds), "{text:?}");
+            let theirs = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!(text, theirs.as_str());
+        }
+        assert_eq!(format(u64::MAX), format(LAST));
+    }
 }

@@ -184,3 +184,80 @@ impl<'a> Parser<'a> {
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header::HeaderValue;
+
+    use super::*;
+
+    const NAME: HeaderName = HeaderName::from_static("x");
+
+    fn parsed(lines: &[&[u8]]) -> Option<Vec<(String, Value)>> {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(NAME, HeaderValue::from_bytes(line).unwrap());
+        }
+        parse(&fields, &NAME)
+    }
+
+    /// RFC 8941 §4.2.2.
+    #[test]
+    fn every_type_of_value_is_recognised() {
+        let line = br#"a=1, b=-2;p;q="x", c=?0, d, e="s\"\\", f=tok/en, g=:YQ==:, h=(1 "a";x=2 t), i=1.5, *k=?1"#;
+        let found = parsed(&[line]).unwrap();
+        let expected = [
+            ("a", Value::Integer(1)),
+            ("b", Value::Integer(-2)),
+            ("c", Value::Boolean(false)),
+            ("d", Value::Boolean(true)),
+            ("e", Value::Other),
+            ("f", Value::Other),
+            ("g", Value::Other),
+            ("h", Value::Other),
+            ("i", Value::Other),
+            ("*k", Value::Boolean(true)),
+        ];
+        assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value)));
+    }
+
+    #[test]
+    fn what_breaks_the_grammar_breaks_the_field() {
+        let rows: [&[u8]; 22] = [
+            b"&",
+            b"A=1",
+            b"a=",
+            b"a= 1",
+            b"a =1",
+            b"a=1 b=2",
+            b"a=1,",
+            b"a=1,,b=2",
+            b",a=1",
+            b"a=--1",
+            b"a=1.",
+            b"a=1.2345",
+            b"a=1234567890123456",
+            b"a=?2",
+            b"a=\"x",
+            b"a=\"\\x\"",
+            b"a=\"\xe9\"",
+            b"a=:YQ==",
+            b"a=(1",
+            b"a=(1\"x\")",
+            b"a;=1",
+            b"a=1x",
+        ];
+        for row in rows {
+            assert_eq!(parsed(&[row]), None, "{}", String::from_utf8_lossy(row));
+        }
+    }
+
+    #[test]
+    fn lines_are_combined_and_an_absent_field_is_none() {
+        let found = parsed(&[b"a=1", b" ", b"b=2\t,\tc"]).unwrap();
+        assert_eq!(found.len(), 3);
+        assert_eq!(parsed(&[b"a=1,", b"b"]), None);
+        assert_eq!(parsed(&[]), None);
+        assert_eq!(parsed(&[b""]), Some(Vec::new()));
+    }
+}

@@ -16,10 +16,10 @@ use crate::origin::failure::OriginFailure;
 use crate::purge::ledger::{Expected, Ledger};
 
 /// What tells flights apart: the URL, and the variant as far as it is known.
-pub(super) type FlightName = (Key, u128);
+pub(crate) type FlightName = (Key, u128);
 
 /// The flights of this process.
-pub(super) struct Board {
+pub(crate) struct Board {
     shards: Box<[Mutex<HashMap<FlightName, Arc<Flight>>>]>,
     aloft: AtomicUsize,
 }
@@ -37,7 +37,7 @@ struct Flight {
 
 /// What is known of a flight.
 #[derive(Clone)]
-pub(super) enum News {
+pub(crate) enum News {
     /// Its head has not come yet.
     Aloft,
     /// Its answer may be shared; its body may still arrive.
@@ -48,14 +48,14 @@ pub(super) enum News {
 }
 
 /// How a lookup takes part.
-pub(super) enum Part {
+pub(crate) enum Part {
     Lead(Captain),
     Follow(watch::Receiver<News>),
 }
 
 /// The leader's side of a flight. Dropped, it strikes the flight off the board; followers who have heard nothing
 /// then see it closed.
-pub(super) struct Captain {
+pub(crate) struct Captain {
     board: Arc<Board>,
     name: FlightName,
     flight: Arc<Flight>,
@@ -63,19 +63,19 @@ pub(super) struct Captain {
 }
 
 impl Board {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, aloft: AtomicUsize::new(0) }
     }
 
     /// How many flights are under way.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.aloft.load(Ordering::Relaxed)
     }
 
     /// Comes aboard the flight for `lookup`, or begins one. A flight that a purge has beaten is not joined: what
     /// it brings is older than the purge. It flies on for those who came before.
-    pub(super) fn board(self: &Arc<Self>, lookup: &Lookup, ledger: &Ledger) -> Part {
+    pub(crate) fn board(self: &Arc<Self>, lookup: &Lookup, ledger: &Ledger) -> Part {
         let name = (lookup.key, lookup.variant);
         let mut shard = self.shard(name).lock();
         if let Some(flight) = shard.get(&name)
@@ -120,7 +120,7 @@ impl Flight {
 
 impl Captain {
     /// Tells everybody aboard.
-    pub(super) fn tell(&self, news: News) {
+    pub(crate) fn tell(&self, news: News) {
         self.tell.send_replace(news);
     }
 }

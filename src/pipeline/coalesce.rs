@@ -30,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const CHANGES: usize = 2;
 
 /// Shares fetches among the requests of one process.
-pub(super) struct Coalesce<S>(Arc<Parts<S>>);
+pub(crate) struct Coalesce<S>(Arc<Parts<S>>);
 
 struct Parts<S> {
     ledger: Arc<Ledger>,
@@ -65,7 +65,7 @@ where
     S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
-    pub(super) fn layer(
+    pub(crate) fn layer(
         ledger: Arc<Ledger>,
         flights: Flights,
     ) -> impl Layer<S, Service = Self> + Clone {

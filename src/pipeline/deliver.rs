@@ -34,7 +34,7 @@ use crate::time::Timestamp;
 
 /// Turns answers into responses for the one client who asked.
 #[derive(Clone)]
-pub(super) struct Deliver<S> {
+pub(crate) struct Deliver<S> {
     inner: S,
 }
 
@@ -49,7 +49,7 @@ struct Asked {
 
 pin_project! {
     /// Resolves to the response.
-    pub(super) struct Delivering<F> {
+    pub(crate) struct Delivering<F> {
         #[pin]
         answer: F,
         asked: Option<Asked>,
@@ -57,7 +57,7 @@ pin_project! {
 }
 
 impl<S> Deliver<S> {
-    pub(super) fn new(inner: S) -> Self {
+    pub(crate) fn new(inner: S) -> Self {
         Self { inner }
     }
 }
@@ -104,7 +104,7 @@ where
 }
 
 /// The answer to a request whose origin failed.
-pub(super) fn failed(failure: OriginFailure, route: Option<Arc<Route>>) -> Departure {
+pub(crate) fn failed(failure: OriginFailure, route: Option<Arc<Route>>) -> Departure {
     let response = problem::response(failure.status(), &failure.to_string());
     Departure { response, outcome: Outcome::Failed(failure), route }
 }
@@ -284,10 +284,10 @@ fn several(entry: &Entry, reader: Option<Reader>, ranges: &[Range<u64>]) -> Resp
 }
 
 /// What is told of an answer besides its outcome.
-pub(super) struct Told {
-    pub(super) forwarded: Forwarded,
-    pub(super) status: Option<StatusCode>,
-    pub(super) ttl: Option<i64>,
+pub(crate) struct Told {
+    pub(crate) forwarded: Forwarded,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) ttl: Option<i64>,
 }
 
 impl Told {
@@ -302,7 +302,7 @@ impl Told {
 
 impl Departure {
     /// Adds what the route shows of Larder: how the answer came about.
-    pub(super) fn sign(&mut self, told: &Told) {
+    pub(crate) fn sign(&mut self, told: &Told) {
         let shown = self.route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
         if shown == ServerFields::Minimal {
             self.response.headers_mut().remove(VIA);

@@ -33,7 +33,7 @@ use crate::time::Timestamp;
 
 /// The innermost layer: one request to the origin, and the beginning of everything that is stored.
 #[derive(Clone)]
-pub(super) struct Fetch(Arc<Parts>);
+pub(crate) struct Fetch(Arc<Parts>);
 
 struct Parts {
     ledger: Arc<Ledger>,
@@ -52,7 +52,7 @@ pub struct Limits {
 const WITHOUT_READERS: Duration = Duration::from_secs(30);
 
 impl Fetch {
-    pub(super) fn new(ledger: Arc<Ledger>, trusted: Trusted, limits: Limits) -> Self {
+    pub(crate) fn new(ledger: Arc<Ledger>, trusted: Trusted, limits: Limits) -> Self {
         Self(Arc::new(Parts { ledger, trusted, limits }))
     }
 

@@ -28,21 +28,21 @@ use crate::route::table::RouteTable;
 use crate::time::Timestamp;
 
 /// A request as it came in.
-pub(super) struct Arrival {
-    pub(super) request: Request<Body>,
-    pub(super) client: IpAddr,
-    pub(super) now: Timestamp,
+pub(crate) struct Arrival {
+    pub(crate) request: Request<Body>,
+    pub(crate) client: IpAddr,
+    pub(crate) now: Timestamp,
 }
 
 /// A response, and what is to be said of its request.
-pub(super) struct Departure {
-    pub(super) response: Response<Body>,
-    pub(super) outcome: Outcome,
-    pub(super) route: Option<Arc<Route>>,
+pub(crate) struct Departure {
+    pub(crate) response: Response<Body>,
+    pub(crate) outcome: Outcome,
+    pub(crate) route: Option<Arc<Route>>,
 }
 
 /// Decides; holds nothing back.
-pub(super) struct Gate<L, P>(Arc<Parts<L, P>>);
+pub(crate) struct Gate<L, P>(Arc<Parts<L, P>>);
 
 struct Parts<L, P> {
     service: Box<str>,
@@ -60,7 +60,7 @@ enum Decision {
 
 impl<L, P> Gate<L, P> {
     /// The gate before `lookups`, which answers what is looked up, and `passages`, which forwards the rest.
-    pub(super) fn new(
+    pub(crate) fn new(
         service: &str,
         routes: Arc<ArcSwap<RouteTable>>,
         lookups: L,

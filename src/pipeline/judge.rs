@@ -15,15 +15,15 @@ use crate::purge::ledger::Ledger;
 use crate::refresh::Refresher;
 
 /// What every layer that finds a stored response asks.
-pub(super) struct Judge {
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) refresher: Refresher,
+pub(crate) struct Judge {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) refresher: Refresher,
     /// How long a copy in memory is served before the fleet's store is asked for a newer one.
-    pub(super) compare_after: Option<Duration>,
+    pub(crate) compare_after: Option<Duration>,
 }
 
 /// What a layer does with what it found.
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It answers.
     Answer(Answer),
     /// It is noted in the lookup, and the layers below are asked.
@@ -34,7 +34,7 @@ pub(super) enum Verdict {
 
 impl Judge {
     /// Judges `entry`, which `layer` found for `lookup`; what holds it back is noted there.
-    pub(super) fn judge(&self, lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer) -> Verdict {
+    pub(crate) fn judge(&self, lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer) -> Verdict {
         let outcome = match self.ask(lookup, entry) {
             Reuse::Serve if is_known(lookup, entry) => {
                 return hold(lookup, entry, layer, Until::Validated(OnError::Fail));

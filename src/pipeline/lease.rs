@@ -18,7 +18,7 @@ use crate::store::{Lease as Right, Leases, Store};
 
 /// Asks the fleet for the right to fetch. Who does not get it waits, bounded, for what the holder brings; a lost
 /// lease or a dead holder costs one more fetch, never a request.
-pub(super) struct Lease<Le, St, S>(Arc<Parts<Le, St, S>>);
+pub(crate) struct Lease<Le, St, S>(Arc<Parts<Le, St, S>>);
 
 struct Parts<Le, St, S> {
     judge: Arc<Judge>,
@@ -39,7 +39,7 @@ where
     S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
-    pub(super) fn layer(
+    pub(crate) fn layer(
         judge: Arc<Judge>,
         leases: Le,
         store: St,

@@ -50,7 +50,7 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
 /// Everything that the stack is built from; each part lives longer than a stack.
-pub struct Parts<St, Le, Lo> {
+pub(crate) struct Parts<St, Le, Lo> {
     pub service: String,
     pub routes: Arc<ArcSwap<RouteTable>>,
     pub ledger: Arc<Ledger>,
@@ -69,7 +69,7 @@ pub struct Parts<St, Le, Lo> {
 }
 
 /// The stack: what answers clients, and what answers refreshes.
-pub fn build<St, Le, Lo>(
+pub(crate) fn build<St, Le, Lo>(
     parts: Parts<St, Le, Lo>,
 ) -> (impl Fn(IpAddr) -> Clients<St, Le, Lo> + Clone + Send + Sync + 'static, Below<St, Le>)
 where
@@ -106,7 +106,7 @@ where
 }
 
 /// What answers refreshes: everything below the peek.
-pub type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
+pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
 
 /// What answers one client's requests.
-pub type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;
+pub(crate) type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;

@@ -21,7 +21,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::time::Timestamp;
 
 /// The outermost layer, for one client: opens a record, which closes when the body is sent or dropped.
-pub struct Observe<S> {
+pub(crate) struct Observe<S> {
     parts: Arc<Parts>,
     client: IpAddr,
     inner: S,
@@ -34,15 +34,15 @@ struct Parts {
 
 /// Observes for whoever connects; cheap to ask.
 #[derive(Clone)]
-pub(super) struct Observatory(Arc<Parts>);
+pub(crate) struct Observatory(Arc<Parts>);
 
 impl Observatory {
-    pub(super) fn new(metrics: Metrics, log: AccessLog) -> Self {
+    pub(crate) fn new(metrics: Metrics, log: AccessLog) -> Self {
         Self(Arc::new(Parts { metrics, log }))
     }
 
     /// The whole stack for one client.
-    pub(super) fn observe<S>(&self, client: IpAddr, inner: S) -> Observe<S> {
+    pub(crate) fn observe<S>(&self, client: IpAddr, inner: S) -> Observe<S> {
         Observe { parts: self.0.clone(), client, inner }
     }
 }
@@ -53,9 +53,11 @@ impl<S: Clone> Clone for Observe<S> {
     }
 }
 
-impl<S> Service<Request<Body>> for Observe<S>
+impl<S, B> Service<Request<B>> for Observe<S>
 where
     S: Service<Arrival, Response = Departure, Error = Infallible>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Response = Response<Observed>;
     type Error = Infallible;
@@ -65,8 +67,11 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let now = Timestamp::now();
+        let request = request.map(|body| {
+            if body.is_end_stream() { Body::Empty } else { Body::live(body) }
+        });
         let record = Record::open(&request, Some(self.client), now);
         let arrival = Arrival { request, client: self.client, now };
         let opened = Opened { parts: self.parts.clone(), record };
@@ -82,7 +87,7 @@ struct Opened {
 
 pin_project! {
     /// Resolves to the response, whose body carries the record on.
-    pub struct Observing<F> {
+    pub(crate) struct Observing<F> {
         #[pin]
         departure: F,
         opened: Option<Opened>,
@@ -109,7 +114,7 @@ where
 }
 
 /// A body on its way to the client; dropped, it tells the record.
-pub struct Observed {
+pub(crate) struct Observed {
     body: Body,
     opened: Opened,
     bytes: u64,

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::header::{
     EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, VIA,
@@ -27,21 +28,21 @@ const CONDITIONS: [http::HeaderName; 6] =
     [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// Whether the client asks for a part, or only for what is new to it.
-pub(super) fn is_conditional(fields: &HeaderMap) -> bool {
+pub(crate) fn is_conditional(fields: &HeaderMap) -> bool {
     CONDITIONS.iter().any(|name| fields.contains_key(name))
 }
 
 /// Who asked, and what may be believed of what it says about others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// What it says about clients before it is passed on.
     Proxy,
     Stranger,
 }
 
-/// The networks whose proxies are believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trusted(Arc<[Network]>);
+/// The networks whose proxies are believed. Clones see the same change.
+#[derive(Clone, Debug)]
+pub struct Trusted(Arc<ArcSwap<Vec<Network>>>);
 
 /// A network: an address, and how many of its leading bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,17 @@ pub struct Network {
 
 impl Trusted {
     pub fn new(networks: &[Network]) -> Self {
-        Self(networks.into())
+        Self(Arc::new(ArcSwap::from_pointee(networks.to_vec())))
     }
 
-    pub(super) fn trust(&self, address: IpAddr) -> Trust {
+    /// Believes these, and no others, from now on.
+    pub fn set(&self, networks: &[Network]) {
+        self.0.store(Arc::new(networks.to_vec()));
+    }
+
+    pub(crate) fn trust(&self, address: IpAddr) -> Trust {
         let address = address.to_canonical();
-        if self.0.iter().any(|network| network.contains(address)) {
+        if self.0.load().iter().any(|network| network.contains(address)) {
             Trust::Proxy
         } else {
             Trust::Stranger
@@ -83,7 +89,7 @@ impl Network {
 
 /// The request that `lookup` needs the origin to answer. A shared one is what every client would send: without a
 /// body, a range and conditions (but for those about what is held here).
-pub(super) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
+pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
     let mut parts = lookup.request.clone();
     parts.extensions = http::Extensions::new();
     let fields = &mut parts.headers;
@@ -114,13 +120,13 @@ pub(super) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
 
 /// The client of a request.
 #[derive(Clone, Copy)]
-pub(super) struct Sender {
-    pub(super) address: IpAddr,
-    pub(super) trust: Trust,
+pub(crate) struct Sender {
+    pub(crate) address: IpAddr,
+    pub(crate) trust: Trust,
 }
 
 /// Makes a client's request ours: one URL, no field of the last hop, and nothing that says who asked but us.
-pub(super) fn sent_by_us(parts: &mut Parts, route: &Route, target: &Target, sender: Sender) {
+pub(crate) fn sent_by_us(parts: &mut Parts, route: &Route, target: &Target, sender: Sender) {
     let via = via(parts.version);
     parts.uri = Uri::from(target.path_and_query().clone());
     parts.version = Version::HTTP_11;
@@ -152,7 +158,7 @@ pub(super) fn sent_by_us(parts: &mut Parts, route: &Route, target: &Target, send
 }
 
 /// RFC 9110 §7.6.3: "each [intermediary] MUST send an appropriate Via header field".
-pub(super) fn via(version: Version) -> HeaderValue {
+pub(crate) fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_2 => "2.0 larder",
         Version::HTTP_10 => "1.0 larder",

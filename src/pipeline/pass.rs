@@ -38,17 +38,17 @@ const PURGE_TIME: Duration = Duration::from_secs(1);
 const TUNNEL_IDLE: Duration = Duration::from_secs(600);
 
 /// A request that is passed on.
-pub(super) struct Passage {
-    pub(super) route: Arc<Route>,
-    pub(super) target: Target,
-    pub(super) request: Parts,
-    pub(super) body: Body,
-    pub(super) client: IpAddr,
-    pub(super) why: WhyPassed,
+pub(crate) struct Passage {
+    pub(crate) route: Arc<Route>,
+    pub(crate) target: Target,
+    pub(crate) request: Parts,
+    pub(crate) body: Body,
+    pub(crate) client: IpAddr,
+    pub(crate) why: WhyPassed,
 }
 
 /// Passes requests on, streaming both ways.
-pub(super) struct Pass<L>(Arc<Shared<L>>);
+pub(crate) struct Pass<L>(Arc<Shared<L>>);
 
 struct Shared<L> {
     purger: Purger<L>,
@@ -58,7 +58,7 @@ struct Shared<L> {
 }
 
 impl<L: PurgeLog> Pass<L> {
-    pub(super) fn new(
+    pub(crate) fn new(
         purger: Purger<L>,
         routes: Arc<arc_swap::ArcSwap<RouteTable>>,
         trusted: Trusted,

@@ -21,10 +21,10 @@ use crate::store::memory::Memory;
 use crate::telemetry::metrics::Metrics;
 
 /// What an inner layer's call returns.
-pub(super) type Descent = Pin<Box<dyn Future<Output = Result<Answer, OriginFailure>> + Send>>;
+pub(crate) type Descent = Pin<Box<dyn Future<Output = Result<Answer, OriginFailure>> + Send>>;
 
 /// Answers from memory without awaiting or allocating; everything else descends.
-pub(super) struct Peek<S>(Arc<Parts<S>>);
+pub(crate) struct Peek<S>(Arc<Parts<S>>);
 
 struct Parts<S> {
     judge: Arc<Judge>,
@@ -34,7 +34,7 @@ struct Parts<S> {
 }
 
 impl<S> Peek<S> {
-    pub(super) fn layer(
+    pub(crate) fn layer(
         judge: Arc<Judge>,
         memory: Memory,
         metrics: Metrics,

@@ -23,7 +23,7 @@ use crate::telemetry::metrics::{LayerMetrics, Metrics};
 use crate::time::Timestamp;
 
 /// One level of the cache. A store's failure is a miss, at one line.
-pub(super) struct Tier<St, S>(Arc<Parts<St, S>>);
+pub(crate) struct Tier<St, S>(Arc<Parts<St, S>>);
 
 struct Parts<St, S> {
     judge: Arc<Judge>,
@@ -39,7 +39,7 @@ where
     S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
-    pub(super) fn layer(
+    pub(crate) fn layer(
         judge: Arc<Judge>,
         store: St,
         layer: CacheLayer,

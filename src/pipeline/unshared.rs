@@ -7,7 +7,7 @@ use crate::key::Key;
 use crate::time::Timestamp;
 
 /// How long a URL is remembered.
-pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// How many URLs can be remembered at a time; each has one place, and takes it from whoever had it.
 const PLACES: usize = 1 << 14;
@@ -16,25 +16,25 @@ const PLACES: usize = 1 << 14;
 ///
 /// Each place is one atomic word: 40 bits of the key, 24 bits of the second (modulo 194 days) until which it
 /// counts. No locks, 128 KiB.
-pub(super) struct Unshared {
+pub(crate) struct Unshared {
     places: Box<[AtomicU64]>,
 }
 
 const SECONDS: u64 = (1 << 24) - 1;
 
 impl Unshared {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { places: (0..PLACES).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Remembers that `key` gave an answer for one request alone.
-    pub(super) fn remember(&self, key: Key, now: Timestamp) {
+    pub(crate) fn remember(&self, key: Key, now: Timestamp) {
         let until = now.plus(REMEMBERED).as_seconds() & SECONDS;
         self.place(key).store(name(key) | until, Ordering::Relaxed);
     }
 
     /// Forgets `key`: it gave an answer that may be shared.
-    pub(super) fn forget(&self, key: Key) {
+    pub(crate) fn forget(&self, key: Key) {
         let place = self.place(key);
         let known = place.load(Ordering::Relaxed);
         if known & !SECONDS == name(key) {
@@ -42,7 +42,7 @@ impl Unshared {
         }
     }
 
-    pub(super) fn knows(&self, key: Key, now: Timestamp) -> bool {
+    pub(crate) fn knows(&self, key: Key, now: Timestamp) -> bool {
         let known = self.place(key).load(Ordering::Relaxed);
         if known & !SECONDS != name(key) {
             return false;

@@ -74,8 +74,8 @@ impl Default for Policy {
             negative: Vec::new(),
             client_directives: ClientDirectives::Honoured,
             share: Vec::new(),
-            heuristic_cap: Duration::from_secs(24 * 3600),
-            keep: Duration::from_secs(600),
+            heuristic_cap: Duration::from_hours(24),
+            keep: Duration::from_mins(10),
         }
     }
 }

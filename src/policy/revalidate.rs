@@ -121,3 +121,146 @@ fn only_strengthens(stored: &HeaderMap, news: &HeaderMap) -> bool {
         (None, _) | (_, None) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            fields.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        fields
+    }
+
+    fn asked(stored: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+        let told = |(name, value): (HeaderName, HeaderValue)| {
+            (name.as_str().to_owned(), value.as_bytes().to_vec())
+        };
+        conditions(&fields(stored)).into_iter().map(told).collect()
+    }
+
+    /// RFC 9111 §4.3.1.
+    #[test]
+    fn the_stored_validators_are_sent_as_they_are_and_unquoted_tags_in_quotes() {
+        let tag = |tag: &str| vec![("if-none-match".to_owned(), tag.as_bytes().to_vec())];
+        assert_eq!(asked(&[("etag", "\"a\"")]), tag("\"a\""));
+        assert_eq!(asked(&[("etag", "W/\"a\"")]), tag("W/\"a\""));
+        assert_eq!(asked(&[("etag", "\"caf\u{e9}\"")]), tag("\"caf\u{e9}\""));
+        assert_eq!(asked(&[("etag", "a")]), tag("\"a\""));
+        assert_eq!(asked(&[("etag", "W/a")]), tag("\"W/a\""));
+        assert_eq!(asked(&[("etag", "")]), []);
+        assert_eq!(asked(&[("last-modified", "foo")]), []);
+        assert_eq!(asked(&[]), []);
+        let since = ("if-modified-since".to_owned(), MODIFIED.as_bytes().to_vec());
+        assert_eq!(asked(&[("last-modified", MODIFIED)]), std::slice::from_ref(&since));
+        let both = asked(&[("last-modified", MODIFIED), ("etag", "\"a\"")]);
+        assert_eq!(both, [tag("\"a\""), vec![since]].concat());
+    }
+
+    /// RFC 9111 §4.3.4.
+    #[test]
+    fn a_304_confirms_only_what_it_is_about() {
+        use Validation::{Confirmed, Mismatched};
+        type Fields<'a> = &'a [(&'a str, &'a str)];
+        let rows: [(Fields, Fields, Validation); 13] = [
+            (&[("etag", "\"a\"")], &[("etag", "\"a\"")], Confirmed),
+            (&[("etag", "\"a\"")], &[("etag", "\"b\"")], Mismatched),
+            (&[("etag", "W/\"a\"")], &[("etag", "W/\"a\"")], Confirmed),
+            (&[("etag", "W/\"a\"")], &[("etag", "\"a\"")], Confirmed),
+            (&[("etag", "a")], &[("etag", "\"a\"")], Confirmed),
+            (&[("etag", "\"a\"")], &[], Confirmed),
+            (&[("etag", "\"a\"")], &[("last-modified", LATER)], Confirmed),
+            (&[("last-modified", MODIFIED)], &[], Confirmed),
+            (&[("last-modified", MODIFIED)], &[("last-modified", MODIFIED)], Confirmed),
+            (&[("last-modified", MODIFIED)], &[("last-modified", LATER)], Mismatched),
+            (&[("last-modified", MODIFIED)], &[("etag", "\"a\"")], Mismatched),
+            (&[], &[("etag", "\"a\"")], Mismatched),
+            (&[], &[("last-modified", MODIFIED)], Mismatched),
+        ];
+        for (stored, answer, expected) in rows {
+            let found = validation(StatusCode::NOT_MODIFIED, &fields(stored), &fields(answer));
+            assert_eq!(found, expected, "{stored:?} {answer:?}");
+        }
+    }
+
+    /// RFC 9111 §4.3.3.
+    #[test]
+    fn a_failing_origin_confirms_nothing_and_any_other_answer_replaces() {
+        let of = |status: u16| {
+            let status = StatusCode::from_u16(status).unwrap();
+            validation(status, &fields(&[("etag", "\"a\"")]), &fields(&[("etag", "\"a\"")]))
+        };
+        for status in [500, 502, 503, 504] {
+            assert_eq!(of(status), Validation::Failed, "{status}");
+        }
+        for status in [200, 206, 301, 404, 410, 412, 501, 599] {
+            assert_eq!(of(status), Validation::Replaced, "{status}");
+        }
+    }
+
+    /// RFC 9111 §3.2.
+    #[test]
+    fn fields_of_the_304_replace_all_stored_lines_and_the_others_stay() {
+        let stored = fields(&[
+            ("a", "1"),
+            ("a", "2"),
+            ("b", "kept"),
+            ("cache-control", "max-age=1"),
+            ("content-length", "10"),
+            ("content-encoding", "gzip"),
+            ("content-type", "text/plain"),
+            ("age", "50"),
+            ("date", MODIFIED),
+            ("etag", "\"a\""),
+        ]);
+        let answer = fields(&[
+            ("a", "3"),
+            ("a", "4"),
+            ("c", "new"),
+            ("cache-control", "max-age=3600"),
+            ("content-length", "0"),
+            ("content-encoding", "br"),
+            ("content-range", "bytes 0-1/2"),
+            ("content-type", "text/html"),
+            ("connection", "d"),
+            ("d", "hop"),
+            ("keep-alive", "1"),
+            ("proxy-authenticate", "x"),
+            ("date", LATER),
+        ]);
+        let expected = fields(&[
+            ("a", "3"),
+            ("a", "4"),
+            ("b", "kept"),
+            ("c", "new"),
+            ("cache-control", "max-age=3600"),
+            ("content-length", "10"),
+            ("content-encoding", "gzip"),
+            ("content-type", "text/html"),
+            ("date", LATER),
+            ("etag", "\"a\""),
+        ]);
+        assert_eq!(merge(&stored, &answer), expected);
+    }
+
+    #[test]
+    fn an_age_and_a_date_never_outlive_the_answer_that_they_belong_to() {
+        let stored = fields(&[("age", "50"), ("date", MODIFIED)]);
+        assert_eq!(merge(&stored, &HeaderMap::new()), HeaderMap::new());
+        assert_eq!(merge(&stored, &fields(&[("age", "7")])), fields(&[("age", "7")]));
+    }
+
+    #[test]
+    fn a_weak_tag_does_not_become_strong() {
+        let weak = fields(&[("etag", "W/\"a\"")]);
+        assert_eq!(merge(&weak, &fields(&[("etag", "\"a\"")])), weak);
+        let strong = fields(&[("etag", "\"a\"")]);
+        assert_eq!(merge(&strong, &weak), weak);
+    }
+}

@@ -119,11 +119,13 @@ fn directives(policy: &Policy, said: &ResponseDirectives, lifetime: Lifetime) ->
     if let Some(span) = said.s_maxage {
         say(&format!("s-maxage={}", span.as_secs()));
     }
-    match (said.max_age, lifetime) {
-        (Some(span), _) => say(&format!("max-age={}", span.as_secs())),
-        // An explicit lifetime of the route makes any status storable, as one of the origin would.
-        (None, Lifetime::Route(span)) => say(&format!("max-age={}", span.as_secs())),
-        (None, Lifetime::Stated(_) | Lifetime::Heuristic(_) | Lifetime::Unknown) => {}
+    // An explicit lifetime of the route makes any status storable, as one of the origin would.
+    let route = match lifetime {
+        Lifetime::Route(span) => Some(span),
+        Lifetime::Stated(_) | Lifetime::Heuristic(_) | Lifetime::Unknown => None,
+    };
+    if let Some(span) = said.max_age.or(route) {
+        say(&format!("max-age={}", span.as_secs()));
     }
     text
 }
