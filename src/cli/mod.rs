@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::scalar::{Address, Endpoint};
+
 /// An HTTP read-through caching reverse proxy: memory, then Redis or disk, then your API.
 #[derive(Debug, Parser)]
 #[command(name = "larder", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -65,13 +67,13 @@ pub(crate) struct Serve {
     config: Option<PathBuf>,
     /// The API to stand before, instead of a file.
     #[arg(long, value_name = "URL")]
-    origin: Option<String>,
+    origin: Option<Endpoint>,
     /// Where clients connect; may be given several times. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Address>,
     /// Where the admin API listens.
     #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
+    admin: Option<Address>,
     /// Keep entries in this Redis as well, which other instances share.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
