@@ -1,19 +1,21 @@
 //! Larder: an HTTP read-through caching reverse proxy.
 
-pub mod admin;
+pub mod time;
 pub mod breaker;
-pub mod cli;
-pub mod entry;
-pub mod key;
-pub mod lookup;
 pub mod message;
+pub mod telemetry;
+pub mod server;
+pub mod key;
 pub mod origin;
-pub mod pipeline;
+pub mod entry;
 pub mod policy;
 pub mod purge;
-pub mod refresh;
 pub mod route;
-pub mod server;
 pub mod store;
-pub mod telemetry;
-pub mod time;
+pub mod lookup;
+pub mod refresh;
+pub mod pipeline;
+pub mod admin;
+pub mod config;
+pub mod app;
+pub mod cli;

@@ -203,8 +203,8 @@ fn access_log(
     started.map_err(|why| StartError::Failed(format!("cannot start the access log: {why}")))
 }
 
-fn access_format(log: settings::Log) -> Option<crate::telemetry::access::Format> {
-    use crate::telemetry::access::Format;
+fn access_format(log: settings::Log) -> Option<logs::Format> {
+    use crate::telemetry::logs::Format;
     match (log.access, log.format) {
         (settings::AccessLog::Off, _) => None,
         (settings::AccessLog::On, settings::LogFormat::Text) => Some(Format::Text),

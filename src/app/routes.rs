@@ -28,7 +28,7 @@ pub(crate) fn table(
         let kept = before.get(&wanted.name).filter(|(known, _)| known == wanted);
         let origin = match kept {
             Some((_, origin)) => origin.clone(),
-            None => Arc::new(build(wanted, metrics)?),
+            None => Arc::new(build(wanted)?),
         };
         origins.insert(wanted.name.clone(), (wanted.clone(), origin));
     }
@@ -44,7 +44,7 @@ pub(crate) fn table(
     Ok((table, origins))
 }
 
-fn build(settings: &settings::Origin, metrics: &Metrics) -> Result<Origin, StartError> {
+fn build(settings: &settings::Origin) -> Result<Origin, StartError> {
     let fault = |why: String| StartError::Configuration(why);
     let endpoints = settings.endpoints.iter().map(|endpoint| {
         let address = format!("{}://{}", endpoint.scheme, endpoint.authority);
@@ -68,7 +68,6 @@ fn build(settings: &settings::Origin, metrics: &Metrics) -> Result<Origin, Start
             None => HostRule::Preserve,
             Some(authority) => HostRule::Fixed(authority.clone()),
         },
-        metrics: metrics.origin(&settings.name),
         ..origin::Settings::new(settings.name.clone(), endpoints)
     });
     built.map_err(|why| fault(why.to_string()))

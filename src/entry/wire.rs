@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Lengths are big-endian; the digest is the first half of BLAKE3 over all bytes but its own. The head is
-//! MessagePack in array form. The law of upgrades: a change of any of this is a new version, an unknown version is a
+//! `MessagePack` in array form. The law of upgrades: a change of any of this is a new version, an unknown version is a
 //! miss, and a version that a release wrote keeps its golden test.
 
 use std::time::Duration;
@@ -295,7 +295,7 @@ mod tests {
         let freshness = Freshness {
             received: Timestamp::from_millis(1_700_000_000_123),
             initial_age: Duration::from_millis(1),
-            lifetime: Duration::from_secs(60),
+            lifetime: Duration::from_mins(1),
             stale_while_revalidate: Duration::from_secs(2),
             stale_if_error: Duration::from_secs(3),
             keep: Duration::from_secs(4),

@@ -418,7 +418,8 @@ mod tests {
     /// RFC 9111 §4.1: "adding or removing whitespace", "combining multiple header field lines".
     #[test]
     fn blanks_around_commas_and_lines_do_not_count_and_everything_else_does() {
-        let rows: [(&[&[u8]], &[&[u8]], bool); 10] = [
+        type Lines<'a> = &'a [&'a [u8]];
+        let rows: [(Lines, Lines, bool); 10] = [
             (&[b"1,2"], &[b"1, 2"], true),
             (&[b"1,2"], &[b" 1\t ,, 2 "], true),
             (&[b"1", b"2"], &[b"1, 2"], true),

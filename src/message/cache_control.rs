@@ -382,6 +382,7 @@ mod tests {
         RequestDirectives::of(&fields(&[("cache-control", line.as_bytes())]))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands for the value of a directive")]
     const fn seconds(seconds: u64) -> Option<Duration> {
         Some(Duration::from_secs(seconds))
     }

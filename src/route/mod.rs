@@ -39,6 +39,26 @@ pub struct Route {
     pub metrics: RouteMetrics,
 }
 
+/// Everything of a route that a configuration says: a route without its origin and its metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub id: RouteId,
+    pub matches: Match,
+    pub methods: Methods,
+    /// The origin's name.
+    pub origin: Arc<str>,
+    pub mode: Mode,
+    pub policy: Policy,
+    pub key: KeyRules,
+    pub vary: VaryRules,
+    pub layers: Layers,
+    pub tags: TagRules,
+    pub on_write: Vec<OnWrite>,
+    pub client_ttl: Option<Duration>,
+    pub coalescing: Coalescing,
+    pub server_fields: ServerFields,
+}
+
 /// Whether a route's requests are looked up at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -79,6 +99,27 @@ pub enum ServerFields {
 }
 
 impl Route {
+    /// The route that `settings` describe; `origin` is the one that they name.
+    pub fn new(settings: Settings, origin: Arc<Origin>, metrics: RouteMetrics) -> Self {
+        Self {
+            id: settings.id,
+            matches: settings.matches,
+            methods: settings.methods,
+            origin,
+            mode: settings.mode,
+            policy: settings.policy,
+            key: settings.key,
+            vary: settings.vary,
+            layers: settings.layers,
+            tags: settings.tags,
+            on_write: settings.on_write,
+            client_ttl: settings.client_ttl,
+            coalescing: settings.coalescing,
+            server_fields: settings.server_fields,
+            metrics,
+        }
+    }
+
     /// Whether a request with this method is looked up; otherwise it passes.
     pub fn looks_up(&self, method: &Method) -> bool {
         match self.mode {

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// The greatest number that every reader of an index takes exactly, Redis' scripts among them.
 const EXACT: u64 = (1 << 53) - 1;
 
-/// One variant, as an index tells of it. Written as a MessagePack array, in this order.
+/// One variant, as an index tells of it. Written as a `MessagePack` array, in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listed {
     /// [`Variant::digest`] in hexadecimal digits; names the variant within its slot.

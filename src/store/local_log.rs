@@ -111,7 +111,7 @@ impl Parts {
             match LogFile::write(&file.path, &state) {
                 Ok(shorter) => *file = shorter,
                 Err(error) => {
-                    tracing::warn!(log.cause = %error, "the purge log cannot be compacted")
+                    tracing::warn!(log.cause = %error, "the purge log cannot be compacted");
                 }
             }
         }

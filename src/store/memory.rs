@@ -155,9 +155,9 @@ impl Memory {
     }
 
     fn turn(&self, key: Key) -> parking_lot::MutexGuard<'_, ()> {
-        // The cache chooses its shard by the low half of the key; this takes the high one.
-        let stripe = (key.bits() >> 64) as usize % STRIPES;
-        self.0.stripes[stripe].lock()
+        // The cache chooses its shard by the low half of the key; this takes its highest bits.
+        let stripe = usize::try_from(key.bits() >> (128 - STRIPES.ilog2()));
+        self.0.stripes[stripe.unwrap_or_default() % STRIPES].lock()
     }
 
     fn refuse(&self) -> StoreError {
@@ -363,7 +363,7 @@ mod tests {
         let freshness = Freshness {
             received: Timestamp::now(),
             initial_age: Duration::ZERO,
-            lifetime: Duration::from_secs(60),
+            lifetime: Duration::from_mins(1),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             keep: Duration::ZERO,

@@ -42,6 +42,17 @@ pub enum FleetLeases {
     Redis(RedisLeases),
 }
 
+impl SecondLevel {
+    /// Writes what is queued, at most until `patience` is over. Redis is closed by its owner.
+    pub async fn close(&self, patience: Duration) {
+        match self {
+            Self::None | Self::Redis(_) => {}
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.close(patience).await,
+        }
+    }
+}
+
 impl Store for SecondLevel {
     async fn get(
         &self,

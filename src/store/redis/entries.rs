@@ -27,7 +27,7 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 /// Writes on their way at a time.
 const WRITES_AT_ONCE: usize = 32;
 /// No key lives longer, whatever its entries say.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(8760);
 
 /// Writes one variant and its index, prunes what is of no more use, and sets the key's end.
 ///

@@ -59,13 +59,12 @@ impl Leases for RedisLeases {
             set.query_async::<Option<String>>(&mut connection).await
         });
         match asked.await {
-            Ok(Some(_)) => Lease::Mine(Some(held)),
             Ok(None) => {
                 held.forget();
                 Lease::Theirs
             }
             // It may have been set although the answer did not come: the guard lets go of it then.
-            Err(_) => Lease::Mine(Some(held)),
+            Ok(Some(_)) | Err(_) => Lease::Mine(Some(held)),
         }
     }
 

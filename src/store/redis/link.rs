@@ -107,10 +107,6 @@ impl Link {
         })
     }
 
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Whether requests are let through to the server at the moment.
     pub(super) fn is_open(&self) -> bool {
         self.breaker_state() == breaker::State::Open
