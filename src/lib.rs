@@ -27,3 +27,5 @@ pub mod pipeline;
 pub mod config;
 
 pub mod app;
+
+pub mod cli;

@@ -225,7 +225,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 18] = [
+    let table: [(&str, &str, &Count); 16] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -247,23 +247,17 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
         ),
         ("larder_leases_waited", "Waits for another instance's fetch", &counts.leases_waited),
         ("larder_leases_missed", "Such waits that brought nothing", &counts.leases_missed),
-        ("larder_purges_applied", "Purges applied, by whomever asked for", &counts.purges_applied),
+        (
+            "larder_purges_asked",
+            "Purges asked of this instance over its admin API",
+            &counts.purges_asked,
+        ),
         ("larder_purges_detached", "Purges that the log did not take", &counts.purges_detached),
         ("larder_reloads", "Configurations taken over", &counts.reloads),
         (
             "larder_reloads_refused",
             "Configurations refused for their faults",
             &counts.reloads_refused,
-        ),
-        (
-            "larder_connections_accepted",
-            "Client connections accepted",
-            &counts.connections_accepted,
-        ),
-        (
-            "larder_connections_refused",
-            "Client connections refused at the limit",
-            &counts.connections_refused,
         ),
         (
             "larder_bodies_cut_off",
@@ -420,7 +414,7 @@ mod tests {
         metrics.l1().hit();
         metrics.l2().miss();
         metrics.l2().failed(Operation::Get, "late");
-        metrics.l1().evicted(Eviction::Capacity);
+        metrics.l1().read_evictions(Eviction::Capacity, || 1);
         metrics.l1().invalidated(Invalidation::Purged);
         metrics.read(Reading::L1Bytes, || 512.0);
         metrics.read(Reading::L1Keys, || 1.0);
