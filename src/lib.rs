@@ -1,20 +1,20 @@
 //! Larder: an HTTP read-through caching reverse proxy.
 
-pub mod time;
+pub mod admin;
+pub mod app;
 pub mod breaker;
-pub mod message;
-pub mod telemetry;
-pub mod server;
-pub mod key;
-pub mod origin;
+pub mod config;
 pub mod entry;
+pub mod key;
+pub mod lookup;
+pub mod message;
+pub mod origin;
+pub mod pipeline;
 pub mod policy;
 pub mod purge;
-pub mod route;
-pub mod store;
-pub mod lookup;
 pub mod refresh;
-pub mod pipeline;
-pub mod admin;
-pub mod config;
-pub mod app;
+pub mod route;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+pub mod time;

@@ -186,9 +186,7 @@ async fn stores(
 ) -> Result<Stores, StartError> {
     let retention = usize::try_from(settings.purge.retention).unwrap_or(usize::MAX);
     match &settings.l2 {
-        L2::None => {
-            Ok(Stores::alone(SecondLevel::None, LocalLog::in_memory(instance, retention)))
-        }
+        L2::None => Ok(Stores::alone(SecondLevel::None, LocalLog::in_memory(instance, retention))),
         L2::Disk(disk) => {
             let second = open_disk(disk, background).await?;
             let log = LocalLog::open(&disk.path.join("purges.log"), instance, retention)
@@ -252,6 +250,7 @@ async fn open_disk(
 #[cfg(not(feature = "disk"))]
 async fn open_disk(_: &settings::Disk, _: &Handle) -> Result<SecondLevel, StartError> {
     Err(StartError::Configuration(
-        "this Larder was built without the feature `disk`; name a Redis, or write `l2: none`".into(),
+        "this Larder was built without the feature `disk`; name a Redis, or write `l2: none`"
+            .into(),
     ))
 }

@@ -31,7 +31,10 @@ pub(crate) struct Workers {
 type Stack = Clients<SecondLevel, FleetLeases, FleetLog>;
 
 /// Binds every address, a socket per worker.
-pub(crate) fn sockets(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Sockets>, StartError> {
+pub(crate) fn sockets(
+    addresses: &[SocketAddr],
+    workers: usize,
+) -> Result<Vec<Sockets>, StartError> {
     addresses.iter().map(|address| one(*address, workers)).collect()
 }
 

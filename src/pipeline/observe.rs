@@ -69,9 +69,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let now = Timestamp::now();
-        let request = request.map(|body| {
-            if body.is_end_stream() { Body::Empty } else { Body::live(body) }
-        });
+        let request =
+            request.map(|body| if body.is_end_stream() { Body::Empty } else { Body::live(body) });
         let record = Record::open(&request, Some(self.client), now);
         let arrival = Arrival { request, client: self.client, now };
         let opened = Opened { parts: self.parts.clone(), record };
