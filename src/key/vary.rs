@@ -181,7 +181,7 @@ fn codings(fields: &HeaderMap) -> Normal {
         .filter(|coding| coding.weight > 0)
         .map(|coding| lower(coding.name))
         .collect();
-    set.sort();
+    set.sort_unstable();
     set.dedup();
     joined(set.iter().map(SmallVec::as_slice))
 }
@@ -193,7 +193,7 @@ fn languages(fields: &HeaderMap) -> Normal {
         .filter(|range| range.weight > 0)
         .map(|range| (range.weight, lower(range.name)))
         .collect();
-    ranges.sort();
+    ranges.sort_unstable();
     ranges.dedup();
     let mut normal = Normal::new();
     for (weight, range) in ranges {
