@@ -26,6 +26,7 @@ use crate::message::problem;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::onward::{self, Trusted, via};
 use crate::pipeline::peek::Descent;
+use crate::policy::deception::contradicts;
 use crate::policy::revalidate::{Validation, merge, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
@@ -174,6 +175,9 @@ impl Fetch {
         };
         if content_length(&head.fields).is_some_and(|length| length > self.limit(&lookup.route)) {
             return Err(WhyNot::TooLarge);
+        }
+        if contradicts(lookup.target.path(), &head.fields) {
+            return Err(WhyNot::Contradiction);
         }
         let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
         let tags = tags.map_err(|_| WhyNot::TooManyTags)?;
