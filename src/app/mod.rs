@@ -26,6 +26,7 @@ use crate::app::workers::Workers;
 use crate::config::settings::{self, Settings};
 use crate::config::{Config, Overrides};
 use crate::pipeline;
+use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
 use crate::telemetry::access::AccessLog;
@@ -118,12 +119,11 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     let drain = Drain::new();
     readings(&house, &drain);
 
-    let cursor = house.purger.catch_up(Instant::now() + CATCH_UP).await;
-    if cursor.is_none() {
-        warn!("the purge log is away; nothing that is stored is served before it is back");
+    let follower = house.purger.join(Instant::now() + CATCH_UP).await;
+    if house.ledger.contact() == Contact::Lost {
+        warn!("the purge log is away; what is stored is validated before it is served");
     }
-    let follower = house.purger.clone();
-    tasks.spawn(async move { follower.follow(cursor).await });
+    tasks.spawn(follower.follow());
 
     let (make, below) = pipeline::build(house.stack());
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));

@@ -204,7 +204,7 @@ impl Store for Disk {
             return Ok(None);
         };
         let Some(entry) = slot.newest(selector) else { return Ok(None) };
-        match wire::decode(entry, place.key) {
+        match wire::decode(&alone(entry, &bytes), place.key) {
             Ok(entry) if entry.variant.is_selected_by(selector) => Ok(Some(Arc::new(entry))),
             Ok(_) => Ok(None),
             Err(why) => {
@@ -230,6 +230,15 @@ impl Store for Disk {
 
     async fn remove(&self, place: &Place) -> Result<(), StoreError> {
         self.0.queue.remove(place)
+    }
+}
+
+/// The variant, without the others of its slot where these would keep much more memory than it costs.
+fn alone(variant: &Bytes, slot: &Bytes) -> Bytes {
+    if slot.len() > variant.len() * 5 / 4 {
+        Bytes::copy_from_slice(variant)
+    } else {
+        variant.clone()
     }
 }
 
@@ -334,7 +343,7 @@ impl Writer {
             self.cache.insert(key, Blob(bytes.clone()));
             self.counts.written.fetch_add(added as u64, Ordering::Relaxed);
         } else {
-            self.counts.lost.fetch_add(added as u64, Ordering::Relaxed);
+            self.counts.lose(&StoreError::TooLarge);
         }
         bytes.map_or(0, |bytes| bytes.len())
     }

@@ -15,7 +15,7 @@ use crate::store::local_log::LocalLog;
 use crate::store::redis::entries::Entries;
 use crate::store::redis::lease::{Held, RedisLeases};
 use crate::store::redis::log::StreamLog;
-use crate::store::{Lease, Leases, Place, Store, StoreError};
+use crate::store::{Counts, Lease, Leases, Place, Store, StoreError};
 
 /// L2.
 #[derive(Clone)]
@@ -43,6 +43,26 @@ pub enum FleetLeases {
 }
 
 impl SecondLevel {
+    /// What became of its writes and reads.
+    pub fn counts(&self) -> Option<&Counts> {
+        match self {
+            Self::None => None,
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => Some(disk.counts()),
+            Self::Redis(entries) => Some(entries.counts()),
+        }
+    }
+
+    /// How many entries wait to be written.
+    pub fn queued(&self) -> usize {
+        match self {
+            Self::None => 0,
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.queued(),
+            Self::Redis(entries) => entries.queued(),
+        }
+    }
+
     /// Writes what is queued, at most until `patience` is over. Redis is closed by its owner.
     pub async fn close(&self, patience: Duration) {
         match self {

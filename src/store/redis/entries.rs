@@ -1,6 +1,5 @@
 //! L2 in Redis: one hash per URL, with an index of its variants and one field per variant.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -138,7 +137,6 @@ impl Store for Entries {
             return Err(StoreError::TooLarge);
         }
         if self.0.link.is_open() {
-            Counts::one(&counts.lost);
             return Err(StoreError::Open);
         }
         self.0.queue.put(place, entry).inspect_err(|_| Counts::one(&counts.queue_full))
@@ -220,12 +218,12 @@ impl Writer {
                 put(connection, &key, entry, job.work.place.max_variants)
             });
             match put.await {
-                Ok(()) => self.counts.written.fetch_add(1, Ordering::Relaxed),
+                Ok(()) => Counts::one(&self.counts.written),
                 Err(error) => {
                     tracing::debug!(redis.cause = %error, "an entry could not be written to Redis");
-                    self.counts.lost.fetch_add(1, Ordering::Relaxed)
+                    self.counts.lose(&error);
                 }
-            };
+            }
         }
     }
 }

@@ -225,15 +225,34 @@ impl Keeper {
             let why = match connect(&self.client).await {
                 Ok(connection) => {
                     pause = PAUSES.0;
+                    self.tell_up();
                     self.state.send_replace(State::Up(connection.clone()));
                     self.watch_over(connection).await
                 }
                 Err(why) => why,
             };
-            tracing::debug!(redis.cause = why, "no connection to Redis");
+            self.tell_down(&why);
             self.state.send_replace(State::Down(why.into()));
             sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
             pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// One of the connections speaks for all.
+    fn tell_up(&self) {
+        if self.healer.is_some() {
+            tracing::info!("connected to Redis");
+        }
+    }
+
+    /// Said once, not at each attempt.
+    fn tell_down(&self, why: &str) {
+        let is_new = !matches!(*self.state.borrow(), State::Down(_));
+        if is_new && self.healer.is_some() {
+            tracing::warn!(
+                redis.cause = why,
+                "Redis is away; it is taken up again when it is back"
+            );
         }
     }
 
