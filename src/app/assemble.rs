@@ -12,10 +12,10 @@ use crate::app::StartError;
 use crate::app::routes::{Origins, table};
 use crate::breaker;
 use crate::config::settings::{self, L2, Settings};
+use crate::pipeline::Parts;
 use crate::pipeline::coalesce::Flights;
 use crate::pipeline::fetch::Limits;
 use crate::pipeline::onward::{Network, Trusted};
-use crate::pipeline::Parts;
 use crate::purge::ledger::Ledger;
 use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::refresh::{self, Queue, Refresher};
@@ -78,7 +78,7 @@ impl House {
         let stores = stores(settings, instance, background).await?;
         let ledger = Arc::new(Ledger::default());
         let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge));
-        let (refresher, refreshes) = refresh::queue(REFRESHES);
+        let (refresher, refreshes) = refresh::queue(REFRESHES, metrics.clone());
         let memory = Memory::new(memory::Settings {
             capacity: settings.l1.capacity,
             max_object: settings.l1.max_object,
