@@ -16,11 +16,11 @@ use crate::admin::problem::Problem;
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// To look at receipts, instances, figures and metrics.
+    /// To look at receipts, instances, figures, metrics, and the configuration without its secrets.
     Read,
     /// To purge.
     Purge,
-    /// To see the configuration and to have it loaded again.
+    /// To have the configuration loaded again.
     Config,
 }
 

@@ -63,12 +63,7 @@ pub(crate) const ENDPOINTS: [Endpoint; 11] = [
     get("/admin/purges/{mark}", READ, Does::Receipt, "Which instances have applied a purge"),
     get("/admin/instances", READ, Does::Instances, "The live instances of the fleet"),
     post("/admin/config/reload", CONFIG, Does::Reload, "Loads the configuration file again"),
-    get(
-        "/admin/config",
-        CONFIG,
-        Does::Config,
-        "The configuration in force, secrets hidden, as YAML",
-    ),
+    get("/admin/config", READ, Does::Config, "The configuration in force, secrets hidden, as YAML"),
     get("/admin/cache/stats", READ, Does::Stats, "Hits, misses, errors and sizes since the start"),
     get("/admin/openapi.json", Access::Open, Does::OpenApi, "This document"),
 ];

@@ -174,7 +174,10 @@ async fn purge<P: Purging>(
 ) -> Result<Json<Value>, Problem> {
     let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let asked = Asked::read(&body, &admin.purging)?;
-    purges::purge(&admin.purging, asked, by).await.map(Json)
+    let counts = admin.metrics.counts();
+    counts.purges_asked.one();
+    let purged = purges::purge(&admin.purging, asked, by).await;
+    purged.map(Json).inspect_err(|_| counts.purges_detached.one())
 }
 
 async fn receipt<P: Purging>(

@@ -363,7 +363,7 @@ async fn figures_and_documents_are_told() {
     assert_eq!(api.get("/admin/config").await.text, "service: shop\n");
     let metrics = api.get("/metrics").await;
     assert_eq!(metrics.fields[CONTENT_TYPE], Metrics::MEDIA_TYPE);
-    assert!(metrics.text.contains("cache_hits_total{cache_layer=\"l1\"} 1"));
+    assert!(metrics.text.contains("cache_hits_total{cache_layer=\"L1\"} 1"));
     let document = api.get("/admin/openapi.json").await.json();
     for endpoint in &ENDPOINTS {
         assert!(document["paths"][endpoint.path][endpoint.method.name()].is_object());

@@ -12,10 +12,10 @@ use crate::app::StartError;
 use crate::app::routes::{Origins, table};
 use crate::breaker;
 use crate::config::settings::{self, L2, Settings};
+use crate::pipeline::Parts;
 use crate::pipeline::coalesce::Flights;
 use crate::pipeline::fetch::Limits;
 use crate::pipeline::onward::{Network, Trusted};
-use crate::pipeline::{self, Parts};
 use crate::purge::ledger::Ledger;
 use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::refresh::{self, Queue, Refresher};
@@ -106,7 +106,7 @@ impl House {
 
     /// The parts of the request's stack.
     pub(crate) fn stack(&self) -> Parts<SecondLevel, FleetLeases, FleetLog> {
-        pipeline::Parts {
+        Parts {
             service: self.service.to_string(),
             routes: self.routes.clone(),
             ledger: self.ledger.clone(),

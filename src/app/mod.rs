@@ -10,6 +10,7 @@ use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -26,10 +27,12 @@ use crate::app::workers::Workers;
 use crate::config::settings::{self, Settings};
 use crate::config::{Config, Overrides};
 use crate::pipeline;
+use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
+use crate::store::Counts;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::labels::Reading;
+use crate::telemetry::labels::{Eviction, Reading};
 use crate::telemetry::logs;
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
@@ -118,12 +121,11 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     let drain = Drain::new();
     readings(&house, &drain);
 
-    let cursor = house.purger.catch_up(Instant::now() + CATCH_UP).await;
-    if cursor.is_none() {
-        warn!("the purge log is away; nothing that is stored is served before it is back");
+    let follower = house.purger.join(Instant::now() + CATCH_UP).await;
+    if house.ledger.contact() == Contact::Lost {
+        warn!("the purge log is away; what is stored is validated before it is served");
     }
-    let follower = house.purger.clone();
-    tasks.spawn(async move { follower.follow(cursor).await });
+    tasks.spawn(follower.follow());
 
     let (make, below) = pipeline::build(house.stack());
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
@@ -214,27 +216,33 @@ fn access_format(log: settings::Log) -> Option<logs::Format> {
 
 /// What is read when the metrics are asked for.
 fn readings(house: &Arc<House>, drain: &Drain) {
-    let metrics = &house.metrics;
-    let memory = house.memory.clone();
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    metrics.read(Reading::L1Bytes, move || memory.bytes() as f64);
-    let memory = house.memory.clone();
-    read(house, Reading::L1Keys, move || memory.len());
-    let flights = house.flights.clone();
-    read(house, Reading::Flights, move || flights.aloft());
-    let refresher = house.refresher.clone();
-    read(house, Reading::Refreshes, move || refresher.len());
-    let ledger = house.ledger.clone();
-    read(house, Reading::LedgerPurges, move || ledger.len());
-    let drain = drain.clone();
-    read(house, Reading::Connections, move || drain.connections());
-    let access = house.access.clone();
-    read(house, Reading::AccessLogDropped, move || {
-        usize::try_from(access.dropped()).unwrap_or(usize::MAX)
+    let House { metrics, memory, second, .. } = &**house;
+    let read = |reading, value: Box<dyn Fn() -> u64 + Send + Sync>| {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.read(reading, move || value() as f64);
+    };
+    let own = |value: fn(&House) -> usize| -> Box<dyn Fn() -> u64 + Send + Sync> {
+        let house = house.clone();
+        Box::new(move || value(&house) as u64)
+    };
+    read(Reading::L1Keys, own(|house| house.memory.len()));
+    read(Reading::L2Writes, own(|house| house.second.queued()));
+    read(Reading::Flights, own(|house| house.flights.aloft()));
+    read(Reading::Refreshes, own(|house| house.refresher.len()));
+    read(Reading::LedgerPurges, own(|house| house.ledger.len()));
+    let (bytes, drain, access) = (memory.clone(), drain.clone(), house.access.clone());
+    read(Reading::L1Bytes, Box::new(move || bytes.bytes()));
+    read(Reading::Connections, Box::new(move || drain.connections() as u64));
+    read(Reading::AccessLogDropped, Box::new(move || access.dropped()));
+    let evicting = memory.clone();
+    let evicted = move || evicting.counts().capacity.load(Ordering::Relaxed);
+    metrics.l1().read_evictions(Eviction::Capacity, evicted);
+    let corrupt = second.clone();
+    metrics.l2().read_evictions(Eviction::Corrupt, move || {
+        let counts = corrupt.counts().into_iter();
+        counts.flat_map(Counts::unreadable).map(|(_, number)| number).sum()
     });
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-fn read(house: &House, reading: Reading, value: impl Fn() -> usize + Send + Sync + 'static) {
-    house.metrics.read(reading, move || value() as f64);
+    if let Some(counts) = second.counts() {
+        counts.report_to(metrics);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::fault::{Fault, Faults, Place, Severity, listed, nearest};
 use crate::config::file::{File, Keys, L2, Layer, OneOrMany, Route, Share, Stores, Without};
 use crate::config::scalar::Span;
-use crate::config::schema::Faulty;
+use crate::config::schema::Told;
 use crate::config::tree::{Content, Node, Scalar, Source};
 use crate::route::pattern::PathPattern;
 use crate::route::table::Match;
@@ -69,8 +69,8 @@ impl<'a> At<'a> {
 }
 
 /// Checks a whole file whose routes hold their defaults already (`File::effective`).
-pub(crate) fn check(file: &File, root: At<'_>, faulty: &Faulty, faults: &mut Faults) {
-    let mut check = Check { file, root, faulty, faults };
+pub(crate) fn check(file: &File, root: At<'_>, told: &Told, faults: &mut Faults) {
+    let mut check = Check { file, root, told, faults };
     check.listeners();
     check.tokens();
     check.origins();
@@ -89,24 +89,24 @@ pub(crate) fn check(file: &File, root: At<'_>, faulty: &Faulty, faults: &mut Fau
 struct Check<'a> {
     file: &'a File,
     root: At<'a>,
-    faulty: &'a Faulty,
+    told: &'a Told,
     faults: &'a mut Faults,
 }
 
 impl<'a> Check<'a> {
-    fn say(&mut self, severity: Severity, at: &At<'_>, what: String, right: &str) {
-        if !self.faulty.covers(&at.path) {
-            let (path, what, right) = (at.path.clone(), at.without_value(&what), right.to_owned());
+    fn say(&mut self, severity: Severity, at: &At<'_>, what: &str, right: &str) {
+        if !self.told.covers(&at.path) {
+            let (path, what, right) = (at.path.clone(), at.without_value(what), right.to_owned());
             self.faults.add(Fault { place: at.place, path, what, right, severity });
         }
     }
 
     fn fault(&mut self, at: &At<'_>, what: impl Into<String>, right: &str) {
-        self.say(Severity::Fault, at, what.into(), right);
+        self.say(Severity::Fault, at, &what.into(), right);
     }
 
     fn warn(&mut self, at: &At<'_>, what: impl Into<String>, right: &str) {
-        self.say(Severity::Warning, at, what.into(), right);
+        self.say(Severity::Warning, at, &what.into(), right);
     }
 
     fn listeners(&mut self) {
@@ -127,7 +127,7 @@ impl<'a> Check<'a> {
         let admin = self.root.key("admin");
         let open = !self.file.admin.listen.0.ip().is_loopback();
         let tokens = admin.key("tokens");
-        if open && self.file.admin.tokens.is_empty() && !self.faulty.covers(&tokens.path) {
+        if open && self.file.admin.tokens.is_empty() && !self.told.covers(&tokens.path) {
             let what = format!(
                 "`{}` can be reached by others, and there is no token",
                 self.file.admin.listen
@@ -196,10 +196,10 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether something below was told, so that what seems to be missing may only be faulty.
+    /// Whether something below was told, so that what seems to be missing may only be told.
     fn is_partly_faulty(&self, at: &At<'_>) -> bool {
         let Some(Node { content: Content::Map(entries), .. }) = at.node else { return false };
-        entries.iter().any(|(key, _)| self.faulty.covers(&at.key(&key.name).path))
+        entries.iter().any(|(key, _)| self.told.covers(&at.key(&key.name).path))
     }
 
     fn l1(&mut self) {
@@ -242,7 +242,7 @@ impl<'a> Check<'a> {
                 let right = "add `redis` or `disk`, or write l2: none";
                 self.fault(&at, "`l2` names no store", right);
             }
-            (Some(_), None) | (None, Some(_)) | (None, None) => {}
+            (Some(_) | None, None) | (None, Some(_)) => {}
         }
         if let Some(redis) = redis {
             let at = at.key("redis");
@@ -339,10 +339,10 @@ impl<'a> Check<'a> {
         let mut earlier: Vec<(Match, String)> = Vec::new();
         for (index, route) in self.file.routes.iter().enumerate() {
             let at = self.root.key("routes").index(index);
-            let unknown = self.faulty.covers(&at.path)
+            let unknown = self.told.covers(&at.path)
                 || ["match", "match.path", "match.host"]
                     .iter()
-                    .any(|key| self.faulty.covers(&format!("{}.{key}", at.path)));
+                    .any(|key| self.told.covers(&format!("{}.{key}", at.path)));
             if unknown {
                 continue;
             }
@@ -360,7 +360,7 @@ impl<'a> Check<'a> {
     fn route(&mut self, route: &Route, at: &At<'a>) {
         let path = route.matches.path.as_ref().map(|path| path.0.clone());
         let path = path.unwrap_or_else(PathPattern::every);
-        if !self.faulty.covers(&format!("{}.match.path", at.path)) {
+        if !self.told.covers(&format!("{}.match.path", at.path)) {
             self.keys(&route.keys, &path, at);
         }
         self.passing(route, at);
@@ -426,13 +426,13 @@ impl<'a> Check<'a> {
 
     fn origin_of(&mut self, keys: &Keys, at: &At<'_>) {
         let known = &self.file.origins;
-        if self.faulty.covers("origins") {
+        if self.told.covers("origins") {
             return;
         }
         match &keys.origin {
             Some(origin) if !known.contains_key(origin) => {
                 let at = at.key("origin").or(self.root.key("defaults").key("origin"));
-                if self.faulty.covers(&format!("origins.{origin}")) {
+                if self.told.covers(&format!("origins.{origin}")) {
                     return;
                 }
                 let names = || known.keys().map(|name| name.0.as_str());
@@ -454,7 +454,7 @@ impl<'a> Check<'a> {
     fn layers(&mut self, keys: &Keys, at: &At<'_>) {
         let layers = keys.layers.as_deref().unwrap_or_default();
         let without = matches!(self.file.l2, L2::Without(Without::None));
-        if at.is_written() && without && layers.contains(&Layer::L2) && !self.faulty.covers("l2") {
+        if at.is_written() && without && layers.contains(&Layer::L2) && !self.told.covers("l2") {
             self.fault(at, "`layers` names l2, and there is none", "configure `l2`, or write [l1]");
         }
     }

@@ -19,7 +19,7 @@ use crate::config::check::At;
 use crate::config::fault::{Fault, Faults, Place, Severity};
 use crate::config::file::{Disk, File, L2, OneOrMany, Origin, Redis, Stores, Without};
 use crate::config::scalar::{Address, Endpoint, Name, RedisUrl};
-use crate::config::schema::Faulty;
+use crate::config::schema::Told;
 use crate::config::settings::Settings;
 use crate::config::tree::{Content, Node};
 use crate::config::variables::{Environment, Variables};
@@ -96,25 +96,25 @@ pub fn load(
         faults.add(whole("the file fits its schema and cannot be read".into(), right));
         return Err(faults);
     };
-    judge(file, &root, &held.faulty, faults, overrides)
+    judge(file, &root, &held.told, faults, overrides)
 }
 
 /// Checks and compiles what came from no file.
 fn finish(file: File, name: &Path, overrides: &Overrides) -> Result<Loaded, Faults> {
     let root = Node { place: Place::START, content: Content::Nothing };
-    judge(file, &root, &Faulty::default(), Faults::new(name), overrides)
+    judge(file, &root, &Told::default(), Faults::new(name), overrides)
 }
 
 fn judge(
     mut file: File,
     root: &Node,
-    faulty: &Faulty,
+    told: &Told,
     mut faults: Faults,
     overrides: &Overrides,
 ) -> Result<Loaded, Faults> {
     overrides.apply(&mut file);
     let file = file.effective();
-    check::check(&file, At::root(root), faulty, &mut faults);
+    check::check(&file, At::root(root), told, &mut faults);
     faults.sort();
     if faults.is_fatal() {
         return Err(faults);

@@ -23,14 +23,14 @@ pub fn schema() -> Value {
 /// A tree's values as far as they are right, and where they were not.
 pub(crate) struct Held {
     pub(crate) value: Value,
-    pub(crate) faulty: Faulty,
+    pub(crate) told: Told,
 }
 
 /// The paths of what was told as a fault already; what stands there is not complained about again.
 #[derive(Default)]
-pub(crate) struct Faulty(HashSet<String>);
+pub(crate) struct Told(HashSet<String>);
 
-impl Faulty {
+impl Told {
     /// Whether `path`, or what it is a part of, was told.
     pub(crate) fn covers(&self, path: &str) -> bool {
         let ends =
@@ -39,10 +39,10 @@ impl Faulty {
     }
 }
 
-/// Holds the tree against the schema. Every fault goes to `faults`; what is faulty is left out of the value, but
+/// Holds the tree against the schema. Every fault goes to `faults`; what is told is left out of the value, but
 /// for elements of lists of maps, which become empty, so that the others keep their numbers.
 pub(crate) fn hold(root: &Node, schema: &Value, faults: &mut Faults) -> Held {
-    let mut hold = Hold { schema, faults, faulty: Faulty::default() };
+    let mut hold = Hold { schema, faults, told: Told::default() };
     let value = match &root.content {
         // An empty file says nothing wrong; what is missing is told by the checks.
         Content::Nothing => None,
@@ -51,13 +51,13 @@ pub(crate) fn hold(root: &Node, schema: &Value, faults: &mut Faults) -> Held {
         }
     };
     let value = value.unwrap_or_else(|| Value::Object(Map::new()));
-    Held { value, faulty: hold.faulty }
+    Held { value, told: hold.told }
 }
 
 struct Hold<'a> {
     schema: &'a Value,
     faults: &'a mut Faults,
-    faulty: Faulty,
+    told: Told,
 }
 
 impl<'a> Hold<'a> {
@@ -85,7 +85,7 @@ impl<'a> Hold<'a> {
             },
         };
         if value.is_none() {
-            self.faulty.0.insert(path.to_owned());
+            self.told.0.insert(path.to_owned());
         }
         value
     }
@@ -126,7 +126,7 @@ impl<'a> Hold<'a> {
             {
                 let what = format!("`{}` is not {}", shortened(&key.name), keys.noun);
                 self.add(key.place, &path, what, wrong.right);
-                self.faulty.0.insert(path);
+                self.told.0.insert(path);
                 continue;
             }
             if let Some(value) = self.value(value, schema, &path) {

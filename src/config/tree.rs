@@ -396,7 +396,7 @@ mod tests {
         let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..9 {
             let before = format!("*a{}, ", level - 1).repeat(9);
-            laughs.push_str(&format!("a{level}: &a{level} [{before} x]\n"));
+            laughs = format!("{laughs}a{level}: &a{level} [{before} x]\n");
         }
         assert!(parsed(&laughs).1.contains("more than 100000 values"));
         let deep = "- ".repeat(100);

@@ -88,7 +88,7 @@ mod tests {
         Timestamp::from_millis(100_000 + millis)
     }
 
-    /// RFC 9111 §4.2.3: "resident_time = now - response_time; current_age = corrected_initial_age + resident_time".
+    /// RFC 9111 §4.2.3: "`resident_time = now - response_time`; `current_age = corrected_initial_age + resident_time`".
     #[test]
     fn age_goes_on_from_the_initial_age_in_milliseconds() {
         let freshness = sample();
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(freshness.age(Timestamp::from_millis(0)), millis(500));
     }
 
-    /// RFC 9111 §4.2: "response_is_fresh = (freshness_lifetime > current_age)".
+    /// RFC 9111 §4.2: "`response_is_fresh = (freshness_lifetime > current_age)`".
     #[test]
     fn it_is_fresh_until_its_age_reaches_its_lifetime() {
         let freshness = sample();

@@ -232,7 +232,7 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
 }
 
 /// What `Cache-Status` tells besides the outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Why the request went forward, where it did.
     pub forwarded: Forwarded,

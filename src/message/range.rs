@@ -231,6 +231,8 @@ mod tests {
         fields
     }
 
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
     fn of(range: &str, length: u64) -> Ranges {
         select(&fields(&[("range", range)]), &HeaderMap::new(), StatusCode::OK, length)
     }
@@ -325,7 +327,7 @@ mod tests {
     #[test]
     fn if_range_needs_the_same_strong_validator() {
         let later = "Sun, 06 Nov 1994 08:49:38 GMT";
-        let rows: [(&str, &[(&'static str, &str)], bool); 9] = [
+        let rows: [(&str, Fields, bool); 9] = [
             ("\"a\"", &[("etag", "\"a\"")], true),
             ("\"b\"", &[("etag", "\"a\"")], false),
             ("W/\"a\"", &[("etag", "W/\"a\"")], false),

@@ -87,10 +87,8 @@ impl Clients {
         request: Request<Outgoing>,
         feed: Option<Arc<Feed>>,
     ) -> Result<Response<hyper::body::Incoming>, Trouble> {
-        let way = match request.headers().contains_key(UPGRADE) {
-            true => Way::Upgrade,
-            false => Way::Usual,
-        };
+        let asks_upgrade = request.headers().contains_key(UPGRADE);
+        let way = if asks_upgrade { Way::Upgrade } else { Way::Usual };
         let patience = self.blueprint.timeouts.first_byte;
         let answering = self.request(way, request);
         let answer = match feed {
@@ -169,9 +167,10 @@ fn trouble(error: &legacy::Error) -> Trouble {
     let timed_out =
         cause::<std::io::Error>(error).is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
     if error.is_connect() {
-        return Trouble::NoConnection(match timed_out {
-            true => OriginFailure::ConnectTimeout,
-            false => OriginFailure::Unreachable(innermost(error)),
+        return Trouble::NoConnection(if timed_out {
+            OriginFailure::ConnectTimeout
+        } else {
+            OriginFailure::Unreachable(innermost(error))
         });
     }
     if cause::<Unsent>(error).is_some() {

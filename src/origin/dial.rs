@@ -82,7 +82,7 @@ impl Service<Uri> for Tcp {
         let connecting = self.0.call(endpoint);
         Box::pin(async move {
             let tcp = connecting.await?.into_inner();
-            Ok(TokioIo::new(Line { tcp, turn: Turn::Quiet }))
+            Ok(TokioIo::new(Line { tcp, last: Last::Read }))
         })
     }
 }
@@ -91,26 +91,26 @@ impl Service<Uri> for Tcp {
 ///
 /// A connection that waited in the pool may have been closed by the origin, or may hold bytes that nobody asked
 /// for, without the runtime knowing it yet. A request written to it would be lost without our being able to tell
-/// whether it was processed, or would be answered by those bytes. So before the first byte of a request, the
-/// kernel is asked; if all is not as it should be the write fails with `Unsent`, and the request, of which
-/// *not a byte has been written*, can go elsewhere. What is left is an end that is still on the network.
+/// whether it was processed, or would be answered by those bytes. So before a write that follows a read and is
+/// the head of an HTTP/1.1 request, the kernel is asked; if all is not as it should be the write fails with
+/// `Unsent`, and the request, of which *not a byte has been written*, can go elsewhere. What is left is an
+/// end that is still on the network, and TLS, where no write looks like a head and only what the runtime has
+/// noticed counts.
 ///
-/// That a write is the first of a request is certain only where requests are seen whole: a GET or HEAD head in
-/// one write, then only reads. Anything else (a body, TLS, HTTP/2) makes the line unsure, and it is not
-/// looked at again.
+/// A piece of a body that looks like a head is taken for one. That fails its own request, if the origin has
+/// answered or left before the body's end; such a request has a body, and so is never sent again.
 #[derive(Debug)]
 pub(crate) struct Line {
     tcp: TcpStream,
-    turn: Turn,
+    last: Last,
 }
 
+/// What was done last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    /// Nothing asked that is not answered at least in part.
-    Quiet,
-    /// A request without a body was written whole.
-    Asked,
-    Unsure,
+enum Last {
+    /// Also of a new connection.
+    Read,
+    Write,
 }
 
 /// The request was not begun on this connection.
@@ -126,8 +126,8 @@ impl fmt::Display for Unsent {
 impl Error for Unsent {}
 
 impl Line {
-    fn look(&self) -> io::Result<()> {
-        if self.turn != Turn::Quiet {
+    fn look(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.last == Last::Write || !is_head(bytes) {
             return Ok(());
         }
         let mut byte = [MaybeUninit::uninit()];
@@ -136,16 +136,15 @@ impl Line {
             Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, Unsent)),
         }
     }
+}
 
-    /// `first` is the beginning of what was to be written, `length` the whole.
-    fn note_written(&mut self, first: &[u8], length: usize, written: usize) {
-        let is_bare = first.starts_with(b"GET ") || first.starts_with(b"HEAD ");
-        let is_whole = first.len() == length && written == length && first.ends_with(b"\r\n\r\n");
-        self.turn = match self.turn {
-            Turn::Quiet if is_bare && is_whole => Turn::Asked,
-            Turn::Quiet | Turn::Asked | Turn::Unsure => Turn::Unsure,
-        };
-    }
+/// A request line first, an empty line last.
+fn is_head(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\r\n\r\n")
+        && bytes
+            .split(|byte| *byte == b'\r')
+            .next()
+            .is_some_and(|line| line.ends_with(b" HTTP/1.1"))
 }
 
 impl AsyncRead for Line {
@@ -156,9 +155,7 @@ impl AsyncRead for Line {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
-        if this.turn == Turn::Asked {
-            this.turn = Turn::Quiet;
-        }
+        this.last = Last::Read;
         Poll::Ready(Ok(()))
     }
 }
@@ -170,9 +167,9 @@ impl AsyncWrite for Line {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.look()?;
+        this.look(bytes)?;
         let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, bytes))?;
-        this.note_written(bytes, bytes.len(), written);
+        this.last = Last::Write;
         Poll::Ready(Ok(written))
     }
 
@@ -182,10 +179,11 @@ impl AsyncWrite for Line {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.look()?;
+        if let [only] = slices {
+            this.look(only)?;
+        }
         let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, slices))?;
-        let first = slices.first().map_or(&[][..], |slice| slice);
-        this.note_written(first, slices.iter().map(|slice| slice.len()).sum(), written);
+        this.last = Last::Write;
         Poll::Ready(Ok(written))
     }
 
@@ -222,4 +220,25 @@ pub(crate) fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) ->
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_told_from_what_else_is_written() {
+        assert!(is_head(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        assert!(is_head(b"DELETE /x HTTP/1.1\r\n\r\n"));
+        for other in [
+            &b""[..],
+            b"{\"a\":1}",
+            b"GET / HTTP/1.1\r\nhost: a\r\n",
+            b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nok",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"5\r\nhello\r\n0\r\n\r\n",
+        ] {
+            assert!(!is_head(other), "{other:?}");
+        }
+    }
 }

@@ -105,10 +105,12 @@ impl Endpoint {
         self.address(&mut parts);
         let answer = self.clients.exchange(Request::from_parts(parts, body), feed).await;
         match (&answer, permit) {
+            // Ejected, and used because all are.
+            (_, None) => {}
             (Err(Trouble::NoConnection(_)), Some(permit)) => permit.failed(Instant::now()),
-            // Ejected, and used because all are: as fresh a failure as any.
-            (Err(Trouble::NoConnection(_) | Trouble::Unsent), None) | (_, None) => {}
-            (Ok(_) | Err(Trouble::Unsent | Trouble::Failed(_)), Some(permit)) => permit.succeeded(),
+            // A pooled connection says nothing of whether another could be made.
+            (Err(Trouble::Unsent), Some(permit)) => drop(permit),
+            (Ok(_) | Err(Trouble::Failed(_)), Some(permit)) => permit.succeeded(),
         }
         answer
     }
@@ -119,7 +121,7 @@ impl Endpoint {
         uri.scheme = Some(self.scheme.clone());
         uri.authority = Some(match self.naming {
             Naming::Endpoint => self.authority.clone(),
-            Naming::Host => named_by(parts).unwrap_or_else(|| self.authority.clone()),
+            Naming::Host => take_name(parts).unwrap_or_else(|| self.authority.clone()),
         });
         uri.path_and_query = Some(
             parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
@@ -129,8 +131,12 @@ impl Endpoint {
     }
 }
 
-fn named_by(parts: &Parts) -> Option<Authority> {
-    Authority::try_from(parts.headers.get(HOST)?.as_bytes()).ok()
+/// Moves the name from the field to the URI: HTTP/2 servers refuse a request that says it twice (RFC 9113
+/// §8.3.1), and for HTTP/1.1 the client makes the field from the URI again.
+fn take_name(parts: &mut Parts) -> Option<Authority> {
+    let name = Authority::try_from(parts.headers.get(HOST)?.as_bytes()).ok()?;
+    parts.headers.remove(HOST);
+    Some(name)
 }
 
 /// Sets `Host` as the rule says.

@@ -58,9 +58,11 @@ impl OriginFailure {
             | Self::Protocol(_)
             | Self::Status(_)
             | Self::Abandoned
+            // What was out of reach a moment ago still is, as far as the client is concerned.
+            | Self::BreakerOpen { .. }
             | Self::Cut(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::NoAnswer | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::BreakerOpen { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::RequestBody(_) => StatusCode::BAD_REQUEST,
         }
     }

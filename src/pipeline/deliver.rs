@@ -18,18 +18,18 @@ use tower::Service;
 use crate::entry::{Entry, Head, Stored};
 use crate::lookup::Lookup;
 use crate::lookup::answer::{Answer, Content};
-use crate::lookup::outcome::{Forwarded, Outcome};
-use crate::lookup::record::{Status, cache_status, words};
+use crate::lookup::outcome::Outcome;
+use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, not_modified};
-use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER, remove_hop_by_hop};
+use crate::message::fields::remove_hop_by_hop;
 use crate::message::fill::Reader;
 use crate::message::problem;
 use crate::message::range::{self, Ranges};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::gate::Departure;
 use crate::pipeline::onward::{is_conditional, via};
-use crate::route::{Route, ServerFields};
+use crate::route::Route;
 use crate::time::Timestamp;
 
 /// Turns answers into responses for the one client who asked.
@@ -106,34 +106,45 @@ where
 /// The answer to a request whose origin failed.
 pub(crate) fn failed(failure: OriginFailure, route: Option<Arc<Route>>) -> Departure {
     let response = problem::response(failure.status(), &failure.to_string());
-    Departure { response, outcome: Outcome::Failed(failure), route }
+    Departure { response, outcome: Outcome::Failed(failure), route, status: Status::default() }
 }
 
 impl Asked {
     fn deliver(self, answer: Answer) -> Departure {
         let Answer { content, outcome, forwarded, landing: _ } = answer;
-        let mut told = Told { forwarded, status: None, ttl: None };
+        let mut status = Status { forwarded, ..Status::default() };
         let response = match content {
             Content::Stored(entry) => {
-                told.of(&entry, self.now);
-                self.stored(&entry, None)
+                self.describe(&entry, &mut status);
+                self.stored(&entry, None, &outcome)
             }
             Content::Arriving(entry, reader) => {
-                told.of(&entry, self.now);
-                self.stored(&entry, Some(reader))
+                self.describe(&entry, &mut status);
+                self.stored(&entry, Some(reader), &outcome)
             }
             Content::Once(response) => {
-                told.status = Some(response.status());
+                status.forwarded_status = Some(response.status());
                 self.once(*response, &outcome)
             }
         };
-        let mut departure = Departure { response, outcome, route: Some(self.route) };
-        departure.sign(&told);
-        departure
+        Departure { response, outcome, route: Some(self.route), status }
+    }
+
+    fn describe(&self, entry: &Entry, status: &mut Status) {
+        let freshness = &entry.freshness;
+        let signed = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
+        let lifetime = signed(freshness.lifetime.as_secs());
+        status.forwarded_status = Some(entry.head.status);
+        status.ttl = Some(lifetime.saturating_sub(signed(freshness.age(self.now).as_secs())));
     }
 
     /// A response from an entry: whole, a part of it, or word that the client has it already.
-    fn stored(&self, entry: &Arc<Entry>, reader: Option<Reader>) -> Response<Body> {
+    fn stored(
+        &self,
+        entry: &Arc<Entry>,
+        reader: Option<Reader>,
+        outcome: &Outcome,
+    ) -> Response<Body> {
         let shape = match &self.conditions {
             None => Shape::Whole,
             Some(conditions) => self.shape(conditions, entry),
@@ -150,8 +161,12 @@ impl Asked {
                 bare(StatusCode::RANGE_NOT_SATISFIABLE, fields)
             }
         };
-        let age = entry.freshness.age(self.now).as_secs();
-        response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
+        // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
+        // this request"; what was fetched for it keeps the Age that it came with.
+        if !matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated) {
+            let age = entry.freshness.age(self.now).as_secs();
+            response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
+        }
         self.tell_lifetime(response.headers_mut());
         if self.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
@@ -281,39 +296,4 @@ fn several(entry: &Entry, reader: Option<Reader>, ranges: &[Range<u64>]) -> Resp
     fields.insert(CONTENT_LENGTH, HeaderValue::from(multipart.body.len()));
     *response.body_mut() = Body::from(multipart.body);
     response
-}
-
-/// What is told of an answer besides its outcome.
-pub(crate) struct Told {
-    pub(crate) forwarded: Forwarded,
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) ttl: Option<i64>,
-}
-
-impl Told {
-    fn of(&mut self, entry: &Entry, now: Timestamp) {
-        self.status = Some(entry.head.status);
-        let (lifetime, age) =
-            (entry.freshness.lifetime.as_secs(), entry.freshness.age(now).as_secs());
-        let signed = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
-        self.ttl = Some(signed(lifetime).saturating_sub(signed(age)));
-    }
-}
-
-impl Departure {
-    /// Adds what the route shows of Larder: how the answer came about.
-    pub(crate) fn sign(&mut self, told: &Told) {
-        let shown = self.route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
-        if shown == ServerFields::Minimal {
-            self.response.headers_mut().remove(VIA);
-            return;
-        }
-        let words = words(&self.outcome);
-        let status =
-            Status { forwarded: told.forwarded, forwarded_status: told.status, ttl: told.ttl };
-        let fields = self.response.headers_mut();
-        fields.insert(X_CACHE, HeaderValue::from_static(words.cache));
-        fields.insert(X_CACHE_LAYER, HeaderValue::from_static(words.layer));
-        fields.append(CACHE_STATUS, cache_status(&self.outcome, &status));
-    }
 }

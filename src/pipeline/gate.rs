@@ -17,6 +17,7 @@ use tower::Service;
 use crate::key::canonical::Target;
 use crate::key::{Identity, Key};
 use crate::lookup::outcome::{Forwarded, Outcome, WhyPassed, WhyRefused};
+use crate::lookup::record::Status;
 use crate::lookup::{Accepts, Company, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
@@ -39,6 +40,8 @@ pub(crate) struct Departure {
     pub(crate) response: Response<Body>,
     pub(crate) outcome: Outcome,
     pub(crate) route: Option<Arc<Route>>,
+    /// What `Cache-Status` tells besides the outcome.
+    pub(crate) status: Status,
 }
 
 /// Decides; holds nothing back.
@@ -167,7 +170,7 @@ fn malformed(detail: &str) -> Departure {
 fn refuse(status: StatusCode, detail: &str, why: WhyRefused) -> Departure {
     let mut response = problem::response(status, detail);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    Departure { response, outcome: Outcome::Refused(why), route: None }
+    Departure { response, outcome: Outcome::Refused(why), route: None, status: Status::default() }
 }
 
 impl<L, P> Clone for Gate<L, P> {

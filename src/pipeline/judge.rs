@@ -13,11 +13,14 @@ use crate::lookup::{Accepts, Held, Lookup, Until};
 use crate::policy::reuse::{OnError, Question, Reuse, WhyRefresh, reuse};
 use crate::purge::ledger::Ledger;
 use crate::refresh::Refresher;
+use crate::telemetry::labels::Invalidation;
+use crate::telemetry::metrics::Metrics;
 
 /// What every layer that finds a stored response asks.
 pub(crate) struct Judge {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) refresher: Refresher,
+    pub(crate) metrics: Metrics,
     /// How long a copy in memory is served before the fleet's store is asked for a newer one.
     pub(crate) compare_after: Option<Duration>,
 }
@@ -35,7 +38,7 @@ pub(crate) enum Verdict {
 impl Judge {
     /// Judges `entry`, which `layer` found for `lookup`; what holds it back is noted there.
     pub(crate) fn judge(&self, lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer) -> Verdict {
-        let outcome = match self.ask(lookup, entry) {
+        let outcome = match self.ask(lookup, entry, layer) {
             Reuse::Serve if is_known(lookup, entry) => {
                 return hold(lookup, entry, layer, Until::Validated(OnError::Fail));
             }
@@ -63,8 +66,9 @@ impl Judge {
         Verdict::Answer(Answer::stored(entry.clone(), outcome))
     }
 
-    fn ask(&self, lookup: &Lookup, entry: &Entry) -> Reuse {
+    fn ask(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> Reuse {
         let standing = self.ledger.standing(entry);
+        self.count(standing, layer);
         reuse(&Question {
             freshness: &entry.freshness,
             status: entry.head.status,
@@ -74,6 +78,21 @@ impl Judge {
             now: lookup.now,
             dice: dice(lookup, standing),
         })
+    }
+
+    /// Counts what the purge log says of an entry that was found.
+    fn count(&self, standing: Standing, layer: Layer) {
+        let reason = match standing {
+            Standing::Good => return,
+            Standing::MarkedStale(_) => Invalidation::MarkedStale,
+            Standing::Unvouched => Invalidation::Unvouched,
+            Standing::Gone => Invalidation::Purged,
+        };
+        match layer {
+            Layer::L1 => self.metrics.l1(),
+            Layer::L2 => self.metrics.l2(),
+        }
+        .invalidated(reason);
     }
 
     /// Whether a copy in memory is old enough for the fleet to have a newer one.

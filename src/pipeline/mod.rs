@@ -81,6 +81,7 @@ where
     let judge = Arc::new(Judge {
         ledger: ledger.clone(),
         refresher: parts.refresher.clone(),
+        metrics: metrics.clone(),
         compare_after: parts.compare_after,
     });
     let below = ServiceBuilder::new()

@@ -8,14 +8,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, VIA};
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use crate::lookup::record::{BodyEnd, Record};
+use crate::lookup::outcome::Outcome;
+use crate::lookup::record::{BodyEnd, Record, Status, cache_status, words};
 use crate::message::body::{Body, BodyError};
+use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER};
 use crate::pipeline::gate::{Arrival, Departure};
+use crate::route::ServerFields;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Timestamp;
@@ -103,12 +107,30 @@ where
         let this = self.project();
         let Ok(departure) = ready!(this.departure.poll(context));
         let mut opened = this.opened.take().expect("polled again after it was ready");
-        let Departure { response, outcome, route } = departure;
+        let Departure { mut response, outcome, route, status } = departure;
+        let shown = route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
+        sign(response.headers_mut(), shown, &outcome, &status);
         opened.record.status = response.status();
         opened.record.outcome = outcome;
         opened.record.route = route;
         let left = response.body().size_hint().exact();
         Poll::Ready(Ok(response.map(|body| Observed { body, opened, bytes: 0, left, end: None })))
+    }
+}
+
+/// Adds what the route shows of Larder: how the answer came about.
+fn sign(fields: &mut HeaderMap, shown: ServerFields, outcome: &Outcome, status: &Status) {
+    match shown {
+        ServerFields::Minimal => {
+            fields.remove(VIA);
+        }
+        ServerFields::Full => {
+            let words = words(outcome);
+            fields.insert(X_CACHE, HeaderValue::from_static(words.cache));
+            fields.insert(X_CACHE_LAYER, HeaderValue::from_static(words.layer));
+            // RFC 9211 §2: each cache on the way adds its member after those of the caches before it.
+            fields.append(CACHE_STATUS, cache_status(outcome, status));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::key::canonical::Target;
 use crate::lookup::outcome::{Outcome, WhyPassed};
+use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::fields::{members, remove_hop_by_hop};
 use crate::origin::body::Incoming;
@@ -96,7 +97,8 @@ impl<L: PurgeLog> Pass<L> {
             }
             Some(_) | None => plain(response.map(Body::live)),
         };
-        Departure { response, outcome, route: Some(route) }
+        let status = Status { forwarded_status: Some(response.status()), ..Status::default() };
+        Departure { response, outcome, route: Some(route), status }
     }
 
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response

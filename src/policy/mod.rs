@@ -1,5 +1,6 @@
 //! What HTTP allows and a route may override: pure functions of values, whose verdicts carry reasons.
 
+mod lifetime;
 pub mod reuse;
 pub mod revalidate;
 pub mod storable;

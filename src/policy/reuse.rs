@@ -166,6 +166,10 @@ fn stale(
         UseWithoutAsking::Never | UseWithoutAsking::OnlyFresh => return Err(why),
         UseWithoutAsking::Allowed => {}
     }
+    // RFC 9111 §5.2.1.3: nothing is left of the life that the client wants a rest of.
+    if directives.min_fresh.is_some() {
+        return Err(WhyHeld::ClientMinFresh);
+    }
     // A client cannot undo a purge: `max-stale` speaks of what grew old by itself.
     let accepted = match directives.max_stale {
         Some(MaxStale::Any) => !marked,
@@ -175,12 +179,10 @@ fn stale(
     if accepted {
         return Ok(Reuse::ServeAndRefresh(WhyRefresh::ClientAcceptsStale));
     }
-    // RFC 9111 §5.2.1.1 and .3: who asks for an age or a rest of life "does not wish to receive a stale response".
+    // RFC 9111 §5.2.1.1: "Unless the max-stale request directive is also present, the client does not wish to receive
+    // a stale response."
     if directives.max_age.is_some() {
         return Err(WhyHeld::ClientMaxAge);
-    }
-    if directives.min_fresh.is_some() {
-        return Err(WhyHeld::ClientMinFresh);
     }
     if staleness < question.freshness.stale_while_revalidate {
         return Ok(Reuse::ServeAndRefresh(WhyRefresh::Stale));
@@ -441,6 +443,7 @@ mod tests {
         let stale = |limit| RequestDirectives { max_stale: Some(limit), ..none };
         let both = RequestDirectives { max_stale: Some(MaxStale::Any), ..age(200) };
         let (serve, fail) = (OnError::Serve, OnError::Fail);
+        let unfresh = held(WhyHeld::ClientMinFresh, serve);
         let rows = [
             (RequestDirectives { no_cache: true, ..none }, 1, held(WhyHeld::ClientNoCache, serve)),
             (RequestDirectives { no_store: true, ..none }, 1, held(WhyHeld::ClientNoStore, serve)),
@@ -454,6 +457,7 @@ mod tests {
             (fresh(40), 60, Reuse::Serve),
             (fresh(40), 61, held(WhyHeld::ClientMinFresh, serve)),
             (fresh(0), 100, held(WhyHeld::ClientMinFresh, serve)),
+            (RequestDirectives { max_stale: Some(MaxStale::Any), ..fresh(1) }, 100, unfresh),
             (stale(MaxStale::Any), 9999, ACCEPTED),
             (stale(MaxStale::Any), 99, Reuse::Serve),
             (stale(MaxStale::Up(seconds(20))), 120, ACCEPTED),

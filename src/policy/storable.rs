@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use http::header::{
-    AGE, AUTHORIZATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, SET_COOKIE, VARY,
-};
+use http::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderName, SET_COOKIE, VARY};
 use http::{Method, StatusCode};
 
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
-use crate::message::cache_control::{
-    Extent, RequestDirectives, ResponseDirectives, Revalidation, VERY_LONG, delta_seconds,
-};
-use crate::message::conditional::{last_modified, only_date};
+use crate::message::cache_control::{Extent, RequestDirectives, ResponseDirectives, Revalidation};
+use crate::message::conditional::last_modified;
 use crate::message::fields::members;
+use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed};
 use crate::policy::veto::{self, Opinion};
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Share};
 use crate::time::Timestamp;
@@ -69,18 +66,6 @@ pub enum WhyNot {
     TooManyTags,
 }
 
-/// Where a lifetime comes from, which decides what else of the route applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lifetime {
-    /// `s-maxage`, `max-age` or `Expires`.
-    Stated(Duration),
-    /// A part of the time since `Last-Modified`.
-    Heuristic(Duration),
-    /// The route's `ttl` or `negative`.
-    Route(Duration),
-    Unknown,
-}
-
 /// What the response says, whichever field says it.
 pub(crate) struct Statement {
     pub(crate) directives: ResponseDirectives,
@@ -96,19 +81,12 @@ pub(crate) enum Source {
     Targeted,
 }
 
-/// RFC 9110 §15.1: "defined as heuristically cacheable", without 206, which is never kept.
-const HEURISTIC: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
-/// Statuses to which a route's `ttl` applies: successes and permanent redirections, never errors.
-const ROUTE_TTL: [u16; 6] = [200, 203, 204, 300, 301, 308];
 /// Final statuses whose caching requirements are known here, for `must-understand`.
 const UNDERSTOOD: [u16; 39] = [
     200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406,
     408, 409, 410, 411, 413, 414, 415, 417, 421, 422, 428, 429, 431, 451, 500, 501, 502, 503, 504,
     505,
 ];
-/// `Date` has whole seconds, and clocks differ by about as much: a smaller apparent age says nothing.
-const CLOCK_GRAIN: Duration = Duration::from_secs(2);
-
 /// Decides (RFC 9111 §3), pure: `dice`, from 0 to 1, is the chance for the jitter.
 pub fn storable(policy: &Policy, exchange: &Exchange<'_>, dice: f64) -> Storable {
     let statement = Statement::of(exchange.response);
@@ -223,6 +201,11 @@ fn allows_authorized(directives: &ResponseDirectives) -> bool {
 
 fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f64) -> Storable {
     let lifetime = lifetime(policy, exchange, statement, dice);
+    // "the response contains at least one of the following: a public response directive; [...] an Expires header
+    // field; a max-age response directive; [...] a status code that is defined as heuristically cacheable".
+    if lifetime == Lifetime::Unknown && !may_be_guessed(exchange.status, &statement.directives) {
+        return Storable::Leave(WhyNot::NoLifetime);
+    }
     let lifetime = match veto::ask(policy, exchange, statement, lifetime) {
         Opinion::Agrees => lifetime,
         Opinion::Shorter(shorter) => lifetime.shortened_to(shorter),
@@ -309,110 +292,6 @@ fn use_without_asking(policy: &Policy, directives: &ResponseDirectives) -> UseWi
     }
 }
 
-impl Lifetime {
-    pub(crate) fn span(self) -> Duration {
-        match self {
-            Self::Stated(span) | Self::Heuristic(span) | Self::Route(span) => span,
-            Self::Unknown => Duration::ZERO,
-        }
-    }
-
-    fn shortened_to(self, span: Duration) -> Self {
-        match self {
-            Self::Stated(own) => Self::Stated(own.min(span)),
-            Self::Heuristic(own) => Self::Heuristic(own.min(span)),
-            Self::Route(_) | Self::Unknown => self,
-        }
-    }
-}
-
-/// `freshness_lifetime` (RFC 9111 §4.2.1), then the route's, then the heuristic one.
-fn lifetime(
-    policy: &Policy,
-    exchange: &Exchange<'_>,
-    statement: &Statement,
-    dice: f64,
-) -> Lifetime {
-    let stated = stated(exchange, statement).map(Lifetime::Stated);
-    let route = || {
-        let span = route_lifetime(policy, exchange.status)?;
-        let kept = 1.0 - policy.jitter.clamp(0.0, 1.0) * dice.clamp(0.0, 1.0);
-        let jittered = Duration::try_from_secs_f64(span.as_secs_f64() * kept).unwrap_or(span);
-        Some(Lifetime::Route(jittered.min(VERY_LONG)))
-    };
-    let chosen = match policy.origin_lifetime {
-        OriginLifetime::Respected => stated.or_else(route),
-        OriginLifetime::Replaced => route().or(stated),
-    };
-    chosen.or_else(|| heuristic(policy, exchange, statement)).unwrap_or(Lifetime::Unknown)
-}
-
-fn stated(exchange: &Exchange<'_>, statement: &Statement) -> Option<Duration> {
-    let directives = &statement.directives;
-    let expires = || match statement.source {
-        Source::CacheControl => expires(exchange),
-        Source::Targeted => None,
-    };
-    directives.s_maxage.or(directives.max_age).or_else(expires)
-}
-
-/// RFC 9111 §4.2.1: "If the Expires response header field [...] is present, use its value minus the value of the
-/// Date response header field (using the time the message was received if it is not present [...])".
-///
-/// RFC 9111 §5.3: "A cache recipient MUST interpret invalid date formats, especially the value "0", as
-/// representing a time in the past (i.e., "already expired")"; several lines are no date either.
-fn expires(exchange: &Exchange<'_>) -> Option<Duration> {
-    if !exchange.response.contains_key(EXPIRES) {
-        return None;
-    }
-    let Some(expires) = only_date(exchange.response, &EXPIRES) else { return Some(Duration::ZERO) };
-    let lifetime = Timestamp::from_seconds(expires).since(dated(exchange));
-    Some(lifetime.min(VERY_LONG))
-}
-
-fn route_lifetime(policy: &Policy, status: StatusCode) -> Option<Duration> {
-    let listed = policy.negative.iter().find(|(listed, _)| *listed == status);
-    match listed {
-        Some((_, span)) => Some(*span),
-        None => policy.ttl.filter(|_| ROUTE_TTL.contains(&status.as_u16())),
-    }
-}
-
-/// RFC 9111 §4.2.2: "a cache MAY assign a heuristic expiration time when an explicit time is not specified"; only with `Last-Modified`, ten per cent of its
-/// age ("A typical setting of this fraction might be 10%"), capped.
-fn heuristic(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> Option<Lifetime> {
-    // "the response status code is defined as heuristically cacheable", or "a public response directive".
-    if !HEURISTIC.contains(&exchange.status.as_u16()) && !statement.directives.public {
-        return None;
-    }
-    let modified = Timestamp::from_seconds(last_modified(exchange.response)?);
-    let span = dated(exchange).since(modified) / 10;
-    (!span.is_zero()).then(|| Lifetime::Heuristic(span.min(policy.heuristic_cap)))
-}
-
-/// The response's `Date`, or when it arrived where that cannot be read.
-fn dated(exchange: &Exchange<'_>) -> Timestamp {
-    only_date(exchange.response, &DATE).map_or(exchange.received, Timestamp::from_seconds)
-}
-
-/// `corrected_initial_age` (RFC 9111 §4.2.3).
-fn initial_age(exchange: &Exchange<'_>) -> Duration {
-    // "apparent_age = max(0, response_time - date_value)"
-    let apparent = exchange.received.since(dated(exchange));
-    let apparent = if apparent < CLOCK_GRAIN { Duration::ZERO } else { apparent };
-    // "response_delay = response_time - request_time; corrected_age_value = age_value + response_delay"
-    let corrected = age_value(exchange.response) + exchange.received.since(exchange.requested);
-    apparent.max(corrected).min(VERY_LONG)
-}
-
-/// The first member of `Age`; a value that is no number is ignored.
-///
-/// RFC 9111 §5.1: "If the field value (after discarding additional members, as per above) is invalid (e.g., it
-/// contains something other than a non-negative integer), a cache SHOULD ignore the field."
-fn age_value(response: &HeaderMap) -> Duration {
-    members(response, &AGE).next().and_then(delta_seconds).unwrap_or(Duration::ZERO)
-}
-
 /// Whether the origin could be asked whether it still holds.
 fn is_validatable(response: &HeaderMap) -> bool {
     response.get(ETAG).is_some_and(|tag| !tag.as_bytes().trim_ascii().is_empty())
@@ -461,9 +340,10 @@ impl WhyNot {
 
 #[cfg(test)]
 mod tests {
-    use http::header::HeaderValue;
+    use http::header::{AGE, DATE, HeaderValue};
 
     use super::*;
+    use crate::message::cache_control::VERY_LONG;
     use crate::message::date;
 
     /// When the head arrives; 300 ms into a second, 100 ms after it was asked for.
@@ -643,7 +523,7 @@ mod tests {
         assert_eq!(Case::new(ahead).fresh_for(), 0);
     }
 
-    /// RFC 9111 §4.2.3: "response_delay = response_time - request_time".
+    /// RFC 9111 §4.2.3: "`response_delay = response_time - request_time`".
     #[test]
     fn a_slow_answer_is_as_old_as_it_was_slow() {
         let mut case = Case::new(&[FRESH, ("age", "10"), ("date", "@-3")]);
@@ -714,7 +594,11 @@ mod tests {
         }
         for status in [201, 202, 302, 307, 403, 500, 502, 503, 504, 599] {
             assert_eq!(heuristic(status, ""), 0, "{status}");
+            // Without any word about it, such a status is not even kept to be validated.
+            assert_eq!(Case::new(&[TAG]).status(status).left(), WhyNot::NoLifetime, "{status}");
         }
+        let public = Case::new(&[TAG, ("cache-control", "public")]).status(599);
+        assert_eq!(public.kept().lifetime, Duration::ZERO);
         assert_eq!(heuristic(599, "public"), 8640);
         let case =
             |modified: &'static str| Case::new(&[("last-modified", modified), ("date", "@0")]);

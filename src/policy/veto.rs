@@ -17,7 +17,8 @@ use http_cache_semantics::{CacheOptions, CachePolicy};
 use crate::message::cache_control::{ResponseDirectives, Revalidation};
 use crate::message::conditional::{last_modified, only_date};
 use crate::message::date;
-use crate::policy::storable::{Exchange, Lifetime, Source, Statement};
+use crate::policy::lifetime::Lifetime;
+use crate::policy::storable::{Exchange, Source, Statement};
 use crate::policy::{Policy, Share};
 
 /// What the second opinion is.
@@ -143,5 +144,107 @@ fn copy_dates(from: &HeaderMap, to: &mut HeaderMap, source: Source) {
             to.insert(EXPIRES, expires.unwrap_or(HeaderValue::from_static("0")));
         }
         Source::CacheControl | Source::Targeted => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::message::cache_control::Extent;
+    use crate::time::Timestamp;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const RECEIVED: Timestamp = Timestamp::from_seconds(1_700_000_000);
+
+    struct Case {
+        policy: Policy,
+        request: HeaderMap,
+        response: HeaderMap,
+        said: ResponseDirectives,
+        source: Source,
+    }
+
+    impl Case {
+        fn saying(said: ResponseDirectives) -> Self {
+            Self {
+                policy: Policy::default(),
+                request: HeaderMap::new(),
+                response: HeaderMap::new(),
+                said,
+                source: Source::CacheControl,
+            }
+        }
+
+        fn on(&self, lifetime: Lifetime) -> Opinion {
+            let exchange = Exchange {
+                method: &Method::GET,
+                request: &self.request,
+                status: StatusCode::from_u16(599).unwrap(),
+                response: &self.response,
+                requested: RECEIVED,
+                received: RECEIVED,
+            };
+            let statement = Statement { directives: self.said.clone(), source: self.source };
+            ask(&self.policy, &exchange, &statement, lifetime)
+        }
+    }
+
+    fn max_age(seconds: u32) -> ResponseDirectives {
+        ResponseDirectives { max_age: Some(SECOND * seconds), ..ResponseDirectives::default() }
+    }
+
+    #[test]
+    fn what_forbids_storing_is_refused_whatever_we_thought() {
+        let stated = Lifetime::Stated(SECOND * 60);
+        let no_store = ResponseDirectives { no_store: true, ..max_age(60) };
+        let private = ResponseDirectives { private: Extent::Whole, ..max_age(60) };
+        assert_eq!(Case::saying(no_store.clone()).on(stated), Opinion::Refuses);
+        assert_eq!(Case::saying(private.clone()).on(stated), Opinion::Refuses);
+        let mut authorized = Case::saying(max_age(60));
+        authorized.request.insert(AUTHORIZATION, HeaderValue::from_static("x"));
+        assert_eq!(authorized.on(stated), Opinion::Refuses);
+        authorized.said.public = true;
+        assert_eq!(authorized.on(stated), Opinion::Agrees);
+        // The exceptions that the crate does not know.
+        let understood = ResponseDirectives { must_understand: true, ..no_store };
+        assert_eq!(Case::saying(understood).on(stated), Opinion::Agrees);
+        let mut shared = Case::saying(private);
+        shared.policy.share = vec![Share::Private];
+        assert_eq!(shared.on(stated), Opinion::Agrees);
+        authorized.said.public = false;
+        authorized.policy.share = vec![Share::Authorization];
+        assert_eq!(authorized.on(stated), Opinion::Agrees);
+    }
+
+    #[test]
+    fn the_shorter_lifetime_counts_where_both_speak_of_the_same() {
+        let case = Case::saying(max_age(60));
+        assert_eq!(case.on(Lifetime::Stated(SECOND * 60)), Opinion::Agrees);
+        assert_eq!(case.on(Lifetime::Stated(SECOND * 62)), Opinion::Shorter(SECOND * 60));
+        assert_eq!(case.on(Lifetime::Stated(SECOND * 5)), Opinion::Agrees);
+        assert_eq!(case.on(Lifetime::Route(SECOND * 600)), Opinion::Agrees);
+        let unasked = ResponseDirectives { no_cache: Extent::Whole, ..max_age(60) };
+        assert_eq!(Case::saying(unasked).on(Lifetime::Stated(SECOND * 60)), Opinion::Agrees);
+        let nothing = Case::saying(ResponseDirectives::default());
+        assert_eq!(nothing.on(Lifetime::Unknown), Opinion::Agrees);
+    }
+
+    #[test]
+    fn dates_are_translated_and_a_targeted_field_hides_expires() {
+        let mut case = Case::saying(ResponseDirectives::default());
+        let soon = date::format(1_700_000_060);
+        case.response.insert(EXPIRES, soon);
+        assert_eq!(case.on(Lifetime::Stated(SECOND * 60)), Opinion::Agrees);
+        assert_eq!(case.on(Lifetime::Stated(SECOND * 90)), Opinion::Shorter(SECOND * 60));
+        case.response.insert(EXPIRES, HeaderValue::from_static("tomorrow"));
+        assert_eq!(case.on(Lifetime::Stated(SECOND * 60)), Opinion::Shorter(Duration::ZERO));
+        (case.source, case.said) = (Source::Targeted, max_age(60));
+        assert_eq!(case.on(Lifetime::Stated(SECOND * 60)), Opinion::Agrees);
+        let mut modified = Case::saying(ResponseDirectives::default());
+        modified.response.insert(LAST_MODIFIED, date::format(1_700_000_000 - 1000));
+        assert_eq!(modified.on(Lifetime::Heuristic(SECOND * 100)), Opinion::Agrees);
+        assert_eq!(modified.on(Lifetime::Heuristic(SECOND * 200)), Opinion::Shorter(SECOND * 100));
     }
 }

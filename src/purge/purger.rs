@@ -19,6 +19,8 @@ use crate::time::Timestamp;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long one call to the log may take beyond its patience before it counts as failed.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// How long the follower rests after a failure, at first.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How many purges are kept for a log that is away; older ones become one purge of everything.
 const PENDING: usize = 10_000;
 
@@ -173,38 +175,23 @@ impl<L: PurgeLog> Purger<L> {
         self.0.pending.lock().len()
     }
 
-    /// Applies what the log holds already; before the first request, so that nothing purged is served after a
-    /// start. Returns where the following goes on, or nothing if the log could not be read by `until`.
-    pub async fn catch_up(&self, until: Instant) -> Option<Mark> {
-        let mut follower = Follower::new(self.clone(), Mark::ZERO);
+    /// Takes part in the fleet: registers, and applies what the log holds already. To be done before the first
+    /// request, so that nothing purged is served after a start, and so that every purge from now on waits for this
+    /// instance. If the log cannot be had by `until`, nothing that is stored is trusted until it can.
+    pub async fn join(&self, until: Instant) -> Follower<L> {
+        let mut follower = Follower::new(self.clone());
         loop {
-            let read = self.0.log.read(follower.cursor, Duration::ZERO);
-            match timeout_at(until, read).await {
-                Ok(Ok(page)) => {
-                    follower.take(&page);
-                    if page.records.is_empty() {
-                        return Some(follower.cursor);
-                    }
-                    continue;
-                }
+            match timeout_at(until, follower.join()).await {
+                Ok(Ok(())) => return follower,
                 Ok(Err(why)) => warn!(error = %why, "the purge log cannot be read yet"),
-                Err(_) => return None,
+                Err(_) => break,
             }
             if timeout_at(until, sleep(Duration::from_millis(100))).await.is_err() {
-                return None;
+                break;
             }
         }
-    }
-
-    /// Follows the log from `cursor` on, for ever; a supervisor ends it by dropping it.
-    pub async fn follow(&self, cursor: Option<Mark>) {
-        let mut follower = Follower::new(self.clone(), cursor.unwrap_or(Mark::ZERO));
-        if cursor.is_none() {
-            follower.lose();
-        }
-        loop {
-            follower.step().await;
-        }
+        follower.lose();
+        follower
     }
 
     /// Tells the fleet that this instance leaves, so that no purge waits for it.
@@ -233,8 +220,8 @@ impl<L: PurgeLog> Purger<L> {
     }
 }
 
-/// One following of the log.
-struct Follower<L> {
+/// One following of the log: this instance's part in the fleet.
+pub struct Follower<L> {
     purger: Purger<L>,
     cursor: Mark,
     /// When the last acknowledgement that came through was sent; the fleet counts our lease from later than that.
@@ -244,16 +231,46 @@ struct Follower<L> {
 }
 
 impl<L: PurgeLog> Follower<L> {
-    fn new(purger: Purger<L>, cursor: Mark) -> Self {
-        let vouched = Instant::now();
-        Self { purger, cursor, vouched, acknowledged: None, pause: Duration::from_millis(50) }
+    fn new(purger: Purger<L>) -> Self {
+        Self {
+            purger,
+            cursor: Mark::ZERO,
+            vouched: Instant::now(),
+            acknowledged: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Registers between two readings: a purge that came before the first of them is applied, one that came after
+    /// the registration waits for us, and the second reading brings those in between.
+    async fn join(&mut self) -> Result<(), LogError> {
+        self.read_to_the_end().await?;
+        self.acknowledge(Instant::now()).await?;
+        self.read_to_the_end().await
+    }
+
+    async fn read_to_the_end(&mut self) -> Result<(), LogError> {
+        loop {
+            let page = self.purger.0.log.read(self.cursor, Duration::ZERO).await?;
+            self.take(&page);
+            if page.records.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows the log for ever; a supervisor ends it by dropping it.
+    pub async fn follow(mut self) {
+        loop {
+            self.step().await;
+        }
     }
 
     /// Reads, applies, appends what is pending, acknowledges; or, when the log fails, lets the trust run out.
     async fn step(&mut self) {
         let begun = Instant::now();
         match self.turn(begun).await {
-            Ok(()) => self.pause = Duration::from_millis(50),
+            Ok(()) => self.pause = FIRST_PAUSE,
             Err(why) => {
                 warn!(error = %why, "the purge log is away");
                 self.distrust_in_time(self.pause).await;
@@ -270,11 +287,18 @@ impl<L: PurgeLog> Follower<L> {
         self.append_pending(&log).await?;
         let lease = self.purger.0.settings.lease;
         if self.acknowledged != Some(self.cursor) || self.vouched.elapsed() > lease / 4 {
-            self.in_time(log.acknowledge(self.cursor, lease)).await?;
-            self.acknowledged = Some(self.cursor);
-            self.vouched = begun;
-            self.purger.0.ledger.set_contact(Contact::Kept);
+            self.acknowledge(begun).await?;
         }
+        Ok(())
+    }
+
+    /// Tells the fleet how far we are, and renews our lease; `begun` is a moment at which what is told was true.
+    async fn acknowledge(&mut self, begun: Instant) -> Result<(), LogError> {
+        let log = self.purger.0.log.clone();
+        self.in_time(log.acknowledge(self.cursor, self.purger.0.settings.lease)).await?;
+        self.acknowledged = Some(self.cursor);
+        self.vouched = begun;
+        self.purger.0.ledger.set_contact(Contact::Kept);
         Ok(())
     }
 

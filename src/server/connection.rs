@@ -30,6 +30,9 @@ const PREFACE: &[u8; 4] = b"PRI ";
 /// The least that hyper takes for its HTTP/1 buffer.
 const LEAST_BUFFER: usize = 8192;
 
+/// How many fields hyper parses without allocating for them.
+const FREE_FIELDS: usize = 100;
+
 /// Runs the streams of HTTP/2 connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams(TaskTracker);
@@ -60,8 +63,11 @@ impl Protocols {
             .keep_alive(true)
             .header_read_timeout(None)
             .max_buf_size(limits.header_bytes.max(LEAST_BUFFER))
-            .max_header_size(limits.header_bytes)
-            .max_headers(limits.header_fields);
+            .max_header_size(limits.header_bytes);
+        // Up to its default, hyper parses fields on the stack; `Reception` counts them.
+        if limits.header_fields > FREE_FIELDS {
+            h1.max_headers(limits.header_fields);
+        }
         let mut h2 = http2::Builder::new(Streams(tasks.clone()));
         h2.timer(TokioTimer::new())
             .keep_alive_interval(limits.h2.ping_every)

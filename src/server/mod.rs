@@ -55,7 +55,8 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// Serves one listener on the current runtime, until drained.
 ///
 /// `make` builds the service of each connection from its peer's address. The service is cloned per request and
-/// its future polled in the connection's task (HTTP/2: in a task of the stream); neither is boxed.
+/// its future polled in the connection's task (HTTP/2: in a task of the stream); neither is boxed. It must
+/// always be ready, as layers that wait inside their futures are: `poll_ready` is not asked.
 /// Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
 /// answered 503: one that is left in the backlog would learn nothing and could not go elsewhere.
 ///

@@ -12,7 +12,6 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service;
-use tower::util::Oneshot;
 
 use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Phase, Pulse};
@@ -60,30 +59,30 @@ where
 {
     type Response = Response<Sending<B>>;
     type Error = Infallible;
-    type Future = Answering<S>;
+    type Future = Answering<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Answering<S> {
+    fn call(&self, request: Request<Incoming>) -> Answering<S::Future> {
         let busy = Some(Busy::begin(&self.pulse));
         if let Some(status) = self.refuse(&request) {
             return Answering::Refused { status, busy };
         }
         let request = request.map(|body| Upload::new(body, &self.pulse, self.body_timeout));
-        Answering::Called { answer: Oneshot::new(self.service.clone(), request), busy }
+        Answering::Called { answer: self.service.clone().call(request), busy }
     }
 }
 
 pin_project! {
     /// An answer on its way.
     #[project = AnsweringProjection]
-    pub(crate) enum Answering<S: Service<Request<Upload>>> {
-        Called { #[pin] answer: Oneshot<S, Request<Upload>>, busy: Option<Busy> },
+    pub(crate) enum Answering<F> {
+        Called { #[pin] answer: F, busy: Option<Busy> },
         Refused { status: StatusCode, busy: Option<Busy> },
     }
 }
 
-impl<S, B> Future for Answering<S>
+impl<F, B> Future for Answering<F>
 where
-    S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>,
+    F: Future<Output = Result<Response<B>, Infallible>>,
 {
     type Output = Result<Response<Sending<B>>, Infallible>;
 

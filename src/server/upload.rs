@@ -14,13 +14,19 @@ use crate::server::pulse::{Busy, Pulse};
 
 /// A request body as it arrives.
 ///
-/// Its timer exists only after it had to wait, so a request without a body costs nothing here. Dropped
-/// before its end, the server reads what little has come already and else closes the connection.
+/// Where there is none, it is no larger than hyper's own and allocates nothing; a timer exists only after
+/// somebody had to wait. Dropped before its end, the server reads what little has come already and else closes
+/// the connection.
 #[derive(Debug)]
 pub struct Upload {
     body: Incoming,
-    /// While the body is not through, its connection is not idle, even if the answer is.
-    busy: Option<Busy>,
+    watch: Option<Box<Watch>>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    /// While the body is not through, its connection is not idle, even if the answer is. Held for its drop.
+    _busy: Busy,
     patience: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     wait: Wait,
@@ -45,10 +51,14 @@ pub enum UploadFailure {
 
 impl Upload {
     pub(crate) fn new(body: Incoming, pulse: &Arc<Pulse>, patience: Duration) -> Self {
-        let busy = (!body.is_end_stream()).then(|| Busy::begin(pulse));
-        Self { body, busy, patience, silence: None, wait: Wait::None }
+        let watch = (!body.is_end_stream()).then(|| {
+            Box::new(Watch { _busy: Busy::begin(pulse), patience, silence: None, wait: Wait::None })
+        });
+        Self { body, watch }
     }
+}
 
+impl Watch {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(self.patience)));
         if self.wait == Wait::None {
@@ -71,18 +81,22 @@ impl Body for Upload {
         // hyper 1.12 does not tell the end of a body of known length whose answer was through before it, until
         // the next request begins; the count tells it.
         if this.body.is_end_stream() {
-            this.busy = None;
+            this.watch = None;
             return Poll::Ready(None);
         }
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                this.wait = Wait::None;
-                if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
-                    this.busy = None;
-                }
+        match (Pin::new(&mut this.body).poll_frame(cx), &mut this.watch) {
+            (Poll::Ready(Some(Ok(frame))), Some(watch)) => {
+                watch.wait = Wait::None;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            (Poll::Ready(frame), _) => {
+                this.watch = None;
                 Poll::Ready(frame.map(|frame| frame.map_err(UploadFailure::from)))
             }
-            Poll::Pending => this.poll_silence(cx).map(|()| Some(Err(UploadFailure::Silent))),
+            (Poll::Pending, Some(watch)) => {
+                watch.poll_silence(cx).map(|()| Some(Err(UploadFailure::Silent)))
+            }
+            (Poll::Pending, None) => Poll::Pending,
         }
     }
 

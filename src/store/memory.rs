@@ -3,8 +3,8 @@
 use std::future::{Future, ready};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use quick_cache::sync::{Cache, Iter};
@@ -16,8 +16,6 @@ use crate::entry::slot::{Found, Slot};
 use crate::key::Key;
 use crate::key::vary::Selector;
 use crate::store::{Place, Store, StoreError};
-use crate::telemetry::labels::Eviction;
-use crate::telemetry::metrics::Metrics;
 use crate::time::Timestamp;
 
 /// What a slot costs beyond its entries: its place in the cache, its `Arc` and its vector.
@@ -62,23 +60,11 @@ pub struct Counts {
     pub variants: AtomicU64,
     /// Refused, because its body or its slot is too large.
     pub too_large: AtomicU64,
-    metrics: OnceLock<Metrics>,
 }
 
 impl Counts {
-    /// From now on tells the metrics, too, what is evicted for want of room.
-    pub fn report_to(&self, metrics: &Metrics) {
-        // The first one stays: there is one set of metrics.
-        let _told_before = self.metrics.set(metrics.clone());
-    }
-
     fn evict(&self, entries: usize) {
         self.capacity.fetch_add(entries as u64, Ordering::Relaxed);
-        if let Some(metrics) = self.metrics.get() {
-            for _ in 0..entries {
-                metrics.l1().evicted(Eviction::Capacity);
-            }
-        }
     }
 }
 
@@ -412,8 +398,6 @@ mod tests {
     #[test]
     fn it_never_costs_more_than_its_capacity_and_counts_what_it_evicts() {
         let memory = memory(MIB, 64 << 10);
-        let metrics = Metrics::new("shop");
-        memory.counts().report_to(&metrics);
         for number in 0..1000 {
             memory.keep(&place(number), entry(number, 0, whole(4096))).unwrap();
             assert!(memory.bytes() <= memory.capacity());
@@ -421,7 +405,6 @@ mod tests {
         let evicted = count(&memory.counts().capacity);
         assert_eq!(evicted, 1000 - memory.len() as u64);
         assert!(evicted > 700);
-        assert_eq!(metrics.l1().evictions(), evicted);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::entry::facts::RouteId;
 use crate::entry::wire::Unreadable;
 use crate::key::Key;
 use crate::key::vary::Selector;
-use crate::telemetry::labels::{Eviction, Operation};
+use crate::telemetry::labels::Operation;
 use crate::telemetry::metrics::Metrics;
 
 /// Names the slot of one URL in a store.
@@ -158,18 +158,10 @@ impl Counts {
             Unreadable::OtherKey => 5,
         };
         Self::one(&self.unreadable[at]);
-        self.report_corrupt();
     }
 
     /// A slot whose index of variants makes no sense.
     pub(crate) fn unread_index(&self) {
         Self::one(&self.unreadable[6]);
-        self.report_corrupt();
-    }
-
-    fn report_corrupt(&self) {
-        if let Some(metrics) = self.metrics.get() {
-            metrics.l2().evicted(Eviction::Corrupt);
-        }
     }
 }

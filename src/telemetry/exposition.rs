@@ -56,7 +56,7 @@ impl Collector for Scrape {
 
 /// The families of the layers.
 fn layers(page: &mut Page<'_, '_>, all: &All) -> Written {
-    let layers = [("l1", &all.l1), ("l2", &all.l2)];
+    let layers = [("L1", &all.l1), ("L2", &all.l2)];
     let each = |value: fn(&LayerMetrics) -> u64| {
         layers.map(|(name, layer)| ([("cache_layer", name)], value(layer)))
     };
@@ -121,7 +121,7 @@ fn readings(page: &mut Page<'_, '_>, all: &All) -> Written {
     let readings = all.readings.lock();
     let value = |reading| readings.get(&reading).map(|read| read());
     let layered = |l1, l2| {
-        let both = [("l1", value(l1)), ("l2", value(l2))];
+        let both = [("L1", value(l1)), ("L2", value(l2))];
         both.into_iter().filter_map(|(layer, value)| Some(([("cache_layer", layer)], value?)))
     };
     let alone = |reading| value(reading).map(|value| ([NO_LABEL; 0], value));
@@ -225,7 +225,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 18] = [
+    let table: [(&str, &str, &Count); 16] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -247,23 +247,17 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
         ),
         ("larder_leases_waited", "Waits for another instance's fetch", &counts.leases_waited),
         ("larder_leases_missed", "Such waits that brought nothing", &counts.leases_missed),
-        ("larder_purges_applied", "Purges applied, by whomever asked for", &counts.purges_applied),
+        (
+            "larder_purges_asked",
+            "Purges asked of this instance over its admin API",
+            &counts.purges_asked,
+        ),
         ("larder_purges_detached", "Purges that the log did not take", &counts.purges_detached),
         ("larder_reloads", "Configurations taken over", &counts.reloads),
         (
             "larder_reloads_refused",
             "Configurations refused for their faults",
             &counts.reloads_refused,
-        ),
-        (
-            "larder_connections_accepted",
-            "Client connections accepted",
-            &counts.connections_accepted,
-        ),
-        (
-            "larder_connections_refused",
-            "Client connections refused at the limit",
-            &counts.connections_refused,
         ),
         (
             "larder_bodies_cut_off",
@@ -420,21 +414,21 @@ mod tests {
         metrics.l1().hit();
         metrics.l2().miss();
         metrics.l2().failed(Operation::Get, "late");
-        metrics.l1().evicted(Eviction::Capacity);
+        metrics.l1().read_evictions(Eviction::Capacity, || 1);
         metrics.l1().invalidated(Invalidation::Purged);
         metrics.read(Reading::L1Bytes, || 512.0);
         metrics.read(Reading::L1Keys, || 1.0);
         let page = metrics.render();
         let rows = [
-            (r#"cache_hits_total{cache_layer="l1"}"#, "1"),
-            (r#"cache_misses_total{cache_layer="l2"}"#, "1"),
+            (r#"cache_hits_total{cache_layer="L1"}"#, "1"),
+            (r#"cache_misses_total{cache_layer="L2"}"#, "1"),
             ("cache_hit_rate", "0.0"),
-            (r#"cache_operation_duration_seconds_count{operation="get",cache_layer="l1"}"#, "0"),
-            (r#"cache_memory_bytes{cache_layer="l1"}"#, "512.0"),
-            (r#"cache_keys_total{cache_layer="l1"}"#, "1.0"),
-            (r#"cache_evictions_total{cache_layer="l1",reason="capacity"}"#, "1"),
-            (r#"cache_invalidations_total{cache_layer="l1",reason="purged"}"#, "1"),
-            (r#"cache_errors_total{cache_layer="l2",operation="get"}"#, "1"),
+            (r#"cache_operation_duration_seconds_count{operation="get",cache_layer="L1"}"#, "0"),
+            (r#"cache_memory_bytes{cache_layer="L1"}"#, "512.0"),
+            (r#"cache_keys_total{cache_layer="L1"}"#, "1.0"),
+            (r#"cache_evictions_total{cache_layer="L1",reason="capacity"}"#, "1"),
+            (r#"cache_invalidations_total{cache_layer="L1",reason="purged"}"#, "1"),
+            (r#"cache_errors_total{cache_layer="L2",operation="get"}"#, "1"),
         ];
         for (name, value) in rows {
             assert_eq!(sample(&page, name), value);

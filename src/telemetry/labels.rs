@@ -88,10 +88,10 @@ labels! {
     Eviction {
         /// Others needed the room.
         Capacity = "capacity",
-        /// It was of no more use.
-        Expired = "expired",
-        /// A newer one took its place.
-        Replaced = "replaced",
+        /// Its URL had too many variants.
+        Variants = "variants",
+        /// It was found expired or purged when the layer was swept.
+        Swept = "swept",
         /// It could not be read.
         Corrupt = "corrupt",
     }
@@ -104,8 +104,6 @@ labels! {
         MarkedStale = "marked_stale",
         /// The log cannot vouch for it.
         Unvouched = "unvouched",
-        /// The bytes were swept up in the background.
-        Swept = "swept",
     }
 }
 

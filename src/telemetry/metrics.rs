@@ -162,6 +162,15 @@ impl RouteMetrics {
     }
 }
 
+/// Tells a number that somebody else counts.
+struct Tell(Box<dyn Fn() -> u64 + Send + Sync>);
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Tell").field(&(self.0)()).finish()
+    }
+}
+
 /// The handles of one layer's metrics.
 #[derive(Debug, Default)]
 pub struct LayerMetrics {
@@ -170,7 +179,7 @@ pub struct LayerMetrics {
     durations: [Latency; Operation::ALL.len()],
     errors: [Count; Operation::ALL.len()],
     failures: Mutex<BTreeMap<&'static str, u64>>,
-    evictions: [Count; Eviction::ALL.len()],
+    evictions: Mutex<BTreeMap<Eviction, Tell>>,
     invalidations: [Count; Invalidation::ALL.len()],
 }
 
@@ -195,8 +204,13 @@ impl LayerMetrics {
         *self.failures.lock().entry(reason).or_default() += 1;
     }
 
-    pub fn evicted(&self, reason: Eviction) {
-        self.evictions[reason as usize].one();
+    /// Has `number` read at every scrape: how often the layer let go of an entry for this reason.
+    pub fn read_evictions(
+        &self,
+        reason: Eviction,
+        number: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.evictions.lock().insert(reason, Tell(Box::new(number)));
     }
 
     /// An entry was found that a purge spoke of.
@@ -217,7 +231,7 @@ impl LayerMetrics {
     }
 
     pub fn evictions(&self) -> u64 {
-        self.evictions.iter().map(Count::get).sum()
+        Eviction::ALL.iter().map(|reason| self.evictions_by(*reason)).sum()
     }
 
     pub fn invalidations(&self) -> u64 {
@@ -233,7 +247,7 @@ impl LayerMetrics {
     }
 
     pub(super) fn evictions_by(&self, reason: Eviction) -> u64 {
-        self.evictions[reason as usize].get()
+        self.evictions.lock().get(&reason).map_or(0, |Tell(number)| number())
     }
 
     pub(super) fn invalidations_by(&self, reason: Invalidation) -> u64 {
@@ -305,14 +319,12 @@ pub struct Counts {
     pub leases_taken: Count,
     pub leases_waited: Count,
     pub leases_missed: Count,
-    /// Purges applied here, by whomever asked for.
-    pub purges_applied: Count,
+    /// Purges asked of this instance over its admin API.
+    pub purges_asked: Count,
     /// Purges asked of this instance that the log did not take.
     pub purges_detached: Count,
     pub reloads: Count,
     pub reloads_refused: Count,
-    pub connections_accepted: Count,
-    pub connections_refused: Count,
     /// Responses whose body ended before its end because of the origin, or because the client left.
     pub bodies_cut_off: Count,
     pub clients_left: Count,
