@@ -62,3 +62,66 @@ impl Freshness {
         self.received.plus((self.lifetime + stale).saturating_sub(self.initial_age))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn sample() -> Freshness {
+        Freshness {
+            received: Timestamp::from_millis(100_000),
+            initial_age: millis(500),
+            lifetime: millis(2000),
+            stale_while_revalidate: millis(300),
+            stale_if_error: millis(700),
+            keep: millis(400),
+            fetch_time: millis(50),
+            use_without_asking: UseWithoutAsking::Allowed,
+        }
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(100_000 + millis)
+    }
+
+    /// RFC 9111 §4.2.3: "`resident_time = now - response_time`; `current_age = corrected_initial_age + resident_time`".
+    #[test]
+    fn age_goes_on_from_the_initial_age_in_milliseconds() {
+        let freshness = sample();
+        assert_eq!(freshness.age(at(0)), millis(500));
+        assert_eq!(freshness.age(at(1)), millis(501));
+        // A clock that was set back makes nothing younger than it arrived.
+        assert_eq!(freshness.age(Timestamp::from_millis(0)), millis(500));
+    }
+
+    /// RFC 9111 §4.2: "`response_is_fresh = (freshness_lifetime > current_age)`".
+    #[test]
+    fn it_is_fresh_until_its_age_reaches_its_lifetime() {
+        let freshness = sample();
+        assert!(freshness.is_fresh(at(1499)) && !freshness.is_fresh(at(1500)));
+        assert_eq!(freshness.remaining(at(1400)), millis(100));
+        assert_eq!(freshness.remaining(at(1600)), Duration::ZERO);
+        assert_eq!(freshness.staleness(at(1400)), Duration::ZERO);
+        assert_eq!(freshness.staleness(at(1600)), millis(100));
+    }
+
+    #[test]
+    fn its_last_use_is_the_end_of_the_longest_window() {
+        let mut freshness = sample();
+        assert_eq!(freshness.last_use(), at(1500 + 700));
+        freshness.keep = millis(900);
+        assert_eq!(freshness.last_use(), at(1500 + 900));
+        freshness.stale_while_revalidate = millis(1000);
+        assert_eq!(freshness.last_use(), at(1500 + 1000));
+    }
+
+    #[test]
+    fn what_arrived_older_than_all_its_windows_is_of_no_use_from_the_start() {
+        let freshness = Freshness { initial_age: millis(99_999), ..sample() };
+        assert_eq!(freshness.last_use(), at(0));
+    }
+}

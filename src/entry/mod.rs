@@ -6,6 +6,7 @@ pub mod slot;
 pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -14,6 +15,7 @@ use crate::entry::facts::Facts;
 use crate::entry::freshness::Freshness;
 use crate::key::vary::Variant;
 use crate::message::fill::Fill;
+use crate::time::Timestamp;
 
 /// One stored response: immutable once made, shared by all who serve it.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Entry {
     pub body: Stored,
     /// The ledger's version under which no purge matched this entry; see [`Entry::is_verified_at`].
     verified: AtomicU64,
+    /// When this copy was taken into memory or last found to be the fleet's newest, in milliseconds.
+    taken: AtomicU64,
 }
 
 /// Status and end-to-end fields, as they are sent again.
@@ -60,13 +64,27 @@ impl Entry {
         variant: Variant,
         body: Stored,
     ) -> Self {
-        Self { facts, head, freshness, variant, body, verified: AtomicU64::new(0) }
+        Self {
+            facts,
+            head,
+            freshness,
+            variant,
+            body,
+            verified: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+        }
     }
 
     /// The same entry with another body: how an arriving one becomes whole.
     #[must_use]
     pub fn with_body(&self, body: Stored) -> Self {
         Self::new(self.facts.clone(), self.head.clone(), self.freshness, self.variant.clone(), body)
+    }
+
+    /// The same entry with another head: how a validation updates it.
+    #[must_use]
+    pub fn with_head(&self, head: Head) -> Self {
+        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit
@@ -78,6 +96,16 @@ impl Entry {
     /// Remembers that nothing stood against this entry at `version`.
     pub fn verify_at(&self, version: u64) {
         self.verified.store(version, Ordering::Release);
+    }
+
+    /// Remembers when this copy was taken into memory, or last compared with what the fleet has.
+    pub fn take_at(&self, now: Timestamp) {
+        self.taken.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// How long ago this copy was taken into memory or last compared.
+    pub fn taken_since(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp::from_millis(self.taken.load(Ordering::Relaxed)))
     }
 
     /// The whole body, or nothing while it arrives.

@@ -17,8 +17,8 @@ pub struct Slot {
 #[derive(Debug)]
 pub enum Found {
     Entry(Arc<Entry>),
-    /// The URL is stored, but no variant that the request selects.
-    OtherVariants,
+    /// The URL is stored, but no variant that the request selects; this is the newest of the others.
+    OtherVariant(Arc<Entry>),
 }
 
 impl Slot {
@@ -31,11 +31,12 @@ impl Slot {
     }
 
     /// The variant that the request selects; of several the newest (RFC 9111 §4.1).
-    pub fn find(&self, selector: &Selector<'_>) -> Found {
-        self.variants
-            .iter()
-            .find(|entry| entry.variant.is_selected_by(selector))
-            .map_or(Found::OtherVariants, |entry| Found::Entry(entry.clone()))
+    pub fn find(&self, selector: &Selector<'_>) -> Option<Found> {
+        let selected = self.variants.iter().find(|entry| entry.variant.is_selected_by(selector));
+        if let Some(entry) = selected {
+            return Some(Found::Entry(entry.clone()));
+        }
+        self.variants.first().map(|other| Found::OtherVariant(other.clone()))
     }
 
     /// This slot with `entry` in the place of what it replaces, at most `cap` variants, without those that are of

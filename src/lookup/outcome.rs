@@ -47,9 +47,10 @@ pub enum Kept {
 }
 
 /// Why a request had to go to the origin (RFC 9211 §2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forwarded {
     /// Nothing is stored under the URL.
+    #[default]
     UriMiss,
     /// What is stored under the URL is selected by other request fields.
     VaryMiss,

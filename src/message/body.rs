@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use crate::message::fill::Reader;
 
@@ -27,9 +26,7 @@ pub enum Body {
     Empty,
     /// All of it, shared; given out once.
     Whole(Bytes),
-    /// What a client sends.
-    Client(Incoming),
-    /// What an origin sends, or any other stream.
+    /// What a client or an origin sends, or any other stream.
     Live(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
     /// What a fetch shared by many has brought so far, and goes on to bring.
     Arriving {
@@ -75,7 +72,6 @@ impl HttpBody for Body {
                 *self = Self::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Client(body) => Pin::new(body).poll_frame(context).map_err(|error| cut(&error)),
             Self::Live(body) => body.as_mut().poll_frame(context),
             Self::Arriving { reader, .. } => {
                 reader.poll_next(context).map(|next| next.map(|chunk| chunk.map(Frame::data)))
@@ -87,7 +83,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Client(body) => body.is_end_stream(),
             Self::Live(body) => body.is_end_stream(),
             Self::Arriving { .. } => false,
         }
@@ -97,7 +92,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Client(body) => body.size_hint(),
             Self::Live(body) => body.size_hint(),
             Self::Arriving { length, .. } => {
                 length.map_or_else(SizeHint::default, SizeHint::with_exact)

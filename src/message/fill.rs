@@ -236,6 +236,14 @@ impl State {
 }
 
 impl Reader {
+    /// The same reader for the bytes in `range` only; it must not have read anything yet.
+    #[must_use]
+    pub fn narrow(mut self, range: Range<u64>) -> Self {
+        self.until = self.until.min(range.end);
+        self.fill.0.lock().move_reader(self.place, range.start);
+        self
+    }
+
     /// The next bytes, `None` at the end, an error when the body was cut off.
     pub fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut state = self.fill.0.lock();

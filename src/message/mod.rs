@@ -4,6 +4,8 @@ pub mod body;
 pub mod cache_control;
 pub mod conditional;
 pub mod date;
+pub(crate) mod dictionary;
 pub mod fields;
 pub mod fill;
+pub mod problem;
 pub mod range;

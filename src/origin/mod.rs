@@ -1,5 +1,374 @@
-//! Origins.
-pub mod failure;
+//! The API behind the proxy: endpoints, time limits, a bounded number of requests, careful retries, a breaker.
 
-/// An origin.
-pub struct Origin {}
+pub mod body;
+pub mod endpoint;
+pub mod failure;
+pub mod tunnel;
+
+mod budget;
+mod client;
+mod dial;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
+use http_body::Body;
+use hyper_rustls::ConfigBuilderExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::breaker::{self, Breaker, Permit, State};
+use crate::origin::body::{Incoming, Outgoing};
+use crate::origin::budget::Budget;
+use crate::origin::client::{Blueprint, Tls, Trouble};
+use crate::origin::endpoint::{Endpoint, EndpointFault};
+use crate::origin::failure::OriginFailure;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How many dead connections of the pool one request may find before it gives up.
+const DEAD_LINES: usize = 16;
+
+/// What an origin is told once; `Settings::new` has the defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How configuration and metrics call it.
+    pub name: Arc<str>,
+    /// Where it is; requests go round.
+    pub endpoints: Vec<Uri>,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// What is tried again.
+    pub retries: Retries,
+    /// When it is left alone.
+    pub breaker: breaker::Settings,
+    /// Requests at once, over all endpoints and runtimes; each lasts until its response body does.
+    pub max_connections: usize,
+    /// What it is told in `Host`.
+    pub host: HostRule,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// How long an unused connection is kept: shorter than origins do, because to write a request to a
+    /// connection that the origin is closing is to lose it.
+    pub pool_idle: Duration,
+}
+
+/// How long each step may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name look-up, TCP and TLS together.
+    pub connect: Duration,
+    /// From sending to the whole response head, connecting included; a request body that moves prolongs it.
+    pub first_byte: Duration,
+    /// Between two pieces of a response body that somebody waits for.
+    pub idle: Duration,
+    /// Waiting for one of `max_connections`.
+    pub queue: Duration,
+}
+
+/// What is tried again: only what never reached the origin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Retries {
+    /// How often one request is tried again when no connection could be made.
+    pub attempts: u32,
+    /// Retries per request over time, `0.1` for one in ten.
+    pub budget: f64,
+}
+
+/// What the origin is told in `Host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostRule {
+    /// What the client said.
+    Preserve,
+    /// Always the same.
+    Fixed(Authority),
+}
+
+/// What is spoken to the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1; over TLS what ALPN agrees on, HTTP/2 first.
+    Auto,
+    /// HTTP/2 without asking.
+    Http2,
+}
+
+/// Why an origin cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsFault {
+    /// It has no endpoint.
+    #[error("origin {0} has no endpoints")]
+    NoEndpoints(Arc<str>),
+    /// One of its endpoints is none.
+    #[error("endpoint {0}: {1}")]
+    Endpoint(Uri, EndpointFault),
+    /// It is https, and this machine trusts nobody.
+    #[error("cannot read the machine's certificate authorities: {0}")]
+    Trust(io::Error),
+}
+
+/// An origin as metrics and explanations see it.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Of the whole origin.
+    pub breaker: State,
+    /// Requests that hold a place now.
+    pub in_flight: usize,
+    /// Retries since the start, of both kinds.
+    pub retries: u64,
+    /// Each endpoint; one that is not `Closed` is passed over.
+    pub endpoints: Vec<(Uri, State)>,
+}
+
+impl Settings {
+    /// An origin with these endpoints, and defaults for the rest.
+    pub fn new(name: impl Into<Arc<str>>, endpoints: Vec<Uri>) -> Self {
+        Self {
+            name: name.into(),
+            endpoints,
+            timeouts: Timeouts::default(),
+            retries: Retries::default(),
+            breaker: breaker::Settings::default(),
+            max_connections: 256,
+            host: HostRule::Preserve,
+            protocol: Protocol::Auto,
+            pool_idle: Duration::from_secs(4),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            first_byte: Duration::from_secs(8),
+            idle: Duration::from_secs(30),
+            queue: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { attempts: 1, budget: 0.1 }
+    }
+}
+
+/// An origin. Share it; it works on any number of runtimes, each with its own connections.
+pub struct Origin {
+    name: Arc<str>,
+    endpoints: Vec<Endpoint>,
+    next: AtomicUsize,
+    host: HostRule,
+    timeouts: Timeouts,
+    attempts: u32,
+    budget: Budget,
+    retries: AtomicU64,
+    breaker: Breaker,
+    places: Arc<Semaphore>,
+    max_connections: usize,
+}
+
+impl Origin {
+    /// Sets everything up and connects to nothing.
+    pub fn new(settings: Settings) -> Result<Self, SettingsFault> {
+        if settings.endpoints.is_empty() {
+            return Err(SettingsFault::NoEndpoints(settings.name));
+        }
+        let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let blueprint = Blueprint {
+            timeouts: settings.timeouts,
+            protocol: settings.protocol,
+            pool_idle: settings.pool_idle,
+            connections: max_connections,
+            tls: tls(&settings)?,
+        };
+        let endpoints = settings.endpoints.into_iter().map(|uri| {
+            Endpoint::new(uri.clone(), blueprint.clone())
+                .map_err(|fault| SettingsFault::Endpoint(uri, fault))
+        });
+        Ok(Self {
+            name: settings.name,
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+            next: AtomicUsize::new(0),
+            host: settings.host,
+            timeouts: settings.timeouts,
+            attempts: settings.retries.attempts,
+            budget: Budget::new(settings.retries.budget),
+            retries: AtomicU64::new(0),
+            breaker: Breaker::new(settings.breaker),
+            places: Arc::new(Semaphore::new(max_connections)),
+            max_connections,
+        })
+    }
+
+    /// How configuration and metrics call it.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The time limits that it was given.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Sends a request and answers with the head of its response; the body follows as it comes.
+    ///
+    /// Path, query, method, and the fields but `Host` go out as they are; scheme and authority of the URI are the
+    /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent: on another
+    /// endpoint when no connection could be made (idempotent, without a body, within attempts and budget), on
+    /// another connection when a pooled one turns out to be closed.
+    /// A 101 comes only for a request with `Upgrade`, and `tunnel` goes on from there.
+    ///
+    /// Dropped, the request is cancelled and its connection not used again. Must run within a tokio runtime.
+    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, OriginFailure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let permit = self
+            .breaker
+            .admit(Instant::now())
+            .map_err(|open| OriginFailure::BreakerOpen { retry_after: open.retry_after })?;
+        let place = self.place().await?;
+        let (mut parts, body) = request.into_parts();
+        endpoint::name_host(&self.host, &mut parts);
+        let answer = self.deliver(parts, body).await;
+        match &answer {
+            Ok(_) => permit.succeeded(),
+            Err(failure) if failure.is_the_origins() => permit.failed(Instant::now()),
+            Err(_) => drop(permit),
+        }
+        Ok(answer?.map(|body| Incoming::new(body, place, self.timeouts.idle)))
+    }
+
+    /// How it is doing.
+    pub fn condition(&self) -> Condition {
+        let now = Instant::now();
+        Condition {
+            breaker: self.breaker.state(now),
+            in_flight: self.max_connections - self.places.available_permits(),
+            retries: self.retries.load(Ordering::Relaxed),
+            endpoints: self.endpoints.iter().map(|e| (e.uri().clone(), e.health(now))).collect(),
+        }
+    }
+
+    /// Waits for a place, in order of arrival.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, OriginFailure> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        match timeout(self.timeouts.queue, Arc::clone(&self.places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            // The semaphore is never closed, so this is the time.
+            Ok(Err(_)) | Err(_) => Err(OriginFailure::Overloaded),
+        }
+    }
+
+    async fn deliver<B>(
+        &self,
+        mut parts: Parts,
+        body: B,
+    ) -> Result<Response<hyper::body::Incoming>, OriginFailure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.budget.deposit();
+        let (mut body, feed) = Outgoing::new(body);
+        let mut tries = Tries { attempts: self.attempts, dead_lines: DEAD_LINES };
+        loop {
+            // A body can be sent once only; a request without one is remembered until it is on its way.
+            let spare = feed.is_none().then(|| parts.clone());
+            let (endpoint, permit) = self.pick();
+            let request = Request::from_parts(parts, body);
+            let trouble = match endpoint.exchange(request, feed.clone(), permit).await {
+                Ok(response) => return Ok(response),
+                Err(trouble) => trouble,
+            };
+            parts = self.again(spare, trouble, &mut tries)?;
+            body = Outgoing::default();
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The request once more, or the failure that it ends with.
+    fn again(
+        &self,
+        spare: Option<Parts>,
+        trouble: Trouble,
+        tries: &mut Tries,
+    ) -> Result<Parts, OriginFailure> {
+        match (trouble, spare) {
+            (Trouble::Unsent, Some(parts)) if tries.dead_lines > 0 => {
+                tries.dead_lines -= 1;
+                Ok(parts)
+            }
+            (Trouble::NoConnection(_), Some(parts))
+                if tries.attempts > 0 && parts.method.is_idempotent() && self.budget.withdraw() =>
+            {
+                tries.attempts -= 1;
+                Ok(parts)
+            }
+            (Trouble::Unsent, _) => Err(OriginFailure::Reset(Arc::from(dial::Unsent.to_string()))),
+            (Trouble::NoConnection(failure) | Trouble::Failed(failure), _) => Err(failure),
+        }
+    }
+
+    /// The next endpoint that is not ejected; if all are, the next.
+    fn pick(&self) -> (&Endpoint, Option<Permit<'_>>) {
+        let now = Instant::now();
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
+        let (before, from) = self.endpoints.split_at(first);
+        for endpoint in from.iter().chain(before) {
+            if let Some(permit) = endpoint.admit(now) {
+                return (endpoint, Some(permit));
+            }
+        }
+        (&self.endpoints[first], None)
+    }
+}
+
+/// What one request may still try.
+struct Tries {
+    attempts: u32,
+    dead_lines: usize,
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Reads the machine's authorities only if an endpoint needs them.
+fn tls(settings: &Settings) -> Result<Tls, SettingsFault> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the protocol versions that rustls has by default");
+    let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
+    let builder = if settings.endpoints.iter().any(is_https) {
+        builder.with_native_roots().map_err(SettingsFault::Trust)?
+    } else {
+        builder.with_root_certificates(rustls::RootCertStore::empty())
+    };
+    let mut usual = builder.with_no_client_auth();
+    let mut upgrade = usual.clone();
+    upgrade.alpn_protocols = vec![b"http/1.1".to_vec()];
+    usual.alpn_protocols = match settings.protocol {
+        Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Protocol::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(Tls { usual: Arc::new(usual), upgrade: Arc::new(upgrade) })
+}
+
+#[cfg(test)]
+mod tests;

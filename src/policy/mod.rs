@@ -1,5 +1,6 @@
 //! What HTTP allows and a route may override: pure functions of values, whose verdicts carry reasons.
 
+mod lifetime;
 pub mod reuse;
 pub mod revalidate;
 pub mod storable;
@@ -74,8 +75,8 @@ impl Default for Policy {
             negative: Vec::new(),
             client_directives: ClientDirectives::Honoured,
             share: Vec::new(),
-            heuristic_cap: Duration::from_secs(24 * 3600),
-            keep: Duration::from_secs(600),
+            heuristic_cap: Duration::from_hours(24),
+            keep: Duration::from_mins(10),
         }
     }
 }

@@ -2,19 +2,25 @@
 
 #[cfg(feature = "disk")]
 pub mod disk;
+mod index;
 pub mod local_log;
 pub mod memory;
+mod queue;
 pub mod redis;
 pub mod shared;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::entry::facts::RouteId;
+use crate::entry::wire::Unreadable;
 use crate::key::Key;
 use crate::key::vary::Selector;
+use crate::telemetry::labels::Operation;
+use crate::telemetry::metrics::Metrics;
 
 /// Names the slot of one URL in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,5 +101,65 @@ impl StoreError {
             Self::TooLarge => "too_large",
             Self::Failed(_) => "failed",
         }
+    }
+}
+
+/// What became of an L2's writes and of the bytes that it read, since it was opened.
+#[derive(Default)]
+pub struct Counts {
+    /// Entries that were written.
+    pub written: AtomicU64,
+    /// Entries that were not queued, because the queue was full.
+    pub queue_full: AtomicU64,
+    /// Entries that were queued and could not be written.
+    pub lost: AtomicU64,
+    /// Entries that were refused, because they are larger than the store takes.
+    pub too_large: AtomicU64,
+    unreadable: [AtomicU64; 7],
+    metrics: OnceLock<Metrics>,
+}
+
+impl Counts {
+    /// From now on tells the metrics, too, what happens behind the back of those who call the store.
+    pub fn report_to(&self, metrics: &Metrics) {
+        // The first one stays: there is one set of metrics.
+        let _told_before = self.metrics.set(metrics.clone());
+    }
+
+    /// How many stored values could not be used, by reason.
+    pub fn unreadable(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = ["foreign", "version", "cut", "digest", "malformed", "other_key", "index"];
+        let counts = self.unreadable.iter().map(|count| count.load(Ordering::Relaxed));
+        labels.into_iter().zip(counts)
+    }
+
+    pub(crate) fn one(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An entry was queued and could not be written.
+    pub(crate) fn lose(&self, why: &StoreError) {
+        Self::one(&self.lost);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.l2().failed(Operation::Put, why.label());
+        }
+    }
+
+    /// A value that is no entry, or another one.
+    pub(crate) fn unread(&self, why: Unreadable) {
+        let at = match why {
+            Unreadable::Foreign => 0,
+            Unreadable::Version(_) => 1,
+            Unreadable::Cut => 2,
+            Unreadable::Digest => 3,
+            Unreadable::Malformed => 4,
+            Unreadable::OtherKey => 5,
+        };
+        Self::one(&self.unreadable[at]);
+    }
+
+    /// A slot whose index of variants makes no sense.
+    pub(crate) fn unread_index(&self) {
+        Self::one(&self.unreadable[6]);
     }
 }

@@ -1,0 +1,300 @@
+//! One request to one endpoint: what goes on the wire, how long it may take, what its failure means.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::{self, Client, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::RwLock;
+use tokio::runtime::{self, Handle};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::origin::body::{Feed, Outgoing, RequestBodyFailure};
+use crate::origin::dial::{Dial, Unsent, cause};
+use crate::origin::failure::OriginFailure;
+use crate::origin::{Protocol, Timeouts};
+
+/// The largest response head, and what is read from an origin at a time at most.
+const BUFFER: usize = 128 * 1024;
+
+/// The most field lines of a response head.
+const FIELDS: usize = 256;
+
+/// What an HTTP/2 origin may send ahead of its reader, per stream.
+const WINDOW: u32 = 256 * 1024;
+
+/// How often a busy HTTP/2 connection is asked whether its origin is still there.
+const PING: Duration = Duration::from_secs(20);
+
+/// How the clients of one endpoint are made.
+#[derive(Clone)]
+pub(crate) struct Blueprint {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) protocol: Protocol,
+    pub(crate) pool_idle: Duration,
+    pub(crate) connections: usize,
+    pub(crate) tls: Tls,
+}
+
+/// TLS as the two ways want it: they differ in the protocols that ALPN offers.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    pub(crate) usual: Arc<rustls::ClientConfig>,
+    pub(crate) upgrade: Arc<rustls::ClientConfig>,
+}
+
+/// Upgrades exist in HTTP/1.1 only, so they must not share connections whose protocol was negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Way {
+    Usual,
+    Upgrade,
+}
+
+/// Why an exchange brought no response.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// No connection could be made, so nothing was sent.
+    NoConnection(OriginFailure),
+    /// The pooled connection was dead, which showed before anything was sent.
+    Unsent,
+    /// The request may have been processed.
+    Failed(OriginFailure),
+}
+
+/// The clients of one endpoint, one per runtime: a pooled connection is driven by a task of the runtime that
+/// opened it, and a request must not wait for another thread.
+pub(crate) struct Clients {
+    endpoint: Uri,
+    blueprint: Blueprint,
+    made: RwLock<HashMap<(runtime::Id, Way), Client<Dial, Outgoing>>>,
+}
+
+impl Clients {
+    pub(crate) fn new(endpoint: Uri, blueprint: Blueprint) -> Self {
+        Self { endpoint, blueprint, made: RwLock::new(HashMap::new()) }
+    }
+
+    /// Sends the request and waits for the head of its response, within the time for the first byte.
+    ///
+    /// Dropped, the request is cancelled: an HTTP/1 connection is closed, an HTTP/2 stream reset.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Outgoing>,
+        feed: Option<Arc<Feed>>,
+    ) -> Result<Response<hyper::body::Incoming>, Trouble> {
+        let asks_upgrade = request.headers().contains_key(UPGRADE);
+        let way = if asks_upgrade { Way::Upgrade } else { Way::Usual };
+        let patience = self.blueprint.timeouts.first_byte;
+        let answering = self.request(way, request);
+        let answer = match feed {
+            None => timeout(patience, answering).await.ok(),
+            Some(feed) => answered_after(answering, &feed, patience).await,
+        };
+        let mut response = answer
+            .ok_or(Trouble::Failed(OriginFailure::NoAnswer))?
+            .map_err(|error| trouble(&error))?;
+        check(&mut response, way).map_err(Trouble::Failed)?;
+        Ok(response)
+    }
+
+    fn request(&self, way: Way, request: Request<Outgoing>) -> ResponseFuture {
+        let key = (Handle::current().id(), way);
+        if let Some(client) = self.made.read().get(&key) {
+            return client.request(request);
+        }
+        let client = self.make(way);
+        let answering = client.request(request);
+        self.made.write().insert(key, client);
+        answering
+    }
+
+    fn make(&self, way: Way) -> Client<Dial, Outgoing> {
+        let Blueprint { timeouts, protocol, pool_idle, connections, tls } = &self.blueprint;
+        let (tls, only_h2) = match way {
+            Way::Usual => (&tls.usual, *protocol == Protocol::Http2),
+            Way::Upgrade => (&tls.upgrade, false),
+        };
+        let dial = Dial::new(self.endpoint.clone(), timeouts.connect, Arc::clone(tls));
+        // hyper-util's own retry stays on. It repeats a request in one case only: when hyper hands the whole
+        // message back, body included, because the connection closed before its task took the message from the
+        // queue (hyper's `TrySendError::take_message`: "If an error occurs after the message has been
+        // serialized onto the connection, it will not be available here"), and only if the connection came from
+        // the pool. So it never sends anything twice, and it is right for every method.
+        Client::builder(TokioExecutor::new())
+            .retry_canceled_requests(true)
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(*pool_idle)
+            .pool_max_idle_per_host(*connections)
+            .http1_max_buf_size(BUFFER)
+            .http1_max_headers(FIELDS)
+            .http2_only(only_h2)
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING)
+            .http2_initial_stream_window_size(WINDOW)
+            .http2_initial_connection_window_size(4 * WINDOW)
+            .http2_max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
+            .build(dial)
+    }
+}
+
+/// The answer, unless the origin takes no piece of the body and gives no head for `patience`.
+async fn answered_after(
+    answering: ResponseFuture,
+    feed: &Feed,
+    patience: Duration,
+) -> Option<Result<Response<hyper::body::Incoming>, legacy::Error>> {
+    let mut answering = pin!(answering);
+    loop {
+        let deadline = feed.deadline(patience);
+        tokio::select! {
+            biased;
+            answer = &mut answering => return Some(answer),
+            () = sleep_until(deadline) => {}
+        }
+        if feed.deadline(patience) <= Instant::now() {
+            return None;
+        }
+    }
+}
+
+/// What an error of the client says about the request.
+fn trouble(error: &legacy::Error) -> Trouble {
+    let timed_out =
+        cause::<std::io::Error>(error).is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
+    if error.is_connect() {
+        return Trouble::NoConnection(if timed_out {
+            OriginFailure::ConnectTimeout
+        } else {
+            OriginFailure::Unreachable(innermost(error))
+        });
+    }
+    if cause::<Unsent>(error).is_some() {
+        return Trouble::Unsent;
+    }
+    if let Some(failure) = cause::<RequestBodyFailure>(error) {
+        return Trouble::Failed(OriginFailure::RequestBody(failure.why()));
+    }
+    match cause::<hyper::Error>(error) {
+        Some(error) if error.is_parse() => {
+            Trouble::Failed(OriginFailure::Protocol(Arc::from(error.to_string())))
+        }
+        Some(_) | None => Trouble::Failed(OriginFailure::Reset(innermost(error))),
+    }
+}
+
+/// The outer errors only say that there was one.
+fn innermost(error: &(dyn Error + 'static)) -> Arc<str> {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    Arc::from(last.to_string())
+}
+
+/// Refuses what hyper lets pass, and leaves one statement of the body's length at most.
+fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
+    let protocol = |why: &str| OriginFailure::Protocol(Arc::from(why));
+    // RFC 9110 §15.2.2: only an Upgrade that was asked for is answered with 101.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && way == Way::Usual {
+        return Err(protocol("101 without a request to upgrade"));
+    }
+    let fields = response.headers_mut();
+    if fields.contains_key(TRANSFER_ENCODING) {
+        // Any other coding would be taken off with the field, and the content would be something else.
+        if !is_just_chunked(fields) {
+            return Err(protocol("transfer coding other than chunked"));
+        }
+        // RFC 9112 §6.3: "the Transfer-Encoding overrides the Content-Length". hyper reads the body so, but
+        // leaves the field.
+        fields.remove(CONTENT_LENGTH);
+        return Ok(());
+    }
+    match stated_length(fields) {
+        Ok(None) => {}
+        Ok(Some(length)) => {
+            fields.insert(CONTENT_LENGTH, length);
+        }
+        Err(Ambiguous) => return Err(protocol("content-length invalid or contradictory")),
+    }
+    Ok(())
+}
+
+fn is_just_chunked(fields: &HeaderMap) -> bool {
+    let mut lines = fields.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = lines
+        .next()
+        .is_some_and(|line| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    is_chunked && lines.next().is_none()
+}
+
+struct Ambiguous;
+
+/// The one length that all lines and all members of them state, if it must be written anew.
+///
+/// RFC 9110 §8.6: a recipient of "multiple Content-Length header fields [...] with identical decimal values" may
+/// replace them with one; anything else is invalid.
+fn stated_length(fields: &HeaderMap) -> Result<Option<HeaderValue>, Ambiguous> {
+    let mut lines = fields.get_all(CONTENT_LENGTH).iter().peekable();
+    let Some(first) = lines.peek().copied() else {
+        return Ok(None);
+    };
+    let mut members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let stated = members.next().map_or(&b""[..], <[u8]>::trim_ascii);
+    if stated.is_empty() || !stated.iter().all(u8::is_ascii_digit) {
+        return Err(Ambiguous);
+    }
+    if members.any(|member| member.trim_ascii() != stated) {
+        return Err(Ambiguous);
+    }
+    let is_clean = first.as_bytes() == stated && fields.get_all(CONTENT_LENGTH).iter().count() == 1;
+    if is_clean {
+        Ok(None)
+    } else {
+        HeaderValue::from_bytes(stated).map(Some).map_err(|_| Ambiguous)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(fields: &[(&'static str, &'static str)]) -> Result<HeaderMap, OriginFailure> {
+        let mut response = Response::new(());
+        for (name, value) in fields {
+            response.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        check(&mut response, Way::Usual).map(|()| response.headers().clone())
+    }
+
+    #[test]
+    fn equal_lengths_become_one() {
+        for lines in [&["7", "7"][..], &["7, 7"], &["7"], &["7 ,7", "7"]] {
+            let fields: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
+            let fields = checked(&fields).unwrap();
+            let left: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(left, ["7"], "from {lines:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_that_differ_or_are_none_are_refused() {
+        for lines in [&["7", "8"][..], &["7, 8"], &["+7"], &[""], &["7,"], &["0x7"], &["-1"]] {
+            let fields: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
+            assert!(matches!(checked(&fields), Err(OriginFailure::Protocol(_))), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn chunked_overrides_a_length_and_nothing_but_chunked_passes() {
+        let fields = checked(&[("content-length", "7"), ("transfer-encoding", "Chunked")]).unwrap();
+        assert!(!fields.contains_key(CONTENT_LENGTH));
+        for coding in ["gzip, chunked", "identity", "chunked, chunked", "xchunked"] {
+            assert!(checked(&[("transfer-encoding", coding)]).is_err(), "{coding}");
+        }
+    }
+}

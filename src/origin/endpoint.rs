@@ -1,0 +1,195 @@
+//! One endpoint of an origin: its address, its health, its connections.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, Version};
+
+use crate::breaker::{self, Breaker, Permit, State};
+use crate::origin::body::{Feed, Outgoing};
+use crate::origin::client::{Blueprint, Clients, Trouble};
+use crate::origin::{HostRule, Protocol};
+
+/// How long an endpoint that could not be connected to is passed over.
+const EJECTION: Duration = Duration::from_secs(5);
+
+pub(crate) struct Endpoint {
+    uri: Uri,
+    scheme: Scheme,
+    authority: Authority,
+    naming: Naming,
+    health: Breaker,
+    clients: Clients,
+}
+
+/// Which authority the request's URI has, and so what shares connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// The endpoint's. `Host` says the rest.
+    Endpoint,
+    /// That of `Host`, because HTTP/2 sends no other.
+    Host,
+}
+
+/// What makes a URI unfit to be an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointFault {
+    /// Neither http nor https.
+    #[error("scheme must be http or https")]
+    Scheme,
+    /// No host, or a user and password.
+    #[error("needs a host, without user or password")]
+    Authority,
+    /// A path or query, which requests bring themselves.
+    #[error("must have no path and no query")]
+    Path,
+}
+
+/// Whether the URI can be an endpoint: scheme, host, perhaps a port, nothing else.
+pub fn check(uri: &Uri) -> Result<(), EndpointFault> {
+    parts_of(uri).map(|_| ())
+}
+
+fn parts_of(uri: &Uri) -> Result<(Scheme, Authority), EndpointFault> {
+    let scheme = uri
+        .scheme()
+        .filter(|scheme| **scheme == Scheme::HTTP || **scheme == Scheme::HTTPS)
+        .ok_or(EndpointFault::Scheme)?;
+    let authority = uri
+        .authority()
+        .filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+        .ok_or(EndpointFault::Authority)?;
+    match uri.path_and_query().map_or("/", PathAndQuery::as_str) {
+        "/" | "" => Ok((scheme.clone(), authority.clone())),
+        _ => Err(EndpointFault::Path),
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn new(uri: Uri, blueprint: Blueprint) -> Result<Self, EndpointFault> {
+        let (scheme, authority) = parts_of(&uri)?;
+        let naming = if scheme == Scheme::HTTPS || blueprint.protocol == Protocol::Http2 {
+            Naming::Host
+        } else {
+            Naming::Endpoint
+        };
+        let health = Breaker::new(breaker::Settings { failures: 1, open_for: EJECTION });
+        let clients = Clients::new(uri.clone(), blueprint);
+        Ok(Self { uri, scheme, authority, naming, health, clients })
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Leave to use the endpoint, unless it is ejected.
+    pub(crate) fn admit(&self, now: Instant) -> Option<Permit<'_>> {
+        self.health.admit(now).ok()
+    }
+
+    pub(crate) fn health(&self, now: Instant) -> State {
+        self.health.state(now)
+    }
+
+    /// Sends one request and waits for the head of its response. `permit` hears whether there was a connection.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Outgoing>,
+        feed: Option<Arc<Feed>>,
+        permit: Option<Permit<'_>>,
+    ) -> Result<Response<hyper::body::Incoming>, Trouble> {
+        let (mut parts, body) = request.into_parts();
+        self.address(&mut parts);
+        let answer = self.clients.exchange(Request::from_parts(parts, body), feed).await;
+        match (&answer, permit) {
+            // Ejected, and used because all are.
+            (_, None) => {}
+            (Err(Trouble::NoConnection(_)), Some(permit)) => permit.failed(Instant::now()),
+            // A pooled connection says nothing of whether another could be made.
+            (Err(Trouble::Unsent), Some(permit)) => drop(permit),
+            (Ok(_) | Err(Trouble::Failed(_)), Some(permit)) => permit.succeeded(),
+        }
+        answer
+    }
+
+    /// Turns the request to this endpoint; path and query keep every byte.
+    fn address(&self, parts: &mut Parts) {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.scheme.clone());
+        uri.authority = Some(match self.naming {
+            Naming::Endpoint => self.authority.clone(),
+            Naming::Host => take_name(parts).unwrap_or_else(|| self.authority.clone()),
+        });
+        uri.path_and_query = Some(
+            parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        );
+        parts.uri = Uri::from_parts(uri).expect("scheme, authority and path are all there");
+        parts.version = Version::HTTP_11;
+    }
+}
+
+/// Moves the name from the field to the URI: HTTP/2 servers refuse a request that says it twice (RFC 9113
+/// §8.3.1), and for HTTP/1.1 the client makes the field from the URI again.
+fn take_name(parts: &mut Parts) -> Option<Authority> {
+    let name = Authority::try_from(parts.headers.get(HOST)?.as_bytes()).ok()?;
+    parts.headers.remove(HOST);
+    Some(name)
+}
+
+/// Sets `Host` as the rule says.
+pub(crate) fn name_host(rule: &HostRule, parts: &mut Parts) {
+    match rule {
+        HostRule::Fixed(authority) => {
+            if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
+                parts.headers.insert(HOST, value);
+            }
+        }
+        HostRule::Preserve => {
+            // HTTP/2 clients name it in the URI alone.
+            if parts.headers.contains_key(HOST) {
+                return;
+            }
+            if let Some(value) = parts.uri.authority().and_then(host_value) {
+                parts.headers.insert(HOST, value);
+            }
+        }
+    }
+}
+
+fn host_value(authority: &Authority) -> Option<HeaderValue> {
+    let named = authority.as_str();
+    HeaderValue::from_str(named.rsplit_once('@').map_or(named, |(_, host)| host)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_scheme_and_a_host_and_nothing_else() {
+        let fault = |uri: &'static str| check(&Uri::from_static(uri)).err();
+        assert_eq!(fault("http://10.0.0.1:3000"), None);
+        assert_eq!(fault("https://api.example/"), None);
+        assert_eq!(fault("/api"), Some(EndpointFault::Scheme));
+        assert_eq!(fault("ftp://a"), Some(EndpointFault::Scheme));
+        assert_eq!(fault("http://me:secret@a"), Some(EndpointFault::Authority));
+        assert_eq!(fault("http://a/api"), Some(EndpointFault::Path));
+        assert_eq!(fault("http://a/?q"), Some(EndpointFault::Path));
+    }
+
+    fn parts(uri: &'static str) -> Parts {
+        Request::get(uri).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_host_of_an_h2_client_is_preserved_too() {
+        let mut parts = parts("http://me@shop.example:81/x");
+        name_host(&HostRule::Preserve, &mut parts);
+        assert_eq!(parts.headers[HOST], "shop.example:81");
+        name_host(&HostRule::Fixed(Authority::from_static("api")), &mut parts);
+        assert_eq!(parts.headers[HOST], "api");
+    }
+}

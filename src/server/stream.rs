@@ -1,0 +1,159 @@
+//! A client's socket that tells its pulse what moves, and closes without losing its last words.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::server::pulse::{Order, Phase, Pulse, Seat};
+
+/// What may still arrive after our last byte before we stop listening to it.
+const LAST_WORDS: usize = 256 * 1024;
+
+/// A connection counts as long as this lives, upgraded or not.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    tcp: TcpStream,
+    pulse: Arc<Pulse>,
+    /// Held for its drop.
+    _seat: Seat,
+    end: End,
+    discarded: usize,
+}
+
+/// How far the connection is on its way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    NotYet,
+    /// The peer sends nothing more.
+    Theirs,
+    /// We send nothing more.
+    Ours,
+}
+
+impl Stream {
+    pub(crate) fn new(tcp: TcpStream, pulse: Arc<Pulse>, seat: Seat) -> Self {
+        Self { tcp, pulse, _seat: seat, end: End::NotYet, discarded: 0 }
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// A tunnel has no connection task that could hear an order, so its reads do.
+    fn hear_orders(&self, cx: &Context<'_>) -> io::Result<()> {
+        if self.pulse.phase() != Phase::Tunnel {
+            return Ok(());
+        }
+        self.pulse.listen(cx.waker());
+        match self.pulse.order() {
+            Order::Continue | Order::Finish => Ok(()),
+            Order::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
+    fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(_)) => self.pulse.sent(),
+            Poll::Pending => self.pulse.blocked(),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+
+    /// Reads and forgets until the peer has ended too.
+    ///
+    /// A socket that is closed with unread bytes resets the connection, and a reset destroys the answer that
+    /// the peer has not read yet (RFC 9112 §9.6: "The server then continues to read from the connection until
+    /// it receives a corresponding close by the client").
+    fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 4096];
+        while self.discarded < LAST_WORDS {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            if ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer)).is_err() {
+                break;
+            }
+            match buffer.filled().len() {
+                0 => break,
+                more => self.discarded += more,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.hear_orders(cx)?;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            this.pulse.received();
+        } else if buffer.remaining() > 0 {
+            this.end = End::Theirs;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        this.note_written(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
+        this.note_written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.end != End::Ours {
+            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+            if this.end == End::Theirs {
+                return Poll::Ready(Ok(()));
+            }
+            this.end = End::Ours;
+            // A tunnel's shutdown is half a close: its reader goes on.
+            if this.pulse.phase() == Phase::Tunnel {
+                return Poll::Ready(Ok(()));
+            }
+            this.pulse.enter(Phase::Closing);
+        }
+        if this.pulse.phase() == Phase::Tunnel {
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_last_words(cx)
+    }
+}

@@ -1,0 +1,459 @@
+//! The server on the wire: raw clients against a real listener on a free port.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tower::service_fn;
+
+use super::*;
+use crate::server::shutdown::Ending;
+use crate::server::upload::UploadFailure;
+
+/// Nothing below may take longer; a hang is a failure, not a wait.
+const SOON: Duration = Duration::from_secs(5);
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+struct Running {
+    address: SocketAddr,
+    drain: Drain,
+    tasks: JoinSet<()>,
+}
+
+fn start<S, B>(limits: Limits, service: S) -> Running
+where
+    S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let listener = listen::bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
+    let listener = TcpListener::from_std(listener).unwrap();
+    let address = listener.local_addr().unwrap();
+    let drain = Drain::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, move |_| service.clone(), Arc::new(limits), drain.clone()));
+    Running { address, drain, tasks }
+}
+
+async fn hello(_: Request<Upload>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from("hello")))
+}
+
+impl Running {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn send(&self, bytes: &[u8]) -> TcpStream {
+        let mut client = self.connect().await;
+        client.write_all(bytes).await.unwrap();
+        client
+    }
+}
+
+/// Reads until the server ends the connection; a reset counts as an end.
+async fn read_to_end(client: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ =
+        timeout(SOON, client.read_to_end(&mut bytes)).await.expect("the connection never ended");
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Reads until `end` has arrived.
+async fn read_until(client: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut piece = [0; 1024];
+    while !text.ends_with(end) {
+        let read = timeout(SOON, client.read(&mut piece)).await.expect("no answer").unwrap();
+        assert!(read > 0, "ended early after: {text}");
+        text.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+    }
+    text
+}
+
+fn status_of(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or(answer)
+}
+
+#[tokio::test]
+async fn requests_follow_each_other_on_one_connection() {
+    let server = start(Limits::default(), service_fn(hello));
+    let mut client = server.connect().await;
+    for _ in 0..3 {
+        client.write_all(GET).await.unwrap();
+        assert_eq!(status_of(&read_until(&mut client, "hello").await), "200");
+    }
+    assert_eq!(server.drain.connections(), 1);
+}
+
+async fn ask_over_h2(stream: TcpStream) -> Response<Bytes> {
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let request = Request::get("http://a/").body(Empty::<Bytes>::new()).unwrap();
+    let response = timeout(SOON, sender.send_request(request)).await.unwrap().unwrap();
+    let (parts, body) = response.into_parts();
+    Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn both_protocols_are_spoken_on_one_port() {
+    let server = start(Limits::default(), service_fn(hello));
+    let h2 = ask_over_h2(server.connect().await).await;
+    assert_eq!((h2.version(), h2.body().as_ref()), (http::Version::HTTP_2, &b"hello"[..]));
+    let mut h1 = server.send(GET).await;
+    assert!(read_until(&mut h1, "hello").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_first_byte_that_comes_alone_does_not_decide_the_protocol() {
+    let server = start(Limits::default(), service_fn(hello));
+    let mut post = server.send(b"P").await;
+    tokio::task::yield_now().await;
+    post.write_all(b"OST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert_eq!(status_of(&read_until(&mut post, "hello").await), "200");
+
+    let mut preface = server.send(b"PRI").await;
+    tokio::task::yield_now().await;
+    preface.write_all(b" * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut frame = [0; 9];
+    timeout(SOON, preface.read_exact(&mut frame)).await.unwrap().unwrap();
+    assert_eq!(frame[3], 4, "the first frame of an HTTP/2 server is SETTINGS");
+}
+
+#[tokio::test]
+async fn a_head_that_drips_is_ended_although_it_moves() {
+    let limits = Limits { header_timeout: Duration::from_millis(200), ..Limits::default() };
+    let server = start(limits, service_fn(hello));
+    let mut client = server.send(b"GET / HTTP/1.1\r\nx: ").await;
+    let begun = Instant::now();
+    let (mut read, mut write) = client.split();
+    let drip = async {
+        while write.write_all(b"a").await.is_ok() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut piece = [0; 1];
+    tokio::select! {
+        () = drip => {}
+        ended = timeout(SOON, read.read(&mut piece)) => {
+            assert!(matches!(ended.expect("never ended"), Ok(0) | Err(_)));
+        }
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time() {
+    let limits = Limits { idle_timeout: Duration::from_millis(100), ..Limits::default() };
+    let server = start(limits, service_fn(hello));
+    let mut client = server.send(GET).await;
+    read_until(&mut client, "hello").await;
+    assert_eq!(read_to_end(&mut client).await, "");
+    let mut silent = server.connect().await;
+    assert_eq!(read_to_end(&mut silent).await, "");
+}
+
+#[tokio::test]
+async fn a_request_in_progress_outlives_the_idle_time() {
+    let limits = Limits {
+        idle_timeout: Duration::from_millis(50),
+        header_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let service = service_fn(async |_: Request<Upload>| {
+        sleep(Duration::from_millis(400)).await;
+        Ok(Response::new(Full::<Bytes>::from("late")))
+    });
+    let server = start(limits, service);
+    let mut client = server.send(GET).await;
+    assert!(read_until(&mut client, "late").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_body_whose_client_falls_silent_fails_while_it_is_awaited() {
+    let limits = Limits { body_timeout: Duration::from_millis(100), ..Limits::default() };
+    let (failures, mut failed) = mpsc::unbounded_channel();
+    let service = service_fn(move |request: Request<Upload>| {
+        let failures = failures.clone();
+        async move {
+            let failure = request.into_body().collect().await.unwrap_err();
+            failures.send(matches!(failure, UploadFailure::Silent)).unwrap();
+            Ok(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let server = start(limits, service);
+    let _client = server.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc").await;
+    assert_eq!(timeout(SOON, failed.recv()).await.unwrap(), Some(true));
+}
+
+/// A body without end that tells when it falls.
+struct Endless {
+    _fallen: oneshot::Sender<()>,
+}
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16384])))))
+    }
+}
+
+fn endless() -> (
+    impl Service<
+        Request<Upload>,
+        Response = Response<Endless>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static,
+    oneshot::Receiver<()>,
+) {
+    let (sender, fallen) = oneshot::channel();
+    let sender = Arc::new(parking_lot::Mutex::new(Some(sender)));
+    let service = service_fn(move |_: Request<Upload>| {
+        let body = Endless { _fallen: sender.lock().take().unwrap() };
+        async { Ok(Response::new(body)) }
+    });
+    (service, fallen)
+}
+
+fn impatient() -> Limits {
+    Limits { stall_timeout: Duration::from_millis(200), ..Limits::default() }
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_cut() {
+    let (service, fallen) = endless();
+    let server = start(impatient(), service);
+    let _client = server.send(GET).await;
+    assert!(timeout(SOON, fallen).await.expect("the stalled reader was kept").is_err());
+}
+
+#[tokio::test]
+async fn a_reader_that_shuts_its_window_is_cut() {
+    let (service, fallen) = endless();
+    let server = start(impatient(), service);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(
+        TokioExecutor::new(),
+        TokioIo::new(server.connect().await),
+    )
+    .await
+    .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let request = Request::get("http://a/").body(Empty::<Bytes>::new()).unwrap();
+    // Held, not read.
+    let _response = sender.send_request(request).await.unwrap();
+    assert!(timeout(SOON, fallen).await.expect("the stalled reader was kept").is_err());
+}
+
+#[tokio::test]
+async fn heads_beyond_the_limits_are_refused() {
+    let server = start(Limits::default(), service_fn(hello));
+    let fields = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(count));
+    let target = |length: usize| format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(length));
+    let value = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(70_000));
+    for (request, status) in [
+        (fields(128), "200"),
+        (fields(129), "431"),
+        (target(16_000), "200"),
+        (target(17_000), "414"),
+        (value, "431"),
+    ] {
+        let mut client = server.send(request.as_bytes()).await;
+        client.shutdown().await.unwrap();
+        assert_eq!(status_of(&read_to_end(&mut client).await), status);
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let server = start(limits, service_fn(hello));
+    let mut first = server.send(GET).await;
+    read_until(&mut first, "hello").await;
+    let mut second = server.send(GET).await;
+    let answer = read_until(&mut second, "}").await;
+    assert_eq!(status_of(&answer), "503");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
+    first.write_all(GET).await.unwrap();
+    read_until(&mut first, "hello").await;
+}
+
+#[tokio::test]
+async fn an_answer_reaches_a_client_whose_upload_nobody_reads() {
+    let server = start(Limits::default(), service_fn(hello));
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 200000\r\n\r\n";
+    let mut client = server.send(head).await;
+    client.write_all(&vec![b'x'; 100_000]).await.unwrap();
+    assert_eq!(status_of(&read_until(&mut client, "hello").await), "200");
+}
+
+/// Answers once it is released, and says when it was called.
+fn held(
+    called: Arc<Notify>,
+    release: Arc<Notify>,
+) -> impl Service<
+    Request<Upload>,
+    Response = Response<Full<Bytes>>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ Sync
++ 'static {
+    service_fn(move |_: Request<Upload>| {
+        let (called, release) = (Arc::clone(&called), Arc::clone(&release));
+        async move {
+            called.notify_one();
+            release.notified().await;
+            Ok(Response::new(Full::from("released")))
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_hand_and_takes_nothing_new() {
+    let (called, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mut server = start(Limits::default(), held(Arc::clone(&called), Arc::clone(&release)));
+    let mut client = server.send(GET).await;
+    called.notified().await;
+    let drain = server.drain.clone();
+    let mut finishing = JoinSet::new();
+    finishing.spawn(async move {
+        assert_eq!(drain.finish(SOON).await, Ending::Clean);
+    });
+    server.drain.begun().await;
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    release.notify_one();
+    let answer = read_to_end(&mut client).await;
+    assert!(answer.ends_with("released") && answer.contains("connection: close"), "{answer}");
+    drop(client);
+    timeout(SOON, server.tasks.join_next()).await.unwrap();
+    finishing.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_does_not_finish_within_the_grace_is_cut_and_counted() {
+    let (called, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = start(Limits::default(), held(Arc::clone(&called), release));
+    let mut client = server.send(GET).await;
+    called.notified().await;
+    assert_eq!(server.drain.finish(Duration::from_millis(50)).await, Ending::Cut(1));
+    assert_eq!(read_to_end(&mut client).await, "");
+    assert_eq!(server.drain.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_drain_says_goodbye_to_h2_after_the_stream_in_hand() {
+    let (called, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = start(Limits::default(), held(Arc::clone(&called), Arc::clone(&release)));
+    let stream = server.connect().await;
+    let mut asking = JoinSet::new();
+    asking.spawn(ask_over_h2(stream));
+    called.notified().await;
+    server.drain.begin();
+    release.notify_one();
+    let answer = asking.join_next().await.unwrap().unwrap();
+    assert_eq!((answer.status(), answer.body().as_ref()), (StatusCode::OK, &b"released"[..]));
+    assert_eq!(server.drain.finish(SOON).await, Ending::Clean);
+}
+
+#[tokio::test]
+async fn a_tunnel_counts_as_a_connection_until_it_is_cut() {
+    let mut echoes = JoinSet::new();
+    let (upgrades, mut taken) = mpsc::unbounded_channel();
+    let service = service_fn(move |mut request: Request<Upload>| {
+        upgrades.send(hyper::upgrade::on(&mut request)).unwrap();
+        async move {
+            let mut response = Response::new(Empty::<Bytes>::new());
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+            Ok(response)
+        }
+    });
+    let server = start(impatient(), service);
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    let mut client = server.send(request).await;
+    assert_eq!(status_of(&read_until(&mut client, "\r\n\r\n").await), "101");
+    let upgrade = taken.recv().await.unwrap();
+    echoes.spawn(async move {
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    });
+    client.write_all(b"ping").await.unwrap();
+    assert_eq!(read_until(&mut client, "ping").await, "ping");
+    assert_eq!(server.drain.connections(), 1);
+    assert_eq!(server.drain.finish(Duration::from_millis(50)).await, Ending::Cut(1));
+    assert_eq!(read_to_end(&mut client).await, "");
+}
+
+#[tokio::test]
+async fn an_answer_may_come_before_the_upload_is_through() {
+    let limits = Limits { header_timeout: Duration::from_millis(100), ..Limits::default() };
+    let (bodies, mut uploads) = mpsc::unbounded_channel();
+    let service = service_fn(move |request: Request<Upload>| {
+        bodies.send(request.into_body()).unwrap();
+        async { Ok(Response::new(Full::<Bytes>::from("early"))) }
+    });
+    let server = start(limits, service);
+    let mut client =
+        server.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n12").await;
+    read_until(&mut client, "early").await;
+    let upload = uploads.recv().await.unwrap();
+    let mut collecting = JoinSet::new();
+    collecting.spawn(upload.collect());
+    sleep(Duration::from_millis(400)).await;
+    client.write_all(b"34").await.unwrap();
+    let whole = collecting.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(whole.to_bytes().as_ref(), b"1234");
+}
+
+#[tokio::test]
+async fn repeated_fields_and_unknown_methods_reach_the_service_as_they_came() {
+    let (heads, mut seen) = mpsc::unbounded_channel::<(Method, HeaderMap)>();
+    let service = service_fn(move |request: Request<Upload>| {
+        heads.send((request.method().clone(), request.headers().clone())).unwrap();
+        async { Ok(Response::new(Empty::<Bytes>::new())) }
+    });
+    let server = start(Limits::default(), service);
+    let _client = server.send(b"BREW /pot HTTP/1.1\r\nhost: a\r\nx: 1\r\nX: \xff\r\n\r\n").await;
+    let (method, fields) = seen.recv().await.unwrap();
+    assert_eq!(method.as_str(), "BREW");
+    let values: Vec<_> = fields.get_all("x").iter().map(http::HeaderValue::as_bytes).collect();
+    assert_eq!(values, [&b"1"[..], &b"\xff"[..]]);
+}
+
+#[test]
+fn the_count_of_connections_begins_at_none() {
+    assert_eq!(Drain::new().open().load(Ordering::Relaxed), 0);
+}
