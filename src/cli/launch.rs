@@ -8,7 +8,7 @@ use http::uri::{Authority, Scheme};
 use crate::app::{self, Plan, StartError};
 use crate::cli::{Check, Failure, L2, Serve, tell};
 use crate::config::fault::Faults;
-use crate::config::scalar::{Address, Endpoint, RedisUrl};
+use crate::config::scalar::address::{Address, Endpoint, RedisUrl};
 use crate::config::{Config, L2Override, Loaded, Overrides, schema as file_schema};
 
 /// Runs the proxy until it is ended.

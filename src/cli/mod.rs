@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::scalar::{Address, Endpoint};
+use crate::config::scalar::address::{Address, Endpoint};
 
 /// An HTTP read-through caching reverse proxy: memory, then Redis or disk, then your API.
 #[derive(Debug, Parser)]

@@ -48,7 +48,12 @@ impl Faults {
     }
 
     /// Adds a fault; the same one at the same place is told once.
-    pub(crate) fn add(&mut self, fault: Fault) {
+    pub(crate) fn add(&mut self, mut fault: Fault) {
+        for text in [&mut fault.what, &mut fault.right] {
+            if text.contains(char::is_control) {
+                *text = text.replace(char::is_control, " ");
+            }
+        }
         let known = |other: &Fault| other.place == fault.place && other.what == fault.what;
         if !self.list.iter().any(known) {
             self.list.push(fault);
