@@ -92,9 +92,10 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
         for name in CONDITIONS {
             fields.remove(name);
         }
-        // What was normalised for the key is sent so: the origin sees what the variant is named after.
-        lookup.route.vary.rewrite(fields);
     }
+    // What was normalised for the variant is sent so, by who goes alone as well: its answer may be kept, and the
+    // origin must see no more than what the variant is named after.
+    lookup.route.vary.rewrite(fields);
     if parts.method == Method::GET
         && !is_conditional(fields)
         && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held

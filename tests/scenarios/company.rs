@@ -67,3 +67,21 @@ async fn a_refresh_says_nothing_of_what_one_client_has_or_wants() {
         assert_eq!((refresh.field("range"), refresh.field("cache-control")), ("", ""));
     }
 }
+
+#[tokio::test]
+async fn what_is_fetched_for_one_client_alone_is_asked_for_in_the_words_that_name_its_variant() {
+    let origin = Origin::start().await;
+    let mut asked = 0;
+    origin.with("/x", move |request| {
+        asked += 1;
+        let coded = fresh(request.field("accept-encoding").to_owned());
+        let coded = coded.field("Vary", "Accept-Encoding");
+        // After the first the URL counts as one whose answers are not shared.
+        if asked == 1 { ok("private").field("Cache-Control", "no-store") } else { coded }
+    });
+    let larder =
+        all_to(&origin).route("vary: { normalize: { Accept-Encoding: [br, gzip] } }").start().await;
+    get(larder.url("/x")).await.says("private");
+    get(larder.url("/x")).with("Accept-Encoding", "zstd").await.says("identity");
+    get(larder.url("/x")).with("Accept-Encoding", "identity").await.says("identity");
+}
