@@ -12,6 +12,7 @@ use crate::entry::facts::{Mark, RouteId, Standing};
 use crate::key::Key;
 use crate::lookup::Lookup;
 use crate::lookup::outcome::Outcome;
+use crate::message::cache_control::RequestDirectives;
 use crate::origin::failure::OriginFailure;
 use crate::purge::ledger::{Expected, Ledger};
 
@@ -40,8 +41,8 @@ struct Flight {
 pub(crate) enum News {
     /// Its head has not come yet.
     Aloft,
-    /// Its answer may be shared; its body may still arrive.
-    Landed(Arc<Entry>, Outcome),
+    /// Its answer may be shared; its body may still arrive. With it goes what its leader asked of stored responses.
+    Landed(Arc<Entry>, Outcome, RequestDirectives),
     /// Its answer is for the leader alone: everybody goes by themselves.
     Released,
     Failed(OriginFailure),
@@ -112,7 +113,7 @@ impl Flight {
                 route: &self.route,
                 as_of: self.as_of,
             }),
-            News::Landed(entry, _) => ledger.standing(entry) == Standing::Good,
+            News::Landed(entry, ..) => ledger.standing(entry) == Standing::Good,
             News::Released | News::Failed(_) => false,
         }
     }

@@ -100,7 +100,10 @@ where
                 }
             };
             match hear(news).await {
-                News::Landed(entry, outcome) => {
+                News::Landed(entry, outcome, wanted) => {
+                    if !is_for_all(&outcome) && wanted != lookup.directives {
+                        break;
+                    }
                     if !entry.variant.is_selected_by(&lookup.selector()) {
                         lookup.variant =
                             Variant::digest_for(entry.variant.names(), &lookup.selector());
@@ -140,7 +143,7 @@ where
         lookup: Lookup,
         client: oneshot::Sender<Result<Answer, OriginFailure>>,
     ) {
-        let (key, now) = (lookup.key, lookup.now);
+        let (key, now, wanted) = (lookup.key, lookup.now, lookup.directives);
         let answer = match self.0.inner.clone().oneshot(lookup).await {
             Ok(answer) => answer,
             Err(failure) => {
@@ -154,7 +157,7 @@ where
         match &content {
             Content::Stored(entry) | Content::Arriving(entry, _) => {
                 captain.tell(if may_be_shared(entry, &outcome) {
-                    News::Landed(entry.clone(), outcome.clone())
+                    News::Landed(entry.clone(), outcome.clone(), wanted)
                 } else {
                     News::Released
                 });
@@ -217,6 +220,21 @@ fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
             freshness.use_without_asking != UseWithoutAsking::Never
                 && freshness.is_fresh(Timestamp::now())
         }
+    }
+}
+
+/// Whether an answer has the origin's word of now. What was found in a store is right for what its leader asked of
+/// stored responses (RFC 9111 §5.2.1), and for nobody who asks for less or for more.
+fn is_for_all(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Hit(_) | Outcome::Stale(_) => false,
+        Outcome::StaleOnError(..)
+        | Outcome::Revalidated
+        | Outcome::Miss(_)
+        | Outcome::Followed(_)
+        | Outcome::Passed(_)
+        | Outcome::Failed(_)
+        | Outcome::Refused(_) => true,
     }
 }
 

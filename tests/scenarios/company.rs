@@ -85,3 +85,58 @@ async fn what_is_fetched_for_one_client_alone_is_asked_for_in_the_words_that_nam
     get(larder.url("/x")).with("Accept-Encoding", "zstd").await.says("identity");
     get(larder.url("/x")).with("Accept-Encoding", "identity").await.says("identity");
 }
+
+#[tokio::test]
+async fn a_client_that_wants_the_origins_word_does_not_get_what_a_flight_found_in_the_fleets_store()
+{
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.script("/x", [fresh("old"), fresh("new")]);
+    let yaml = all_to(&origin).top(&format!(
+        "l2:\n  redis: {{ url: \"redis://127.0.0.1:{}/0\", timeout: 10s }}",
+        redis.port()
+    ));
+    let mut larder = yaml.start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    until("the entry is in Redis", async || {
+        (!redis.keys("cache:*").await.is_empty()).then_some(())
+    })
+    .await;
+    larder.restart().await;
+    redis.pause();
+    let leader = beside(get(larder.url("/x")).into_future());
+    counted(&larder, "larder_flights_begun_total", 1).await;
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let follower = joining(&larder, ask, 1).await;
+    redis.resume();
+    leader.await.unwrap().is("HIT", "L2").says("old");
+    follower.await.unwrap().says("new");
+}
+
+#[tokio::test]
+async fn a_stale_answer_that_its_leader_asked_for_is_not_given_to_others() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.script("/x", [ok("old").field("ETag", "\"v1\""), fresh("new")]);
+    let yaml = all_to(&origin).route("ttl: 1s").top(&format!(
+        "l2:\n  redis: {{ url: \"redis://127.0.0.1:{}/0\", timeout: 10s }}",
+        redis.port()
+    ));
+    let mut larder = yaml.start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    until("the entry is in Redis", async || {
+        (!redis.keys("cache:*").await.is_empty()).then_some(())
+    })
+    .await;
+    larder.restart().await;
+    // Nothing tells that an entry in Redis is stale but asking for it, which would bring it here.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    redis.pause();
+    let ask = get(larder.url("/x")).with("Cache-Control", "max-stale");
+    let leader = beside(ask.into_future());
+    counted(&larder, "larder_flights_begun_total", 1).await;
+    let follower = joining(&larder, get(larder.url("/x")), 1).await;
+    redis.resume();
+    leader.await.unwrap().is("STALE", "L2").says("old");
+    follower.await.unwrap().says("new");
+}
