@@ -15,9 +15,10 @@ use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
-use crate::lookup::{Company, Lookup};
+use crate::lookup::{Company, Held, Lookup};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::board::{Board, Captain, News, Part};
+use crate::pipeline::judge::stand_in;
 use crate::pipeline::peek::Descent;
 use crate::pipeline::unshared::Unshared;
 use crate::purge::ledger::Ledger;
@@ -120,12 +121,29 @@ where
                     }
                     break;
                 }
-                News::Failed(failure) => return Err(failure),
+                News::Failed(failure) => {
+                    return Self::or_stale(failure, lookup.held, &parts.ledger);
+                }
                 News::Released | News::Aloft => break,
             }
         }
         lookup.company = Company::Alone;
         self.alone(lookup).await
+    }
+
+    /// What the leader could not serve a follower may hold itself: a refresh's failure hides nothing that is
+    /// servable on error.
+    fn or_stale(
+        failure: OriginFailure,
+        held: Option<Held>,
+        ledger: &Ledger,
+    ) -> Result<Answer, OriginFailure> {
+        match stand_in(held, ledger) {
+            Some((entry, layer)) => {
+                Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
+            }
+            None => Err(failure),
+        }
     }
 
     /// Descends in a task of its own, so that a client that leaves changes nothing for the others.

@@ -140,3 +140,38 @@ async fn a_stale_answer_that_its_leader_asked_for_is_not_given_to_others() {
     leader.await.unwrap().is("STALE", "L2").says("old");
     follower.await.unwrap().says("new");
 }
+
+#[tokio::test]
+async fn a_client_that_joins_a_failing_refresh_gets_what_it_may_have_on_error() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.script("/x", [ok("old"), close().held(&gate)]);
+    let larder = all_to(&origin)
+        .route("ttl: 300ms")
+        .route("stale_while_revalidate: 1m")
+        .route("stale_if_error: 1h")
+        .start()
+        .await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    first_non_hit(&larder, "/x").await.is("STALE", "L1");
+    origin.seen("/x", 2).await;
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let follower = joining(&larder, ask, 1).await;
+    gate.open();
+    follower.await.unwrap().has_status(200).is("STALE", "L1").says("old");
+}
+
+#[tokio::test]
+async fn what_was_purged_while_the_origin_failed_does_not_stand_in_for_it() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.script("/x", [ok("old"), status(503).held(&gate)]);
+    let larder = all_to(&origin).route("ttl: 1m").route("stale_if_error: 1h").start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let failing = beside(ask.into_future());
+    origin.seen("/x", 2).await;
+    larder.purges(json!({"urls": [larder.url("/x")]})).await;
+    gate.open();
+    failing.await.unwrap().has_status(503);
+}
