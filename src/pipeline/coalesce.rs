@@ -10,21 +10,19 @@ use tokio_util::task::TaskTracker;
 use tower::layer::layer_fn;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::entry::freshness::UseWithoutAsking;
 use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
 use crate::lookup::{Company, Held, Lookup};
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::board::{Board, Captain, News, Part};
+use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
 use crate::pipeline::judge::stand_in;
 use crate::pipeline::peek::Descent;
 use crate::pipeline::unshared::Unshared;
 use crate::purge::ledger::Ledger;
 use crate::route::Coalescing;
 use crate::telemetry::metrics::Metrics;
-use crate::time::Timestamp;
 
 /// How long a follower waits for a head before it goes by itself; the flight's own deadlines are shorter.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -219,25 +217,6 @@ async fn hear(mut news: watch::Receiver<News>) -> News {
         // The flight's task ended without a word: a panic, or the end of its runtime.
         Ok(Err(_)) => News::Failed(OriginFailure::Abandoned),
         Err(_) => News::Released,
-    }
-}
-
-/// Whether an answer serves others too. One that is kept only to be validated does not (RFC 9111 §5.2.2.4:
-/// "MUST NOT be used to satisfy any other request without forwarding it for validation").
-fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Stale(_) | Outcome::StaleOnError(..) => true,
-        Outcome::Hit(_)
-        | Outcome::Revalidated
-        | Outcome::Miss(_)
-        | Outcome::Followed(_)
-        | Outcome::Passed(_)
-        | Outcome::Failed(_)
-        | Outcome::Refused(_) => {
-            let freshness = &entry.freshness;
-            freshness.use_without_asking != UseWithoutAsking::Never
-                && freshness.is_fresh(Timestamp::now())
-        }
     }
 }
 

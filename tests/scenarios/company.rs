@@ -175,3 +175,20 @@ async fn what_was_purged_while_the_origin_failed_does_not_stand_in_for_it() {
     gate.open();
     failing.await.unwrap().has_status(503);
 }
+
+#[tokio::test]
+async fn a_body_that_arrives_for_longer_than_it_is_fresh_is_joined_no_more() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.script("/x", [ok("old, first, ").pause(&gate).chunk("old, last"), fresh("new")]);
+    let larder = all_to(&origin).route("ttl: 300ms").start().await;
+    let mut leader = get(larder.url("/x")).open().await;
+    assert_eq!(leader.at_least(12).await, b"old, first, ");
+    until("a request that comes later has its own fetch", async || {
+        let _joined_or_not = get(larder.url("/x")).open().await;
+        (origin.count("/x") > 1).then_some(())
+    })
+    .await;
+    gate.open();
+    assert_eq!(leader.rest().await.unwrap(), "old, last");
+}
