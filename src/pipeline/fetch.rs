@@ -11,7 +11,7 @@ use rand::Rng;
 use tower::Service;
 
 use crate::entry::facts::{Facts, Mark, Tag};
-use crate::entry::freshness::Freshness;
+use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
@@ -114,8 +114,12 @@ impl Fetch {
                 let landing = Landing::whole(entry.clone());
                 Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
             }
-            // Confirmed, but not to be kept any longer: it answers this once.
-            Err(_) => Answer::stored(Arc::new(held.with_head(head)), Outcome::Revalidated),
+            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+            Err(_) => {
+                let mut entry = held.with_head(head);
+                entry.freshness.use_without_asking = UseWithoutAsking::Never;
+                Answer::stored(Arc::new(entry), Outcome::Revalidated)
+            }
         }
     }
 

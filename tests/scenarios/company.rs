@@ -192,3 +192,22 @@ async fn a_body_that_arrives_for_longer_than_it_is_fresh_is_joined_no_more() {
     gate.open();
     assert_eq!(leader.rest().await.unwrap(), "old, last");
 }
+
+#[tokio::test]
+async fn what_a_304_makes_private_is_given_to_nobody_else() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let private = status(304).field("ETag", "\"v1\"").field("Cache-Control", "private");
+    origin
+        .script("/x", [fresh("old").field("ETag", "\"v1\""), private.clone().held(&gate), private]);
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let ask = || get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let leader = beside(ask().into_future());
+    origin.seen("/x", 2).await;
+    let follower = joining(&larder, ask(), 1).await;
+    gate.open();
+    leader.await.unwrap().says("old");
+    follower.await.unwrap().says("old");
+    assert_eq!(origin.count("/x"), 3, "each had the origin's word for itself");
+}
