@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use rand::Rng;
 use tower::Service;
 
-use crate::entry::facts::{Facts, Mark, Tag};
+use crate::entry::facts::{Facts, Mark, Standing, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
@@ -67,7 +67,7 @@ impl Fetch {
             return Ok(Answer::once(response, Outcome::Refused(WhyRefused::OnlyIfCached)));
         }
         loop {
-            let asked = self.ask(&lookup).await?;
+            let asked = self.ask(&mut lookup).await?;
             let status = asked.response.status();
             if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
                 let answer = self.keep(&lookup, asked);
@@ -92,8 +92,11 @@ impl Fetch {
     }
 
     /// Sends the request. The purge log's mark is taken before: whatever is purged from now on beats the answer.
-    async fn ask(&self, lookup: &Lookup) -> Result<Asked, OriginFailure> {
-        let as_of = self.0.ledger.known();
+    async fn ask(&self, lookup: &mut Lookup) -> Result<Asked, OriginFailure> {
+        let ledger = &self.0.ledger;
+        let as_of = ledger.known();
+        // What was purged since it was found does not exist: a 304 would bring it back.
+        lookup.held.take_if(|held| ledger.standing(&held.entry) == Standing::Gone);
         let request = onward::request(lookup, self.0.trusted.trust(lookup.client));
         let conditional = onward::is_conditional(request.headers());
         let requested = Timestamp::now();

@@ -211,3 +211,25 @@ async fn what_a_304_makes_private_is_given_to_nobody_else() {
     follower.await.unwrap().says("old");
     assert_eq!(origin.count("/x"), 3, "each had the origin's word for itself");
 }
+
+#[tokio::test]
+async fn what_was_purged_while_it_was_held_is_not_confirmed_but_fetched_anew() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.script("/x", [fresh("old").field("ETag", "\"v1\""), fresh("new")]);
+    let yaml = all_to(&origin).top(&format!(
+        "l2:\n  redis: {{ url: \"redis://127.0.0.1:{}/0\", timeout: 30s }}",
+        redis.port()
+    ));
+    let larder = yaml.start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    redis.pause();
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let validating = beside(ask.into_future());
+    counted(&larder, "larder_flights_begun_total", 2).await;
+    // The log is away as well: the purge holds here.
+    larder.purge(json!({"urls": [larder.url("/x")]})).await.has_status(503);
+    redis.resume();
+    validating.await.unwrap().says("new");
+    assert_eq!(origin.requests("/x")[1].field("if-none-match"), "");
+}
