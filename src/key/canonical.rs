@@ -6,6 +6,8 @@ use http::header::{COOKIE, HOST, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Uri};
 
+use crate::key::HostRule;
+
 /// A request's URL in its canonical form. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -103,6 +105,14 @@ impl Target {
 
     pub fn path_and_query(&self) -> &PathAndQuery {
         &self.path
+    }
+
+    /// What purges by prefix compare: the URL, without its beginning where the host does not tell URLs apart.
+    pub(crate) fn url_under(&self, host: HostRule) -> String {
+        match host {
+            HostRule::Keyed => self.url(),
+            HostRule::Ignored => self.path.as_str().to_owned(),
+        }
     }
 
     /// The URL written out, as purges, logs and people know it.

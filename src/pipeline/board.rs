@@ -89,7 +89,7 @@ impl Board {
         let (tell, news) = watch::channel(News::Aloft);
         let flight = Arc::new(Flight {
             url_key: Key::of_url(&lookup.target, lookup.route.key.host),
-            url: lookup.target.url(),
+            url: lookup.target.url_under(lookup.route.key.host),
             route: lookup.route.id.clone(),
             as_of: ledger.known(),
             news,

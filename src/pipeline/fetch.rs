@@ -224,7 +224,7 @@ fn facts(lookup: &Lookup, as_of: Mark, tags: Box<[Tag]>) -> Facts {
     Facts {
         key: lookup.key,
         url_key: Key::of_url(&lookup.target, lookup.route.key.host),
-        url: lookup.target.url().into(),
+        url: lookup.target.url_under(lookup.route.key.host).into(),
         route: lookup.route.id.clone(),
         tags,
         as_of,

@@ -233,3 +233,14 @@ async fn what_was_purged_while_it_was_held_is_not_confirmed_but_fetched_anew() {
     validating.await.unwrap().says("new");
     assert_eq!(origin.requests("/x")[1].field("if-none-match"), "");
 }
+
+#[tokio::test]
+async fn a_url_that_is_the_same_on_every_host_is_purged_by_its_prefix_on_any() {
+    let origin = Origin::start().await;
+    origin.script("/api/x", [fresh("old"), fresh("new")]);
+    let larder = all_to(&origin).route("key: { host: false }").start().await;
+    get(larder.url("/api/x")).with("Host", "a.example").await.says("old");
+    get(larder.url("/api/x")).with("Host", "b.example").await.is("HIT", "L1").says("old");
+    larder.purges(json!({"prefixes": ["http://b.example/api/"]})).await;
+    get(larder.url("/api/x")).with("Host", "b.example").await.says("new");
+}
