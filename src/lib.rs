@@ -1,4 +1,31 @@
 //! Larder: an HTTP read-through caching reverse proxy.
+
 pub mod breaker;
-pub mod origin;
+pub mod message;
 pub mod server;
+pub mod telemetry;
+pub mod time;
+
+pub mod key;
+pub mod origin;
+
+pub mod entry;
+
+pub mod policy;
+pub mod purge;
+
+pub mod route;
+pub mod store;
+
+pub mod lookup;
+
+pub mod refresh;
+
+pub mod admin;
+pub mod pipeline;
+
+pub mod config;
+
+pub mod app;
+
+pub mod cli;

@@ -35,6 +35,12 @@ pub enum OriginFailure {
     /// The client's request body failed; the origin has no part in it.
     #[error("request body failed: {0}")]
     RequestBody(Arc<str>),
+    /// It answered, with a status that says that it failed.
+    #[error("origin answered {0}")]
+    Status(StatusCode),
+    /// The fetch was given up by us.
+    #[error("the fetch was given up")]
+    Abandoned,
     /// In a response body: nothing came for too long.
     #[error("origin stopped sending")]
     Stalled,
@@ -47,11 +53,16 @@ impl OriginFailure {
     /// What the client is told, if there is nothing better to give it (RFC 9110 §15.6).
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Unreachable(_) | Self::Reset(_) | Self::Protocol(_) | Self::Cut(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Unreachable(_)
+            | Self::Reset(_)
+            | Self::Protocol(_)
+            | Self::Status(_)
+            | Self::Abandoned
+            // What was out of reach a moment ago still is, as far as the client is concerned.
+            | Self::BreakerOpen { .. }
+            | Self::Cut(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::NoAnswer | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::BreakerOpen { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::RequestBody(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -67,6 +78,8 @@ impl OriginFailure {
             Self::Overloaded => "overloaded",
             Self::BreakerOpen { .. } => "breaker-open",
             Self::RequestBody(_) => "request-body",
+            Self::Status(_) => "status",
+            Self::Abandoned => "abandoned",
             Self::Stalled => "stalled",
             Self::Cut(_) => "cut",
         }
@@ -83,6 +96,8 @@ impl OriginFailure {
             | Self::Reset(_)
             | Self::Protocol(_)
             | Self::RequestBody(_)
+            | Self::Status(_)
+            | Self::Abandoned
             | Self::Stalled
             | Self::Cut(_) => None,
         }
@@ -98,7 +113,11 @@ impl OriginFailure {
             | Self::Protocol(_)
             | Self::Stalled
             | Self::Cut(_) => true,
-            Self::Overloaded | Self::BreakerOpen { .. } | Self::RequestBody(_) => false,
+            Self::Overloaded
+            | Self::BreakerOpen { .. }
+            | Self::RequestBody(_)
+            | Self::Status(_)
+            | Self::Abandoned => false,
         }
     }
 }

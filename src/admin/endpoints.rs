@@ -1,0 +1,236 @@
+//! Every path of the admin API, in one table: the router, the guard and the `OpenAPI` document read it.
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::admin::auth::Permission;
+
+/// One method on one path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) method: Verb,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) does: Does,
+    pub(crate) summary: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+}
+
+/// Who may call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody who reaches the listener.
+    Open,
+    Needs(Permission),
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    Page,
+    Live,
+    Ready,
+    Metrics,
+    Purge,
+    Receipt,
+    Instances,
+    Reload,
+    Config,
+    Stats,
+    OpenApi,
+}
+
+const READ: Access = Access::Needs(Permission::Read);
+const PURGE: Access = Access::Needs(Permission::Purge);
+const CONFIG: Access = Access::Needs(Permission::Config);
+
+pub(crate) const ENDPOINTS: [Endpoint; 11] = [
+    get("/", Access::Open, Does::Page, "A page for people"),
+    get("/live", Access::Open, Does::Live, "Whether the process answers at all"),
+    get(
+        "/ready",
+        Access::Open,
+        Does::Ready,
+        "Whether requests are wanted: 200, or 503 with the reason",
+    ),
+    get("/metrics", READ, Does::Metrics, "All metrics, as OpenMetrics text"),
+    post("/admin/purges", PURGE, Does::Purge, "Purges URLs, tags, prefixes, routes or everything"),
+    get("/admin/purges/{mark}", READ, Does::Receipt, "Which instances have applied a purge"),
+    get("/admin/instances", READ, Does::Instances, "The live instances of the fleet"),
+    post("/admin/config/reload", CONFIG, Does::Reload, "Loads the configuration file again"),
+    get("/admin/config", READ, Does::Config, "The configuration in force, secrets hidden, as YAML"),
+    get("/admin/cache/stats", READ, Does::Stats, "Hits, misses, errors and sizes since the start"),
+    get("/admin/openapi.json", Access::Open, Does::OpenApi, "This document"),
+];
+
+const fn get(path: &'static str, access: Access, does: Does, summary: &'static str) -> Endpoint {
+    Endpoint { method: Verb::Get, path, access, does, summary }
+}
+
+const fn post(path: &'static str, access: Access, does: Does, summary: &'static str) -> Endpoint {
+    Endpoint { method: Verb::Post, path, access, does, summary }
+}
+
+impl Verb {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+        }
+    }
+
+    fn takes(self, method: &Method) -> bool {
+        match self {
+            // RFC 9110 §9.3.2: HEAD is GET without the content.
+            Self::Get => method == Method::GET || method == Method::HEAD,
+            Self::Post => method == Method::POST,
+        }
+    }
+}
+
+/// The endpoint that a request reached.
+pub(crate) fn reached(method: &Method, path: &str) -> Option<&'static Endpoint> {
+    ENDPOINTS.iter().find(|endpoint| endpoint.path == path && endpoint.method.takes(method))
+}
+
+/// The methods that a path takes, as `Allow` lists them.
+pub(crate) fn allowed(path: &str) -> &'static str {
+    let at = ENDPOINTS.iter().find(|endpoint| endpoint.path == path);
+    match at.map(|endpoint| endpoint.method) {
+        Some(Verb::Get) => "GET, HEAD",
+        Some(Verb::Post) => "POST",
+        None => "",
+    }
+}
+
+/// The API as `OpenAPI` describes it.
+pub(crate) fn openapi() -> Value {
+    let mut paths = Map::new();
+    for endpoint in &ENDPOINTS {
+        paths.insert(
+            endpoint.path.to_owned(),
+            json!({ endpoint.method.name(): operation(endpoint) }),
+        );
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Larder admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Errors are application/problem+json (RFC 9457).",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": { "Purge": purge(), "Receipt": receipt(), "Problem": problem() },
+        },
+    })
+}
+
+fn operation(endpoint: &Endpoint) -> Value {
+    let mut operation = json!({
+        "summary": endpoint.summary,
+        "responses": {
+            "200": { "description": "done", "content": content(endpoint.does) },
+            "default": {
+                "description": "a problem",
+                "content": { "application/problem+json": { "schema": schema("Problem") } },
+            },
+        },
+    });
+    match endpoint.access {
+        Access::Open => {}
+        Access::Needs(permission) => {
+            operation["security"] = json!([{ "token": [permission.name()] }]);
+        }
+    }
+    if endpoint.does == Does::Purge {
+        let content = json!({ "application/json": { "schema": schema("Purge") } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    if endpoint.does == Does::Receipt {
+        operation["parameters"] = json!([{
+            "name": "mark", "in": "path", "required": true,
+            "schema": { "type": "string", "pattern": "^[0-9]+-[0-9]+$" },
+        }]);
+    }
+    operation
+}
+
+fn content(does: Does) -> Value {
+    match does {
+        Does::Page => json!({ "text/html": {} }),
+        Does::Metrics => json!({ "application/openmetrics-text": {} }),
+        Does::Config => json!({ "application/yaml": {} }),
+        Does::Purge | Does::Receipt => {
+            json!({ "application/json": { "schema": schema("Receipt") } })
+        }
+        Does::Live | Does::Ready | Does::Instances | Does::Reload | Does::Stats | Does::OpenApi => {
+            json!({ "application/json": {} })
+        }
+    }
+}
+
+fn schema(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn purge() -> Value {
+    let texts = |about: &str| json!({ "type": "array", "items": { "type": "string", "minLength": 1 }, "description": about });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "description": "At least one of urls, tags, prefixes, routes, or everything: true.",
+        "properties": {
+            "urls": texts("absolute URLs, as clients write them; all their variants"),
+            "tags": texts("tags that responses carry"),
+            "prefixes": texts("beginnings of URLs: /path/… on every host, or http://host/path/…"),
+            "routes": texts("names of routes"),
+            "everything": { "type": "boolean", "default": false },
+            "soft": {
+                "type": "boolean", "default": false,
+                "description": "stale from now on instead of gone",
+            },
+            "wait": { "enum": ["all", "local", "none"], "default": "all" },
+            "timeout": { "type": "string", "default": "5s", "description": "for wait: all; 1m at most" },
+            "reason": { "type": "string", "description": "for the audit" },
+        },
+    })
+}
+
+fn receipt() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "mark": { "type": "string", "description": "the purge's place in the log" },
+            "complete": {
+                "type": "boolean",
+                "description": "every live instance has applied it: none serves the old content",
+            },
+            "instances": { "type": "array", "items": { "type": "object", "properties": {
+                "id": { "type": "string" },
+                "applied": { "type": "boolean" },
+                "at": { "type": "string", "description": "the mark up to which it has applied the log" },
+                "until": { "type": "string", "format": "date-time", "description": "when its lease ends" },
+            } } },
+        },
+    })
+}
+
+fn problem() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "detail": { "type": "string" },
+            "faults": { "type": "array", "items": { "type": "string" } },
+        },
+    })
+}

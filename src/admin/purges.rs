@@ -1,0 +1,350 @@
+//! Purges asked for over HTTP: what is asked, strictly read, and the receipt.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use http::uri::Scheme;
+use serde::Deserialize;
+use serde_json::error::Category;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::admin::problem::Problem;
+use crate::entry::facts::{Mark, RouteId, Tag};
+use crate::key::canonical::Target;
+use crate::purge::log::{Instance, LogError, PurgeLog};
+use crate::purge::purger::{Detached, Purger, Receipt, Wait};
+use crate::purge::{Cause, Effect, Purge, Record, Scope};
+use crate::route::table::RouteTable;
+use crate::time::Timestamp;
+
+/// What the admin API needs of the part that purges.
+pub trait Purging: Clone + Send + Sync + 'static {
+    /// See [`Purger::submit`].
+    fn submit(
+        &self,
+        record: Record,
+        wait: Wait,
+        longest: Duration,
+    ) -> impl Future<Output = Result<Receipt, Detached>> + Send;
+
+    /// See [`Purger::receipt`].
+    fn receipt(&self, mark: Mark) -> impl Future<Output = Result<Receipt, LogError>> + Send;
+
+    /// The live instances of the fleet.
+    fn instances(&self) -> impl Future<Output = Result<Vec<Instance>, LogError>> + Send;
+
+    /// What a purge of this URL names.
+    fn url_scope(&self, url: &Target) -> Scope;
+
+    /// The names of all routes.
+    fn routes(&self) -> Vec<RouteId>;
+}
+
+/// The real thing: a purger, and the routes in force.
+pub struct Fleet<L> {
+    pub purger: Purger<L>,
+    pub routes: Arc<ArcSwap<RouteTable>>,
+}
+
+impl<L> Clone for Fleet<L> {
+    fn clone(&self) -> Self {
+        Self { purger: self.purger.clone(), routes: self.routes.clone() }
+    }
+}
+
+impl<L: PurgeLog> Purging for Fleet<L> {
+    async fn submit(
+        &self,
+        record: Record,
+        wait: Wait,
+        longest: Duration,
+    ) -> Result<Receipt, Detached> {
+        self.purger.submit(record, wait, longest).await
+    }
+
+    async fn receipt(&self, mark: Mark) -> Result<Receipt, LogError> {
+        self.purger.receipt(mark).await
+    }
+
+    async fn instances(&self) -> Result<Vec<Instance>, LogError> {
+        self.purger.instances().await
+    }
+
+    fn url_scope(&self, url: &Target) -> Scope {
+        self.routes.load().url_scope(url)
+    }
+
+    fn routes(&self) -> Vec<RouteId> {
+        self.routes.load().all().map(|route| route.id.clone()).collect()
+    }
+}
+
+/// The body of a purge, as it is written. An unknown key is an error: a scope that was misspelt must not become
+/// a smaller purge than was meant.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    urls: Vec<String>,
+    tags: Vec<String>,
+    prefixes: Vec<String>,
+    routes: Vec<String>,
+    everything: bool,
+    soft: bool,
+    wait: WrittenWait,
+    timeout: Option<String>,
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenWait {
+    #[default]
+    All,
+    /// In the log and applied here.
+    Local,
+    /// The same: nothing is answered before that.
+    None,
+}
+
+impl Written {
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
+        // A list would be taken for the object's values in their order.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::malformed("the body must be one JSON object"));
+        }
+        serde_json::from_slice(body).map_err(|error| match error.classify() {
+            Category::Data => Problem::unprocessable(format!("in the body: {error}")),
+            Category::Io | Category::Syntax | Category::Eof => {
+                Problem::malformed(format!("the body is not JSON: {error}"))
+            }
+        })
+    }
+}
+
+/// What one call asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    scopes: Vec<Scope>,
+    effect: Effect,
+    wait: Wait,
+    longest: Duration,
+    reason: Option<String>,
+}
+
+/// How many URLs, tags, prefixes and routes one call may name.
+const SCOPES: usize = 1000;
+/// The longest tag, prefix or reason.
+const LENGTH: usize = 2048;
+/// How long a call waits for the fleet unless it says otherwise, and at most.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_mins(1);
+
+impl Asked {
+    /// Reads a body. What is empty, odd or unknown is an error and never means "everything".
+    pub(crate) fn read(body: &[u8], purging: &impl Purging) -> Result<Self, Problem> {
+        let written = Written::parse(body)?;
+        let number =
+            written.urls.len() + written.tags.len() + written.prefixes.len() + written.routes.len();
+        if number > SCOPES {
+            let detail = format!("one purge may name {SCOPES} things at most, this names {number}");
+            return Err(Problem::unprocessable(detail));
+        }
+        let longest = written.timeout.as_deref().map_or(Ok(TIMEOUT), duration)?;
+        let effect = if written.soft { Effect::MarkStale } else { Effect::Remove };
+        let wait = match written.wait {
+            WrittenWait::All => Wait::All,
+            WrittenWait::Local | WrittenWait::None => Wait::Local,
+        };
+        let reason = written.reason.clone().map(|text| plain("reason", text)).transpose()?;
+        Ok(Self { scopes: scopes(&written, purging)?, effect, wait, longest, reason })
+    }
+
+    fn record(&self, by: String) -> Record {
+        let purge = |scope: &Scope| Purge { scope: scope.clone(), effect: self.effect };
+        let cause = Cause { by, reason: self.reason.clone() };
+        Record { purges: self.scopes.iter().map(purge).collect(), cause, at: Timestamp::now() }
+    }
+}
+
+/// Has the fleet purge what is asked, and tells the audit.
+pub(crate) async fn purge(
+    purging: &impl Purging,
+    asked: Asked,
+    by: String,
+) -> Result<Value, Problem> {
+    let record = asked.record(by);
+    let by = record.cause.by.clone();
+    let reason = record.cause.reason.clone().unwrap_or_default();
+    let (number, first) = (record.purges.len(), told(&record));
+    match purging.submit(record, asked.wait, asked.longest).await {
+        Ok(receipt) => {
+            info!(
+                target: "larder::audit",
+                { purge.mark = %receipt.mark, purge.by = %by, purge.reason = %reason,
+                  purge.number = number, purge.first = %first, purge.effect = ?asked.effect,
+                  purge.complete = receipt.complete },
+                "purged"
+            );
+            Ok(shown(&receipt))
+        }
+        Err(detached) => {
+            warn!(
+                target: "larder::audit",
+                { purge.by = %by, purge.reason = %reason, purge.number = number,
+                  purge.first = %first, purge.effect = ?asked.effect, error = %detached },
+                "purged on this instance only"
+            );
+            Err(Problem::unavailable(detached.to_string()).with("applied", "here"))
+        }
+    }
+}
+
+/// A receipt as it is answered.
+pub(crate) fn shown(receipt: &Receipt) -> Value {
+    let instance = |it: &crate::purge::purger::Applied| {
+        json!({
+            "id": it.id,
+            "applied": it.applied,
+            "at": it.at.to_string(),
+            "until": moment(it.until),
+        })
+    };
+    json!({
+        "mark": receipt.mark.to_string(),
+        "complete": receipt.complete,
+        "instances": receipt.instances.iter().map(instance).collect::<Vec<_>>(),
+    })
+}
+
+/// The instances as they are answered.
+pub(crate) fn shown_instances(instances: &[Instance]) -> Value {
+    let instance = |it: &Instance| json!({ "id": it.id, "applied": it.applied.to_string(), "until": moment(it.until) });
+    json!({ "instances": instances.iter().map(instance).collect::<Vec<_>>() })
+}
+
+/// A moment as RFC 3339 writes it.
+fn moment(at: Timestamp) -> String {
+    /// The last second of the year 9999.
+    const LAST: u64 = 253_402_300_799_000;
+    let since = Duration::from_millis(at.as_millis().min(LAST));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
+/// One of a record's scopes, for the audit.
+fn told(record: &Record) -> String {
+    record.purges.first().map_or_else(String::new, |purge| match &purge.scope {
+        Scope::Url(key) => format!("url {key}"),
+        Scope::Tag(tag) => format!("tag {}", tag.as_str()),
+        Scope::Prefix(prefix) => format!("prefix {prefix}"),
+        Scope::Route(route) => format!("route {route}"),
+        Scope::Everything => "everything".to_owned(),
+    })
+}
+
+fn scopes(written: &Written, purging: &impl Purging) -> Result<Vec<Scope>, Problem> {
+    let mut scopes = Vec::new();
+    for url in &written.urls {
+        scopes.extend(both_schemes(&absolute(url)?).map(|target| purging.url_scope(&target)));
+    }
+    for tag in &written.tags {
+        scopes.push(Scope::Tag(Tag::new(&plain("tags", tag.clone())?)));
+    }
+    for text in &written.prefixes {
+        scopes.extend(prefix(text)?);
+    }
+    let known = purging.routes();
+    for name in &written.routes {
+        scopes.push(Scope::Route(route(name, &known)?));
+    }
+    if written.everything {
+        scopes.push(Scope::Everything);
+    }
+    if scopes.is_empty() {
+        return Err(Problem::unprocessable(
+            "nothing is named: give one of `urls`, `tags`, `prefixes`, `routes`, or `everything: true`",
+        ));
+    }
+    Ok(scopes)
+}
+
+fn absolute(url: &str) -> Result<Target, Problem> {
+    let is_absolute = ["http://", "https://"].iter().any(|scheme| begins(url, scheme));
+    let wrong = |why: &str| {
+        Problem::unprocessable(format!(
+            "in `urls`: `{url}` {why}; write it as a client does, as \
+             `http://shop.example/api/products?page=2`"
+        ))
+    };
+    if !is_absolute {
+        return Err(wrong("is not an absolute URL"));
+    }
+    Target::parse(url).map_err(|error| wrong(&format!("names no URL ({error})")))
+}
+
+fn begins(text: &str, with: &str) -> bool {
+    text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+}
+
+/// The URL under `http` and under `https`: what ends TLS before Larder may or may not have told it.
+fn both_schemes(target: &Target) -> impl Iterator<Item = Target> + use<> {
+    let other = if *target.scheme() == Scheme::HTTPS { "http" } else { "https" };
+    let other = format!("{other}://{}{}", target.host_str(), target.path_and_query());
+    [Some(target.clone()), Target::parse(&other).ok()].into_iter().flatten()
+}
+
+/// The prefixes that one entry of `prefixes` names, in the form in which stored URLs are written.
+fn prefix(text: &str) -> Result<Vec<Scope>, Problem> {
+    let text = plain("prefixes", text.to_owned())?;
+    if text == "/" {
+        return Err(Problem::unprocessable(
+            "in `prefixes`: `/` is every URL; if that is meant, say `everything: true`",
+        ));
+    }
+    if text.starts_with('/') {
+        return Ok(vec![Scope::Prefix(text.into())]);
+    }
+    let has_path = text.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    let target = Target::parse(&text).ok().filter(|_| has_path);
+    let Some(target) = target else {
+        return Err(Problem::unprocessable(format!(
+            "in `prefixes`: `{text}` must begin with a slash, or with a scheme, a host and a slash, as \
+             `http://shop.example/api/`"
+        )));
+    };
+    Ok(both_schemes(&target).map(|target| Scope::Prefix(target.url().into())).collect())
+}
+
+fn route(name: &str, known: &[RouteId]) -> Result<RouteId, Problem> {
+    known.iter().find(|route| route.as_str() == name).cloned().ok_or_else(|| {
+        let names: BTreeSet<&str> = known.iter().map(RouteId::as_str).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        Problem::unprocessable(format!(
+            "in `routes`: no route is named `{name}`; there are: {names}"
+        ))
+    })
+}
+
+/// A text that is not empty, not long and on one line.
+fn plain(key: &str, text: String) -> Result<String, Problem> {
+    let wrong = if text.is_empty() {
+        "an empty text names nothing"
+    } else if text.len() > LENGTH {
+        "a text is too long"
+    } else if text.chars().any(char::is_control) {
+        "control characters are not allowed"
+    } else {
+        return Ok(text);
+    };
+    Err(Problem::unprocessable(format!("in `{key}`: {wrong}")))
+}
+
+fn duration(text: &str) -> Result<Duration, Problem> {
+    let longest = humantime::parse_duration(text).map_err(|_| {
+        Problem::unprocessable(format!("in `timeout`: `{text}` is no duration such as `5s`"))
+    })?;
+    Ok(longest.min(LONGEST))
+}

@@ -1,0 +1,112 @@
+//! The admin API's listener, on a runtime of its own kind: nothing that it does delays a client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::admin::auth::{Guard, Permission, Token};
+use crate::admin::purges::Fleet;
+use crate::admin::readiness::Readiness;
+use crate::admin::{Admin, for_peer, router};
+use crate::app::StartError;
+use crate::app::assemble::House;
+use crate::app::reloading::Loader;
+use crate::config::settings::{self, TokenScope};
+use crate::server::limits::Limits;
+use crate::server::listen::bind;
+use crate::server::serve;
+use crate::server::shutdown::Drain;
+
+/// How long requests in hand may take when the process ends.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The bound socket of the admin API.
+pub(crate) struct Socket {
+    pub(crate) address: SocketAddr,
+    listener: std::net::TcpListener,
+}
+
+/// What of the admin API a reload changes.
+#[derive(Clone)]
+pub(crate) struct Changing {
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) config: Arc<ArcSwap<String>>,
+}
+
+/// The admin API, being served.
+pub(crate) struct Serving {
+    drain: Drain,
+    task: JoinHandle<()>,
+}
+
+pub(crate) fn socket(address: SocketAddr) -> Result<Socket, StartError> {
+    let failed =
+        |why| StartError::Failed(format!("cannot listen on {address} for the admin API: {why}"));
+    let mut listeners = bind(address, 1).map_err(failed)?;
+    let listener = listeners.remove(0);
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Socket { address, listener })
+}
+
+impl Changing {
+    pub(crate) fn new(settings: &settings::Settings) -> Self {
+        let config = Arc::new(ArcSwap::from_pointee(settings.print()));
+        Self { guard: Arc::new(Guard::new(tokens(&settings.admin))), config }
+    }
+
+    pub(crate) fn change(&self, settings: &settings::Settings) {
+        self.guard.set(tokens(&settings.admin));
+        self.config.store(Arc::new(settings.print()));
+    }
+}
+
+/// Serves the admin API on the current runtime until it is stopped.
+pub(crate) fn start(
+    socket: Socket,
+    house: &House,
+    changing: Changing,
+    readiness: Arc<Readiness>,
+    loader: Loader,
+) -> Result<Serving, StartError> {
+    let listener = TcpListener::from_std(socket.listener)
+        .map_err(|why| StartError::Failed(format!("cannot serve the admin API: {why}")))?;
+    let router = router(Admin {
+        purging: Fleet { purger: house.purger.clone(), routes: house.routes.clone() },
+        guard: changing.guard,
+        metrics: house.metrics.clone(),
+        readiness,
+        loader,
+        config: changing.config,
+    });
+    let drain = Drain::new();
+    let make = move |peer| for_peer(&router, peer);
+    let serving = serve(listener, make, Arc::new(Limits::default()), drain.clone());
+    let task = tokio::runtime::Handle::current().spawn(serving);
+    Ok(Serving { drain, task })
+}
+
+impl Serving {
+    /// Answers what is in hand, for a moment, and ends.
+    pub(crate) async fn stop(self) {
+        self.drain.finish(GRACE).await;
+        self.task.abort();
+    }
+}
+
+fn tokens(admin: &settings::Admin) -> Vec<Token> {
+    let permission = |scope: &TokenScope| match scope {
+        TokenScope::Read => Permission::Read,
+        TokenScope::Purge => Permission::Purge,
+        TokenScope::Config => Permission::Config,
+    };
+    let tokens = admin.tokens.iter().map(|token| {
+        let permissions = token.scopes.iter().map(permission).collect();
+        Token::new(&token.name, token.secret.expose_secret(), permissions)
+    });
+    tokens.collect()
+}

@@ -1,0 +1,256 @@
+//! Builds every part from the configuration; starts nothing that serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::app::StartError;
+use crate::app::routes::{Origins, table};
+use crate::breaker;
+use crate::config::settings::{self, L2, Settings};
+use crate::pipeline::Parts;
+use crate::pipeline::coalesce::Flights;
+use crate::pipeline::fetch::Limits;
+use crate::pipeline::onward::{Network, Trusted};
+use crate::purge::ledger::Ledger;
+use crate::purge::purger::{self, Purger, WhenDetached};
+use crate::refresh::{self, Queue, Refresher};
+use crate::route::table::RouteTable;
+use crate::server::limits;
+use crate::store::local_log::LocalLog;
+use crate::store::memory::{self, Memory};
+use crate::store::redis::{self, Redis};
+use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// Refreshes that may wait.
+const REFRESHES: usize = 4096;
+
+/// Every part of a Larder: what a reload leaves alone, and the routes, which it replaces.
+pub(crate) struct House {
+    pub(crate) service: Arc<str>,
+    pub(crate) metrics: Metrics,
+    pub(crate) access: AccessLog,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) purger: Purger<FleetLog>,
+    pub(crate) memory: Memory,
+    pub(crate) second: SecondLevel,
+    leases: FleetLeases,
+    pub(crate) flights: Flights,
+    pub(crate) refresher: Refresher,
+    pub(crate) routes: Arc<ArcSwap<RouteTable>>,
+    limits: Limits,
+    pub(crate) trusted: Trusted,
+    compare_after: Option<Duration>,
+    /// Redis, where there is one.
+    pub(crate) redis: Option<Redis>,
+}
+
+/// What only one may have: the queue of refreshes for its worker, the origins for the next reload.
+pub(crate) struct Loose {
+    pub(crate) refreshes: Queue,
+    pub(crate) origins: Origins,
+}
+
+/// The stores of a fleet, or of a lone instance.
+struct Stores {
+    second: SecondLevel,
+    leases: FleetLeases,
+    log: FleetLog,
+    redis: Option<Redis>,
+}
+
+impl House {
+    /// Builds it. What lives in the background (connections to Redis, the disk's threads) lives on `background`.
+    pub(crate) async fn build(
+        settings: &Settings,
+        instance: &str,
+        access: AccessLog,
+        background: &Handle,
+    ) -> Result<(Self, Loose), StartError> {
+        let metrics = Metrics::new(&settings.service);
+        let (routes, origins) = table(settings, &metrics, &Origins::new())?;
+        let stores = stores(settings, instance, background).await?;
+        let ledger = Arc::new(Ledger::default());
+        let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge));
+        let (refresher, refreshes) = refresh::queue(REFRESHES);
+        let memory = Memory::new(memory::Settings {
+            capacity: settings.l1.capacity,
+            max_object: settings.l1.max_object,
+        });
+        let limits = Limits { l1: memory.max_object(), l2: largest(&settings.l2) };
+        let house = Self {
+            service: settings.service.clone(),
+            metrics,
+            access,
+            ledger,
+            purger,
+            memory,
+            second: stores.second,
+            leases: stores.leases,
+            flights: Flights::new(TaskTracker::new()),
+            refresher,
+            routes: Arc::new(ArcSwap::from_pointee(routes)),
+            limits,
+            trusted: Trusted::new(&networks(settings)),
+            compare_after: compare_after(settings),
+            redis: stores.redis,
+        };
+        Ok((house, Loose { refreshes, origins }))
+    }
+
+    /// The parts of the request's stack.
+    pub(crate) fn stack(&self) -> Parts<SecondLevel, FleetLeases, FleetLog> {
+        Parts {
+            service: self.service.to_string(),
+            routes: self.routes.clone(),
+            ledger: self.ledger.clone(),
+            purger: self.purger.clone(),
+            memory: self.memory.clone(),
+            second: self.second.clone(),
+            leases: self.leases.clone(),
+            flights: self.flights.clone(),
+            refresher: self.refresher.clone(),
+            trusted: self.trusted.clone(),
+            limits: self.limits,
+            compare_after: self.compare_after,
+            metrics: self.metrics.clone(),
+            access: self.access.clone(),
+        }
+    }
+
+    /// Writes what is queued, and lets go of what is held elsewhere.
+    pub(crate) async fn close(&self, patience: Duration) {
+        self.purger.leave().await;
+        self.second.close(patience).await;
+        if let Some(redis) = &self.redis {
+            redis.close(patience).await;
+        }
+    }
+}
+
+/// The server's bounds.
+pub(crate) fn limits(settings: &settings::Limits) -> limits::Limits {
+    limits::Limits {
+        connections: settings.connections,
+        header_timeout: settings.header_timeout,
+        idle_timeout: settings.idle_timeout,
+        body_timeout: settings.body_timeout,
+        stall_timeout: settings.stall_timeout,
+        header_bytes: settings.header_bytes,
+        header_fields: settings.header_fields,
+        target_bytes: settings.target_bytes,
+        ..limits::Limits::default()
+    }
+}
+
+fn purging(settings: &settings::Purge) -> purger::Settings {
+    let when_detached = match settings.when_detached {
+        settings::WhenDetached::Validate => WhenDetached::Validate,
+        settings::WhenDetached::Serve => WhenDetached::Serve,
+    };
+    purger::Settings { lease: settings.lease, when_detached }
+}
+
+/// The networks whose proxies are believed.
+pub(crate) fn networks(settings: &Settings) -> Vec<Network> {
+    let networks = settings.trusted_proxies.iter();
+    networks.map(|network| Network { address: network.address, bits: network.bits }).collect()
+}
+
+fn largest(l2: &L2) -> u64 {
+    match l2 {
+        L2::None => 0,
+        L2::Disk(disk) => disk.max_object,
+        L2::Redis(redis) => redis.max_object,
+    }
+}
+
+/// A fleet's store may have something newer than memory; a store of our own has not.
+fn compare_after(settings: &Settings) -> Option<Duration> {
+    match &settings.l2 {
+        L2::None | L2::Disk(_) => None,
+        L2::Redis(_) => Some(settings.l1.max_ttl),
+    }
+}
+
+async fn stores(
+    settings: &Settings,
+    instance: &str,
+    background: &Handle,
+) -> Result<Stores, StartError> {
+    let retention = usize::try_from(settings.purge.retention).unwrap_or(usize::MAX);
+    match &settings.l2 {
+        L2::None => Ok(Stores::alone(SecondLevel::None, LocalLog::in_memory(instance, retention))),
+        L2::Disk(disk) => {
+            let second = open_disk(disk, background).await?;
+            let log = LocalLog::open(&disk.path.join("purges.log"), instance, retention)
+                .map_err(|why| StartError::Failed(why.to_string()))?;
+            Ok(Stores::alone(second, log))
+        }
+        L2::Redis(redis) => {
+            let redis = redis::Settings {
+                url: redis.url.expose_secret().to_owned(),
+                service: settings.service.to_string(),
+                instance: instance.to_owned(),
+                timeout: redis.timeout,
+                breaker: breaker::Settings {
+                    failures: redis.breaker.failures,
+                    open_for: redis.breaker.open_for,
+                },
+                write_queue: redis.write_queue,
+                max_object: redis.max_object,
+                retention: settings.purge.retention,
+            };
+            let redis = Redis::new(&redis, background)
+                .map_err(|why| StartError::Configuration(why.to_string()))?;
+            Ok(Stores::shared(redis))
+        }
+    }
+}
+
+impl Stores {
+    fn alone(second: SecondLevel, log: LocalLog) -> Self {
+        Self { second, leases: FleetLeases::Alone, log: FleetLog::Local(log), redis: None }
+    }
+
+    fn shared(redis: Redis) -> Self {
+        Self {
+            second: SecondLevel::Redis(redis.entries()),
+            leases: FleetLeases::Redis(redis.leases()),
+            log: FleetLog::Redis(redis.log()),
+            redis: Some(redis),
+        }
+    }
+}
+
+#[cfg(feature = "disk")]
+async fn open_disk(
+    settings: &settings::Disk,
+    background: &Handle,
+) -> Result<SecondLevel, StartError> {
+    use crate::store::disk::{self, Disk};
+
+    let settings = disk::Settings {
+        directory: settings.path.clone(),
+        capacity: settings.capacity,
+        max_object: settings.max_object,
+        timeout: settings.timeout,
+        write_queue: settings.write_queue,
+    };
+    let disk = Disk::open(settings, background).await;
+    disk.map(SecondLevel::Disk).map_err(|why| StartError::Failed(why.to_string()))
+}
+
+#[cfg(not(feature = "disk"))]
+async fn open_disk(_: &settings::Disk, _: &Handle) -> Result<SecondLevel, StartError> {
+    Err(StartError::Configuration(
+        "this Larder was built without the feature `disk`; name a Redis, or write `l2: none`"
+            .into(),
+    ))
+}

@@ -1,0 +1,248 @@
+//! Runs a Larder: starts its parts in order, supervises them, drains them.
+
+mod admin;
+mod assemble;
+mod reloading;
+mod routes;
+mod workers;
+
+use std::future::pending;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::admin::readiness::{Readiness, State};
+use crate::app::admin::Changing;
+use crate::app::assemble::{House, Loose, limits};
+use crate::app::reloading::Reloading;
+use crate::app::workers::Workers;
+use crate::config::settings::{self, Settings};
+use crate::config::{Config, Overrides};
+use crate::pipeline;
+use crate::purge::ledger::Contact;
+use crate::refresh::worker::work;
+use crate::server::shutdown::{Drain, Ending};
+use crate::store::Counts;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::labels::{Eviction, Reading};
+use crate::telemetry::logs;
+
+/// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
+const CATCH_UP: Duration = Duration::from_secs(3);
+/// How long queued writes may take at the end.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Refreshes under way at a time.
+const REFRESHING: usize = 64;
+/// Threads for what no client waits on: Redis, disk, refreshes, the admin API.
+const BACKGROUND_THREADS: usize = 2;
+
+/// Why a Larder did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is to be mended: exit code 2.
+    #[error("{0}")]
+    Configuration(String),
+    /// The machine or the network is to be mended: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What is run.
+pub struct Plan {
+    pub settings: Settings,
+    /// Where the settings came from, to be read again on a reload.
+    pub config: Config,
+    pub overrides: Overrides,
+    /// Called with the addresses when everything listens.
+    pub ready: Box<dyn FnOnce(&Bound) + Send>,
+}
+
+/// Where a Larder listens.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub listen: Vec<SocketAddr>,
+    pub admin: SocketAddr,
+}
+
+/// Tells on stderr where it listens.
+pub fn tell(bound: &Bound) {
+    let mut stderr = io::stderr().lock();
+    // Nobody reads: then nobody misses it.
+    for address in &bound.listen {
+        let _ = writeln!(stderr, "larder: listening on http://{address}");
+    }
+    let _ = writeln!(stderr, "larder: admin on http://{}", bound.admin);
+}
+
+/// Runs until SIGTERM or SIGINT, and drains then.
+pub fn run(plan: Plan) -> Result<(), StartError> {
+    let background = Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("larder-background")
+        .enable_all()
+        .build()
+        .map_err(|why| StartError::Failed(format!("cannot start threads: {why}")))?;
+    let handle = background.handle().clone();
+    let ended = background.block_on(serve(plan, handle));
+    stop(background);
+    ended
+}
+
+fn stop(background: Runtime) {
+    background.shutdown_timeout(Duration::from_secs(1));
+}
+
+async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
+    let Plan { settings, config, overrides, ready } = plan;
+    let level = logs::install(log_format(settings.log), settings.log.level.as_str())
+        .map_err(|why| StartError::Failed(why.to_string()))?;
+    let (access, _flushed_at_the_end) = access_log(settings.log)?;
+    // Bound before anything is opened: a port that is taken is told at once.
+    let sockets = workers::sockets(&settings.listen, settings.workers)?;
+    let admin_socket = admin::socket(settings.admin.listen)?;
+    let bound = Bound {
+        listen: sockets.iter().map(|socket| socket.address).collect(),
+        admin: admin_socket.address,
+    };
+    let instance = format!("{}-{:08x}", std::process::id(), rand::random::<u32>());
+    let (house, loose) = House::build(&settings, &instance, access, &background).await?;
+    let house = Arc::new(house);
+    let Loose { refreshes, origins } = loose;
+    let tasks = TaskTracker::new();
+    let readiness = Arc::new(Readiness::default());
+    let drain = Drain::new();
+    readings(&house, &drain);
+
+    let follower = house.purger.join(Instant::now() + CATCH_UP).await;
+    if house.ledger.contact() == Contact::Lost {
+        warn!("the purge log is away; what is stored is validated before it is served");
+    }
+    tasks.spawn(follower.follow());
+
+    let (make, below) = pipeline::build(house.stack());
+    tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
+    let grace = settings.limits.drain;
+    let workers = Workers::start(sockets, make, Arc::new(limits(&settings.limits)), &drain)?;
+    let changing = Changing::new(&settings);
+    let (reloading, loader) = Reloading::new(reloading::Start {
+        house: house.clone(),
+        running: settings,
+        origins,
+        level,
+        changing: changing.clone(),
+        config,
+        overrides,
+    });
+    let serving = admin::start(admin_socket, &house, changing, readiness.clone(), loader)?;
+    let reloading = tasks.spawn(reloading.run());
+
+    ready(&bound);
+    readiness.set(State::Ready);
+    terminated().await?;
+
+    info!("draining");
+    readiness.set(State::Draining);
+    match drain.finish(grace).await {
+        Ending::Clean => {}
+        Ending::Cut(connections) => warn!(connections, "the grace is over; connections were cut"),
+    }
+    reloading.abort();
+    finish_flights(&house).await;
+    house.close(FLUSH).await;
+    workers.stop();
+    serving.stop().await;
+    Ok(())
+}
+
+/// Lets flights land that clients have left, for a short while: what they bring is worth keeping, not waiting for.
+async fn finish_flights(house: &House) {
+    house.flights.tasks.close();
+    let _ = tokio::time::timeout(Duration::from_secs(2), house.flights.tasks.wait()).await;
+}
+
+/// Returns when the process is asked to end.
+async fn terminated() -> Result<(), StartError> {
+    let listen = |kind| {
+        signal(kind).map_err(|why| StartError::Failed(format!("cannot listen for signals: {why}")))
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // A second signal ends at once, as an impatient operator expects.
+    Handle::current().spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = pending() => {}
+        }
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+fn log_format(log: settings::Log) -> logs::Format {
+    match log.format {
+        settings::LogFormat::Text => logs::Format::Text,
+        settings::LogFormat::Json => logs::Format::Json,
+    }
+}
+
+fn access_log(
+    log: settings::Log,
+) -> Result<(AccessLog, crate::telemetry::access::AccessGuard), StartError> {
+    let started = AccessLog::start(access_format(log), io::stdout());
+    started.map_err(|why| StartError::Failed(format!("cannot start the access log: {why}")))
+}
+
+fn access_format(log: settings::Log) -> Option<logs::Format> {
+    use crate::telemetry::logs::Format;
+    match (log.access, log.format) {
+        (settings::AccessLog::Off, _) => None,
+        (settings::AccessLog::On, settings::LogFormat::Text) => Some(Format::Text),
+        (settings::AccessLog::On, settings::LogFormat::Json) => Some(Format::Json),
+    }
+}
+
+/// What is read when the metrics are asked for.
+fn readings(house: &Arc<House>, drain: &Drain) {
+    let House { metrics, memory, second, .. } = &**house;
+    let read = |reading, value: Box<dyn Fn() -> u64 + Send + Sync>| {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.read(reading, move || value() as f64);
+    };
+    let own = |value: fn(&House) -> usize| -> Box<dyn Fn() -> u64 + Send + Sync> {
+        let house = house.clone();
+        Box::new(move || value(&house) as u64)
+    };
+    read(Reading::L1Keys, own(|house| house.memory.len()));
+    read(Reading::L2Writes, own(|house| house.second.queued()));
+    read(Reading::Flights, own(|house| house.flights.aloft()));
+    read(Reading::Refreshes, own(|house| house.refresher.len()));
+    read(Reading::LedgerPurges, own(|house| house.ledger.len()));
+    let (bytes, drain, access) = (memory.clone(), drain.clone(), house.access.clone());
+    read(Reading::L1Bytes, Box::new(move || bytes.bytes()));
+    read(Reading::Connections, Box::new(move || drain.connections() as u64));
+    read(Reading::AccessLogDropped, Box::new(move || access.dropped()));
+    let evicting = memory.clone();
+    let evicted = move || evicting.counts().capacity.load(Ordering::Relaxed);
+    metrics.l1().read_evictions(Eviction::Capacity, evicted);
+    let corrupt = second.clone();
+    metrics.l2().read_evictions(Eviction::Corrupt, move || {
+        let counts = corrupt.counts().into_iter();
+        counts.flat_map(Counts::unreadable).map(|(_, number)| number).sum()
+    });
+    if let Some(counts) = second.counts() {
+        counts.report_to(metrics);
+    }
+}

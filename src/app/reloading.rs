@@ -1,0 +1,138 @@
+//! Takes a changed configuration over while requests go on; stored entries stay.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::admin::reload::{Refusal, Reload, Reloaded};
+use crate::app::admin::Changing;
+use crate::app::assemble::{House, networks};
+use crate::app::routes::{Origins, table};
+use crate::app::{StartError, access_format};
+use crate::config::reload::{Watch, carry_over};
+use crate::config::settings::Settings;
+use crate::config::{Config, Overrides};
+use crate::telemetry::logs::Level;
+
+/// To whoever loads the configuration again.
+pub(crate) type Loader = mpsc::Sender<Reload>;
+
+/// The one task that changes the configuration in force.
+pub(crate) struct Reloading {
+    house: Arc<House>,
+    running: Settings,
+    origins: Origins,
+    level: Level,
+    changing: Changing,
+    config: Config,
+    overrides: Overrides,
+    asked: mpsc::Receiver<Reload>,
+}
+
+/// What the task starts from.
+pub(crate) struct Start {
+    pub(crate) house: Arc<House>,
+    pub(crate) running: Settings,
+    pub(crate) origins: Origins,
+    pub(crate) level: Level,
+    pub(crate) changing: Changing,
+    pub(crate) config: Config,
+    pub(crate) overrides: Overrides,
+}
+
+impl Reloading {
+    pub(crate) fn new(start: Start) -> (Self, Loader) {
+        let Start { house, running, origins, level, changing, config, overrides } = start;
+        // One at a time: who asks while one is loaded is told to come back.
+        let (loader, asked) = mpsc::channel(1);
+        (Self { house, running, origins, level, changing, config, overrides, asked }, loader)
+    }
+
+    /// Loads again on SIGHUP, when the file changes, and when the admin API asks; for ever.
+    pub(crate) async fn run(mut self) {
+        let mut hangups = signal(SignalKind::hangup()).ok();
+        let mut watch = self.config.path().and_then(|path| match Watch::new(path) {
+            Ok(watch) => Some(watch),
+            Err(why) => {
+                warn!(error = %why, "a change of the configuration is taken over only when asked for");
+                None
+            }
+        });
+        loop {
+            let asked = tokio::select! {
+                () = next(&mut hangups) => None,
+                () = changed(&mut watch) => None,
+                Some(asked) = self.asked.recv() => Some(asked),
+            };
+            let result = self.load();
+            tell(self.config.path(), &result);
+            if let Some(asked) = asked {
+                asked.answer(result);
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<Reloaded, Refusal> {
+        if self.config.path().is_none() {
+            return Err(Refusal::NoFile);
+        }
+        let loaded = self.config.load(&self.overrides).map_err(|faults| {
+            Refusal::Faulty(faults.to_string().lines().map(str::to_owned).collect())
+        })?;
+        let (settings, needs_restart) = carry_over(&self.running, &loaded.settings);
+        self.take_over(settings).map_err(|why| Refusal::Faulty(vec![why.to_string()]))?;
+        Ok(Reloaded { needs_restart: needs_restart.into_iter().map(str::to_owned).collect() })
+    }
+
+    /// Everything that can fail comes first, so that a configuration is in force whole or not at all.
+    fn take_over(&mut self, settings: Settings) -> Result<(), StartError> {
+        let (table, origins) = table(&settings, &self.house.metrics, &self.origins)?;
+        self.house.routes.store(Arc::new(table));
+        self.house.trusted.set(&networks(&settings));
+        self.house.access.set(access_format(settings.log));
+        if let Err(why) = self.level.set(settings.log.level.as_str()) {
+            warn!(error = %why, "the log's level stays as it was");
+        }
+        self.changing.change(&settings);
+        self.origins = origins;
+        self.running = settings;
+        Ok(())
+    }
+}
+
+fn tell(path: Option<&Path>, result: &Result<Reloaded, Refusal>) {
+    let file = path.map(|path| path.display().to_string()).unwrap_or_default();
+    match result {
+        Ok(Reloaded { needs_restart }) if needs_restart.is_empty() => {
+            info!(config.file = file, "the configuration was loaded again");
+        }
+        Ok(Reloaded { needs_restart }) => warn!(
+            config.file = file,
+            config.needs_restart = needs_restart.join(", "),
+            "the configuration was loaded again; some of it waits for a restart"
+        ),
+        Err(Refusal::NoFile) => warn!("there is no configuration file to load again"),
+        Err(Refusal::Faulty(faults)) => {
+            for fault in faults {
+                error!(config.fault = fault, "the configuration is refused, the old one stays");
+            }
+        }
+    }
+}
+
+async fn next(hangups: &mut Option<Signal>) {
+    match hangups {
+        Some(hangups) => drop(hangups.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,74 @@
+//! Compiled routes and their origins from a configuration, at the start and at each reload.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::Uri;
+
+use crate::app::StartError;
+use crate::breaker;
+use crate::config::settings::{self, Settings};
+use crate::origin::{self, HostRule, Origin, Retries, Timeouts};
+use crate::route::Route;
+use crate::route::table::RouteTable;
+use crate::telemetry::metrics::Metrics;
+
+/// The origins in use, by name, each with the settings that it was built from.
+pub(crate) type Origins = HashMap<Arc<str>, (settings::Origin, Arc<Origin>)>;
+
+/// The table of the configuration's routes. Origins whose settings did not change since `before` are kept, with
+/// their connections, their breakers and what is known of their endpoints.
+pub(crate) fn table(
+    settings: &Settings,
+    metrics: &Metrics,
+    before: &Origins,
+) -> Result<(RouteTable, Origins), StartError> {
+    let mut origins = Origins::new();
+    for wanted in &settings.origins {
+        let kept = before.get(&wanted.name).filter(|(known, _)| known == wanted);
+        let origin = match kept {
+            Some((_, origin)) => origin.clone(),
+            None => Arc::new(build(wanted)?),
+        };
+        origins.insert(wanted.name.clone(), (wanted.clone(), origin));
+    }
+    let route = |settings: &crate::route::Settings| {
+        let (_, origin) = origins.get(&settings.origin).ok_or_else(|| {
+            StartError::Configuration(format!("there is no origin `{}`", settings.origin))
+        })?;
+        let metrics = metrics.route(&settings.id);
+        Ok(Arc::new(Route::new(settings.clone(), origin.clone(), metrics)))
+    };
+    let routes = settings.routes.iter().map(route).collect::<Result<Vec<_>, StartError>>()?;
+    let table = RouteTable::new(routes, route(&settings.last_resort)?);
+    Ok((table, origins))
+}
+
+fn build(settings: &settings::Origin) -> Result<Origin, StartError> {
+    let fault = |why: String| StartError::Configuration(why);
+    let endpoints = settings.endpoints.iter().map(|endpoint| {
+        let address = format!("{}://{}", endpoint.scheme, endpoint.authority);
+        address.parse::<Uri>().map_err(|why| fault(format!("endpoint {address}: {why}")))
+    });
+    let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+    let built = Origin::new(origin::Settings {
+        timeouts: Timeouts {
+            connect: settings.connect_timeout,
+            first_byte: settings.first_byte_timeout,
+            idle: settings.idle_timeout,
+            ..Timeouts::default()
+        },
+        retries: Retries { attempts: settings.retry_attempts, budget: settings.retry_budget },
+        breaker: breaker::Settings {
+            failures: settings.breaker.failures,
+            open_for: settings.breaker.open_for,
+        },
+        max_connections: settings.max_connections,
+        host: match &settings.host {
+            None => HostRule::Preserve,
+            Some(authority) => HostRule::Fixed(authority.clone()),
+        },
+        ..origin::Settings::new(settings.name.clone(), endpoints)
+    });
+    built.map_err(|why| fault(why.to_string()))
+}

@@ -1,0 +1,132 @@
+//! The threads that answer clients: one per worker, each with a runtime and a listening socket of its own.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::app::StartError;
+use crate::pipeline::Clients;
+use crate::server::limits::Limits;
+use crate::server::listen::bind;
+use crate::server::serve;
+use crate::server::shutdown::Drain;
+use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
+
+/// One listening address, with a socket for each worker.
+pub(crate) struct Sockets {
+    pub(crate) address: SocketAddr,
+    listeners: Vec<TcpListener>,
+}
+
+/// Running workers; they serve until the drain, and their flights land until they are stopped.
+pub(crate) struct Workers {
+    stop: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+}
+
+type Stack = Clients<SecondLevel, FleetLeases, FleetLog>;
+
+/// Binds every address, a socket per worker.
+pub(crate) fn sockets(
+    addresses: &[SocketAddr],
+    workers: usize,
+) -> Result<Vec<Sockets>, StartError> {
+    addresses.iter().map(|address| one(*address, workers)).collect()
+}
+
+fn one(address: SocketAddr, workers: usize) -> Result<Sockets, StartError> {
+    let failed = |why| StartError::Failed(format!("cannot listen on {address}: {why}"));
+    let listeners = bind(address, workers).map_err(failed)?;
+    let address = listeners.first().map_or(Ok(address), TcpListener::local_addr).map_err(failed)?;
+    Ok(Sockets { address, listeners })
+}
+
+impl Workers {
+    /// Starts a thread per worker. `make` gives the stack for a client's address.
+    pub(crate) fn start<M>(
+        sockets: Vec<Sockets>,
+        make: M,
+        limits: Arc<Limits>,
+        drain: &Drain,
+    ) -> Result<Self, StartError>
+    where
+        M: Fn(IpAddr) -> Stack + Clone + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        let mut threads = Vec::new();
+        for (number, listeners) in by_worker(sockets).into_iter().enumerate() {
+            let (make, limits) = (make.clone(), limits.clone());
+            let (drain, stop) = (drain.clone(), stop.clone());
+            let thread = thread::Builder::new()
+                .name(format!("larder-worker-{number}"))
+                .spawn(move || work(listeners, make, limits, drain, &stop));
+            threads.push(thread.map_err(|why| {
+                StartError::Failed(format!("cannot start a worker's thread: {why}"))
+            })?);
+        }
+        Ok(Self { stop, threads })
+    }
+
+    /// Ends the threads; what still runs there is dropped.
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                error!("a worker's thread panicked");
+            }
+        }
+    }
+}
+
+/// The listeners of all addresses, handed out to the workers.
+fn by_worker(sockets: Vec<Sockets>) -> Vec<Vec<TcpListener>> {
+    let mut workers: Vec<Vec<TcpListener>> = Vec::new();
+    for socket in sockets {
+        for (number, listener) in socket.listeners.into_iter().enumerate() {
+            if workers.len() <= number {
+                workers.push(Vec::new());
+            }
+            workers[number].push(listener);
+        }
+    }
+    workers
+}
+
+/// One worker: everything that its clients ask for happens on this thread, so that a hit crosses no other.
+fn work<M>(
+    listeners: Vec<TcpListener>,
+    make: M,
+    limits: Arc<Limits>,
+    drain: Drain,
+    stop: &CancellationToken,
+) where
+    M: Fn(IpAddr) -> Stack + Clone + Send + 'static,
+{
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            error!(error = %why, "a worker has no runtime");
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let mut serving = tokio::task::JoinSet::new();
+        for listener in listeners {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let make = make.clone();
+                    let make = move |peer: SocketAddr| make(peer.ip());
+                    serving.spawn(serve(listener, make, limits.clone(), drain.clone()));
+                }
+                Err(why) => error!(error = %why, "a worker cannot listen"),
+            }
+        }
+        while serving.join_next().await.is_some() {}
+        // Flights may still be landing here.
+        stop.cancelled().await;
+    });
+}

@@ -1,0 +1,186 @@
+//! The client of the admin API.
+
+use std::env;
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Response, Url, redirect};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::cli::{Failure, Purge, Wait, runtime, tell};
+
+/// Where the token comes from: an argument would be seen by everybody on the machine.
+const TOKEN: &str = "LARDER_TOKEN";
+/// How much longer than the server may wait for the fleet it may take to hear from it.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A receipt, as far as people are told about it.
+#[derive(Debug, Deserialize)]
+struct Receipt {
+    mark: String,
+    complete: bool,
+    instances: Vec<Instance>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Instance {
+    id: String,
+    applied: bool,
+    #[serde(default)]
+    until: String,
+}
+
+/// Purges, and shows the receipt.
+pub(super) fn purge(asked: &Purge) -> Result<(), Failure> {
+    let url = endpoint(&asked.admin, "admin/purges")?;
+    let receipt = runtime()?.block_on(post(url, body(asked), *asked.timeout))?;
+    if asked.json {
+        tell(&receipt.to_string())?;
+    }
+    let receipt = serde_json::from_value(receipt)
+        .map_err(|_| Failure::Failed(format!("{} does not answer as Larder does", asked.admin)))?;
+    let told = shown(&receipt, asked.wait)?;
+    if asked.json { Ok(()) } else { tell(&told) }
+}
+
+fn body(asked: &Purge) -> Value {
+    let mut body = json!({
+        "urls": asked.urls,
+        "tags": asked.tags,
+        "prefixes": asked.prefixes,
+        "routes": asked.routes,
+        "everything": asked.everything,
+        "soft": asked.soft,
+        "wait": match asked.wait {
+            Wait::All => "all",
+            Wait::Local => "local",
+        },
+        "timeout": asked.timeout.to_string().replace(' ', ""),
+    });
+    if let Some(reason) = &asked.reason {
+        body["reason"] = reason.as_str().into();
+    }
+    body
+}
+
+/// The address of one of the API's paths. A scheme may be left out.
+fn endpoint(admin: &str, path: &str) -> Result<Url, Failure> {
+    let with_scheme =
+        if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+    let base = format!("{}/", with_scheme.trim_end_matches('/'));
+    let url = Url::parse(&base).and_then(|base| base.join(path));
+    let url = url.ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| {
+        Failure::Usage(format!(
+            "`{admin}` is no address of an admin API; write it as http://127.0.0.1:9090"
+        ))
+    })
+}
+
+async fn post(url: Url, body: Value, wait: Duration) -> Result<Value, Failure> {
+    let client = Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .timeout(wait.saturating_add(GRACE))
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot make requests: {error}")))?;
+    let mut request = client.post(url.clone()).json(&body);
+    if let Some(token) = env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.map_err(|error| unreachable(&url, &error))?;
+    read(&url, response).await
+}
+
+async fn read(url: &Url, response: Response) -> Result<Value, Failure> {
+    let status = response.status();
+    let media_type = response.headers().get(CONTENT_TYPE).cloned();
+    let body = response.bytes().await.map_err(|error| unreachable(url, &error))?;
+    let value: Option<Value> = serde_json::from_slice(&body).ok();
+    let is_problem = media_type.is_some_and(|it| it.as_bytes() == b"application/problem+json");
+    match value {
+        Some(value) if status.is_success() => Ok(value),
+        Some(problem) if is_problem => {
+            let detail = problem["detail"].as_str().unwrap_or("no reason was given");
+            let hint =
+                if status.as_u16() == 401 { format!("; set {TOKEN}") } else { String::new() };
+            Err(Failure::Failed(format!("the purge was refused ({status}): {detail}{hint}")))
+        }
+        Some(_) | None => {
+            Err(Failure::Failed(format!("{url} does not answer as Larder does (status {status})")))
+        }
+    }
+}
+
+/// The last cause is the one that says something.
+fn unreachable(url: &Url, error: &reqwest::Error) -> Failure {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let place = url.origin().ascii_serialization();
+    Failure::Failed(format!(
+        "cannot reach the admin API at {place}: {cause}; is Larder running, and is --admin right?"
+    ))
+}
+
+/// The receipt in words; one that is not complete although all were waited for is a failure.
+fn shown(receipt: &Receipt, wait: Wait) -> Result<String, Failure> {
+    let Receipt { mark, instances, .. } = receipt;
+    let number = instances.len();
+    let late: Vec<String> = instances
+        .iter()
+        .filter(|instance| !instance.applied)
+        .map(|instance| format!("{} (its lease ends {})", instance.id, instance.until))
+        .collect();
+    if receipt.complete {
+        let whom =
+            if number == 1 { "1 instance".into() } else { format!("all {number} instances") };
+        return Ok(format!("purged at {mark}, applied by {whom}"));
+    }
+    match wait {
+        Wait::Local => Ok(format!("purged at {mark}")),
+        Wait::All if late.is_empty() => Err(Failure::Failed(format!(
+            "the purge {mark} is in the log, but it is not known which instances have applied it"
+        ))),
+        Wait::All => Err(Failure::Failed(format!(
+            "the purge {mark} is in the log, but of {number} instances these have not applied it: {}",
+            late.join(", ")
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(applied: &[bool]) -> Receipt {
+        let instance = |applied: &bool| json!({"id": "a", "applied": applied, "until": "soon"});
+        let complete = !applied.is_empty() && applied.iter().all(|it| *it);
+        let instances: Vec<_> = applied.iter().map(instance).collect();
+        let receipt = json!({"mark": "17-0", "complete": complete, "instances": instances});
+        serde_json::from_value(receipt).unwrap()
+    }
+
+    #[test]
+    fn a_receipt_that_is_not_complete_fails_only_those_who_wait_for_all() {
+        assert_eq!(
+            shown(&receipt(&[true, true]), Wait::All).unwrap(),
+            "purged at 17-0, applied by all 2 instances"
+        );
+        assert!(shown(&receipt(&[true, false]), Wait::Local).is_ok());
+        for applied in [&[true, false][..], &[]] {
+            assert!(matches!(shown(&receipt(applied), Wait::All), Err(Failure::Failed(_))));
+        }
+    }
+
+    #[test]
+    fn the_admin_address_may_be_written_short() {
+        let url = |admin| endpoint(admin, "admin/purges").unwrap().to_string();
+        assert_eq!(url("127.0.0.1:9090"), "http://127.0.0.1:9090/admin/purges");
+        assert_eq!(url("https://a.example/larder/"), "https://a.example/larder/admin/purges");
+        assert!(matches!(endpoint("ftp://a", "x"), Err(Failure::Usage(_))));
+        assert!(matches!(endpoint("http://", "x"), Err(Failure::Usage(_))));
+    }
+}

@@ -1,0 +1,104 @@
+//! What the command line starts: the proxy, the check of a file, the schema.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use http::uri::{Authority, Scheme};
+
+use crate::app::{self, Plan, StartError};
+use crate::cli::{Check, Failure, L2, Serve, tell};
+use crate::config::fault::Faults;
+use crate::config::scalar::{Address, Endpoint, RedisUrl};
+use crate::config::{Config, L2Override, Loaded, Overrides, schema as file_schema};
+
+/// Runs the proxy until it is ended.
+pub(super) fn serve(asked: Serve) -> Result<(), Failure> {
+    let l2 = behind_memory(&asked)?;
+    let overrides = Overrides { listen: asked.listen, admin: asked.admin, l2 };
+    let config = match (asked.config, asked.origin) {
+        (Some(file), _) => Config::File(file),
+        (None, Some(origin)) => Config::Origin(origin),
+        (None, None) => return Err(Failure::Usage("name --config FILE or --origin URL".into())),
+    };
+    start(config, overrides)
+}
+
+/// Runs the proxy of the demo: memory only, so that each demo begins with nothing stored.
+pub(super) fn demo(api: SocketAddr, proxy: SocketAddr, admin: SocketAddr) -> Result<(), Failure> {
+    let authority: Authority = api
+        .to_string()
+        .parse()
+        .map_err(|_| Failure::Failed(format!("{api} is no place for the sample API")))?;
+    let origin = Endpoint { scheme: Scheme::HTTP, authority };
+    let overrides = Overrides {
+        listen: vec![Address(proxy)],
+        admin: Some(Address(admin)),
+        l2: L2Override::None,
+    };
+    start(Config::Origin(origin), overrides)
+}
+
+fn start(config: Config, overrides: Overrides) -> Result<(), Failure> {
+    let Loaded { settings, warnings } = load(&config, &overrides)?;
+    if !warnings.is_empty() {
+        // Nobody reads: then nobody misses it.
+        let _ = writeln!(io::stderr(), "{warnings}");
+    }
+    let ready = Box::new(app::tell);
+    app::run(Plan { settings, config, overrides, ready }).map_err(|error| match error {
+        StartError::Configuration(what) => Failure::Usage(what),
+        StartError::Failed(what) => Failure::Failed(what),
+    })
+}
+
+fn load(config: &Config, overrides: &Overrides) -> Result<Loaded, Failure> {
+    config.load(overrides).map_err(|faults| refused(config, &faults))
+}
+
+/// Faults of a file say their place; those of the command line are all there is to say.
+fn refused(config: &Config, faults: &Faults) -> Failure {
+    match config {
+        Config::File(_) => Failure::Faults(faults.to_string()),
+        Config::Origin(_) => {
+            let each = faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+            Failure::Usage(each.join("\nlarder: "))
+        }
+    }
+}
+
+fn behind_memory(asked: &Serve) -> Result<L2Override, Failure> {
+    if let Some(url) = &asked.redis {
+        // The URL may hold a password, so it is not repeated.
+        let url: RedisUrl = url
+            .parse()
+            .map_err(|wrong| Failure::Usage(format!("--redis is no URL of a Redis: {wrong}")))?;
+        return Ok(L2Override::Redis(url));
+    }
+    if let Some(directory) = &asked.disk {
+        return Ok(L2Override::Disk(directory.clone()));
+    }
+    Ok(match asked.l2 {
+        Some(L2::None) => L2Override::None,
+        None => L2Override::AsConfigured,
+    })
+}
+
+/// Tells all faults of a file; prints it as it would be in force, where that is asked for.
+pub(super) fn check(asked: &Check) -> Result<(), Failure> {
+    let config = Config::File(asked.config.clone());
+    let Loaded { settings, warnings } = load(&config, &Overrides::default())?;
+    if !warnings.is_empty() {
+        let _ = writeln!(io::stderr(), "{warnings}");
+    }
+    if asked.print {
+        return tell(settings.print().trim_end());
+    }
+    tell(&format!("{}: no faults", asked.config.display()))
+}
+
+/// Prints the schema of the file.
+pub(super) fn schema() -> Result<(), Failure> {
+    let schema = serde_json::to_string_pretty(&file_schema::schema())
+        .map_err(|error| Failure::Failed(format!("cannot write the schema: {error}")))?;
+    tell(&schema)
+}

@@ -1,0 +1,296 @@
+//! The command line: what can be said, and how each command ends.
+
+mod client;
+mod demo;
+mod launch;
+mod sample;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::scalar::{Address, Endpoint};
+
+/// An HTTP read-through caching reverse proxy: memory, then Redis or disk, then your API.
+#[derive(Debug, Parser)]
+#[command(name = "larder", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  larder demo                                  a sample API with Larder before it, to try
+  larder serve --origin http://127.0.0.1:3000  Larder before your API, without a file
+  larder serve --config larder.yaml
+  larder check --config larder.yaml
+  larder purge --tag product:7
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Serve),
+    Demo(Demo),
+    Check(Check),
+    /// Print the JSON schema of the configuration file, for editors.
+    #[command(after_help = "Example:
+  larder schema > larder.schema.json
+
+  and in the first line of larder.yaml:
+  # yaml-language-server: $schema=./larder.schema.json")]
+    Schema,
+    Purge(Purge),
+}
+
+/// Run the proxy, until SIGTERM or Ctrl-C.
+///
+/// Without a file, Larder listens on 127.0.0.1:8080, its admin API on 127.0.0.1:9090, and entries are kept in
+/// memory and on disk under the user's cache directory. SIGHUP loads the configuration file again.
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("source").args(["config", "origin"]).required(true)),
+    group(ArgGroup::new("behind_memory").args(["redis", "l2", "disk"])),
+    after_help = "Examples:
+  larder serve --config larder.yaml
+  larder serve --origin http://127.0.0.1:3000
+  larder serve --origin http://127.0.0.1:3000 --listen 0.0.0.0:80 --redis redis://127.0.0.1:6379/0
+  larder serve --origin http://127.0.0.1:3000 --l2 none"
+)]
+pub(crate) struct Serve {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The API to stand before, instead of a file.
+    #[arg(long, value_name = "URL")]
+    origin: Option<Endpoint>,
+    /// Where clients connect; may be given several times. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<Address>,
+    /// Where the admin API listens.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<Address>,
+    /// Keep entries in this Redis as well, which other instances share.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// Keep entries in memory only.
+    #[arg(long, value_enum)]
+    l2: Option<L2>,
+    /// Keep entries on disk as well, in this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    disk: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum L2 {
+    /// Memory only.
+    None,
+}
+
+/// Start a sample API with Larder before it, and say what to try.
+///
+/// Takes ports 3000, 8080 and 9090, or the next free ones. Nothing is kept when it ends.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  larder demo")]
+struct Demo {
+    /// Run the sample API alone.
+    #[arg(long, hide = true, requires = "listen")]
+    api_only: bool,
+    /// Where the sample API listens.
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+/// Tell all faults of a configuration file at once, each with its place and what would be right.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  larder check --config larder.yaml
+  larder check --config larder.yaml --print")]
+struct Check {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print the configuration as it would be in force, secrets hidden.
+    #[arg(long)]
+    print: bool,
+}
+
+/// Purge what a running Larder, and every instance that shares its Redis, has stored.
+///
+/// Waits until every live instance has applied the purge. The token is taken from `LARDER_TOKEN`.
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("scope").args(["urls", "tags", "prefixes", "routes", "everything"])
+        .required(true).multiple(true)),
+    after_help = "Examples:
+  larder purge http://shop.example/api/products?page=2
+  larder purge --tag product:7 --tag category:shoes --reason 'price change'
+  larder purge --prefix http://shop.example/api/
+  larder purge --route products --soft
+  larder purge --everything --admin http://10.0.0.5:9090"
+)]
+struct Purge {
+    /// Absolute URLs, as clients write them; all their variants go.
+    #[arg(value_name = "URL")]
+    urls: Vec<String>,
+    /// Everything that carries this tag.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Every URL that begins so: `/path/` on every host, or `http://host/path/`.
+    #[arg(long = "prefix", value_name = "PREFIX")]
+    prefixes: Vec<String>,
+    /// Everything of this route.
+    #[arg(long = "route", value_name = "NAME")]
+    routes: Vec<String>,
+    /// Everything there is.
+    #[arg(long)]
+    everything: bool,
+    /// Mark stale instead of removing: what is stale may be served once more while it is fetched anew.
+    #[arg(long)]
+    soft: bool,
+    /// For whom to wait.
+    #[arg(long, value_enum, default_value = "all")]
+    wait: Wait,
+    /// How long to wait.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    timeout: humantime::Duration,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The admin API.
+    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    admin: String,
+    /// Print the receipt as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    /// Every live instance.
+    All,
+    /// The instance that is asked.
+    Local,
+}
+
+/// How a command fails: one or more sentences, and whose fault it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Something that was tried did not work.
+    Failed(String),
+    /// What was asked for is wrong.
+    Usage(String),
+    /// Faults of a configuration, which say their own place.
+    Faults(String),
+}
+
+/// Runs the command that `arguments` name, and returns its exit code. Blocks until it is over.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let line = match Line::try_parse_from(arguments) {
+        Ok(line) => line,
+        Err(error) => return usage(&error),
+    };
+    let done = match line.command {
+        Command::Serve(serve) => launch::serve(serve),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Check(check) => launch::check(&check),
+        Command::Schema => launch::schema(),
+        Command::Purge(purge) => client::purge(&purge),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.told(),
+    }
+}
+
+/// Says what is wrong with the arguments, or the help that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help that nobody reads (a closed pipe) is no failure.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    Failure::Usage(text.trim_end().to_owned()).told()
+}
+
+impl Failure {
+    fn told(&self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Failed(text) => (format!("larder: {text}"), 1),
+            Self::Usage(text) => (format!("larder: {text}"), 2),
+            Self::Faults(text) => (text.clone(), 2),
+        };
+        let _ = writeln!(io::stderr(), "{text}");
+        ExitCode::from(code)
+    }
+}
+
+/// Writes a result to stdout.
+fn tell(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        // Whoever closed the pipe has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("cannot write to stdout: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A runtime for a command that is a client or a small server.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        for command in Line::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let example = format!("larder {}", command.get_name());
+            assert!(help.contains(&example), "{example}: {help}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_told_apart_from_asking_for_help() {
+        let parse = |text: &str| Line::try_parse_from(text.split(' '));
+        for wrong in [
+            "larder serve",
+            "larder serve --config a --origin http://b",
+            "larder serve --origin http://b --l2 none --disk d",
+            "larder serve --origin http://b --listen nowhere",
+            "larder purge",
+            "larder purge --soft",
+            "larder purge --everything --timeout 5",
+            "larder check",
+        ] {
+            assert!(parse(wrong).unwrap_err().use_stderr(), "{wrong}");
+        }
+        assert!(!parse("larder --help").unwrap_err().use_stderr());
+        for right in [
+            "larder serve --origin http://b --listen 127.0.0.1:0 --listen [::1]:0 --l2 none",
+            "larder purge http://a/b --tag c --soft",
+            "larder demo",
+        ] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+    }
+}

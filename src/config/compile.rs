@@ -1,0 +1,305 @@
+//! From what was written to what is meant: a file without faults becomes settings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::config::check::{LAST_RESORT, matches};
+use crate::config::file::{self, File, Keys, Layer};
+use crate::config::scalar::{HostField, Span, Word};
+use crate::config::settings::{
+    AccessLog, Admin, Breaker, Disk, L1, L2, Limits, Log, LogFormat, LogLevel, Origin, Purge,
+    Redis, Settings, Token, TokenScope, WhenDetached,
+};
+use crate::entry::facts::RouteId;
+use crate::key::canonical::{QueryOrder, QueryRules};
+use crate::key::vary::VaryRules;
+use crate::key::{HostRule, KeyRules};
+use crate::policy::{ClientDirectives, OriginLifetime, Policy, Share};
+use crate::route::pattern::PathPattern;
+use crate::route::table::Match;
+use crate::route::tags::{OnWrite, TagRules};
+use crate::route::{self, Coalescing, Layers, Methods, Mode, ServerFields};
+
+/// The settings of an effective file (`File::effective`) that passed every check.
+///
+/// Total: what a check should have refused is left out here, never a panic.
+pub(crate) fn compile(file: File) -> Settings {
+    let routes = file.routes.iter().map(|route| route_settings(&file, route)).collect();
+    Settings {
+        service: file.service.0.as_str().into(),
+        listen: file.listen.as_slice().iter().map(|address| address.0).collect(),
+        workers: file.workers.map_or_else(cores, std::num::NonZero::get),
+        admin: admin(&file.admin),
+        origins: file.origins.iter().map(|(name, origin)| server(&name.0, origin)).collect(),
+        l1: L1 {
+            capacity: file.l1.capacity.0,
+            max_ttl: file.l1.max_ttl.0,
+            max_object: file.l1.max_object.map_or(0, |size| size.0),
+        },
+        l2: l2(&file.l2),
+        purge: Purge {
+            when_detached: match file.purge.when_detached {
+                file::WhenDetached::Validate => WhenDetached::Validate,
+                file::WhenDetached::Serve => WhenDetached::Serve,
+            },
+            lease: file.purge.lease.0,
+            retention: file.purge.retention.get(),
+        },
+        limits: limits(&file.limits),
+        trusted_proxies: file.trusted_proxies.clone(),
+        routes,
+        last_resort: last_resort(&file),
+        log: log(&file.log),
+        effective: Arc::new(file),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn admin(admin: &file::Admin) -> Admin {
+    let tokens = admin.tokens.iter().filter_map(|token| {
+        let scopes = token.scopes.iter().flatten().map(|scope| match scope {
+            file::TokenScope::Read => TokenScope::Read,
+            file::TokenScope::Purge => TokenScope::Purge,
+            file::TokenScope::Config => TokenScope::Config,
+        });
+        Some(Token {
+            name: token.name.as_ref()?.0.as_str().into(),
+            secret: token.secret.as_ref()?.0.clone(),
+            scopes: scopes.collect(),
+        })
+    });
+    Admin { listen: admin.listen.0, tokens: tokens.collect() }
+}
+
+fn server(name: &str, origin: &file::Origin) -> Origin {
+    Origin {
+        name: name.into(),
+        endpoints: origin.endpoints.clone(),
+        connect_timeout: origin.timeouts.connect.0,
+        first_byte_timeout: origin.timeouts.first_byte.0,
+        idle_timeout: origin.timeouts.idle.0,
+        retry_attempts: origin.retries.attempts,
+        retry_budget: origin.retries.budget.0,
+        breaker: breaker(&origin.breaker),
+        max_connections: origin.max_connections.get(),
+        host: match &origin.host {
+            HostField::Preserve => None,
+            HostField::Fixed(host) => Some(host.clone()),
+        },
+    }
+}
+
+fn breaker(breaker: &file::Breaker) -> Breaker {
+    Breaker { failures: breaker.failures.get(), open_for: breaker.open_for.0 }
+}
+
+fn l2(l2: &file::L2) -> L2 {
+    let stores = match l2 {
+        file::L2::Without(file::Without::None) => return L2::None,
+        file::L2::Stores(stores) => stores,
+    };
+    let max_object = stores.max_object.0;
+    if let Some((redis, url)) =
+        stores.redis.as_ref().and_then(|redis| Some((redis, redis.url.as_ref()?)))
+    {
+        return L2::Redis(Redis {
+            url: url.0.clone(),
+            timeout: redis.timeout.0,
+            breaker: breaker(&redis.breaker),
+            write_queue: redis.write_queue.get(),
+            max_object,
+        });
+    }
+    if let Some((disk, path)) =
+        stores.disk.as_ref().and_then(|disk| Some((disk, disk.path.as_ref()?)))
+    {
+        return L2::Disk(Disk {
+            path: PathBuf::from(path),
+            capacity: disk.capacity.0,
+            max_object,
+            timeout: disk.timeout.0,
+            write_queue: disk.write_queue.get(),
+        });
+    }
+    L2::None
+}
+
+fn limits(limits: &file::Limits) -> Limits {
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    Limits {
+        connections: limits.connections.get(),
+        header_timeout: limits.header_timeout.0,
+        idle_timeout: limits.idle_timeout.0,
+        body_timeout: limits.body_timeout.0,
+        stall_timeout: limits.stall_timeout.0,
+        header_bytes: bytes(limits.header_bytes.0),
+        header_fields: limits.header_fields.get(),
+        target_bytes: bytes(limits.target_bytes.0),
+        drain: limits.drain.0,
+    }
+}
+
+fn log(log: &file::Log) -> Log {
+    Log {
+        format: match log.format {
+            file::LogFormat::Text => LogFormat::Text,
+            file::LogFormat::Json => LogFormat::Json,
+        },
+        access: if log.access { AccessLog::On } else { AccessLog::Off },
+        level: match log.level {
+            file::LogLevel::Error => LogLevel::Error,
+            file::LogLevel::Warn => LogLevel::Warn,
+            file::LogLevel::Info => LogLevel::Info,
+            file::LogLevel::Debug => LogLevel::Debug,
+            file::LogLevel::Trace => LogLevel::Trace,
+        },
+    }
+}
+
+/// A route whose keys hold their defaults already.
+fn route_settings(file: &File, route: &file::Route) -> route::Settings {
+    let keys = &route.keys;
+    let matches = matches(route);
+    let path = &matches.path;
+    let mut tags = TagRules::default();
+    for text in keys.tags.iter().flatten() {
+        // A template that cannot be used was a fault.
+        let _ = tags.add(text, path);
+    }
+    let writes = keys.on_write.iter().flat_map(|rule| &rule.purge);
+    route::Settings {
+        id: RouteId::new(route.name.as_ref().map_or("", |name| name.0.as_str())),
+        methods: methods(route.matches.methods.as_deref()),
+        origin: origin_of(file, keys),
+        mode: if keys.cache == Some(false) { Mode::Pass } else { Mode::Cache },
+        policy: policy(keys),
+        key: key_rules(&keys.key.clone().unwrap_or_default()),
+        vary: vary(&keys.vary.clone().unwrap_or_default()),
+        layers: layers(keys.layers.as_deref().unwrap_or_default()),
+        on_write: writes.filter_map(|text| OnWrite::parse(text, path).ok()).collect(),
+        tags,
+        client_ttl: duration(keys.client_ttl),
+        coalescing: if keys.coalesce == Some(false) { Coalescing::Off } else { Coalescing::On },
+        server_fields: server_fields(keys),
+        matches,
+    }
+}
+
+fn last_resort(file: &File) -> route::Settings {
+    let keys = &file.defaults;
+    route::Settings {
+        id: RouteId::new(LAST_RESORT),
+        matches: Match { path: PathPattern::every(), hosts: Vec::new() },
+        methods: Methods::GetAndHead,
+        origin: origin_of(file, keys),
+        mode: Mode::Pass,
+        policy: Policy::default(),
+        key: KeyRules::default(),
+        vary: VaryRules::default(),
+        layers: Layers::Both,
+        tags: TagRules::default(),
+        on_write: Vec::new(),
+        client_ttl: None,
+        coalescing: Coalescing::Off,
+        server_fields: server_fields(keys),
+    }
+}
+
+fn origin_of(file: &File, keys: &Keys) -> Arc<str> {
+    let named = keys.origin.as_ref().or_else(|| file.origins.keys().next());
+    named.map_or("", |name| name.0.as_str()).into()
+}
+
+fn server_fields(keys: &Keys) -> ServerFields {
+    match keys.server_fields.unwrap_or_default() {
+        file::ServerFields::Full => ServerFields::Full,
+        file::ServerFields::Minimal => ServerFields::Minimal,
+    }
+}
+
+fn methods(methods: Option<&[file::Method]>) -> Methods {
+    let Some(methods) = methods else { return Methods::GetAndHead };
+    match (methods.contains(&file::Method::Get), methods.contains(&file::Method::Head)) {
+        (true, false) => Methods::OnlyGet,
+        (false, true) => Methods::OnlyHead,
+        (true, true) | (false, false) => Methods::GetAndHead,
+    }
+}
+
+fn layers(layers: &[Layer]) -> Layers {
+    match (layers.contains(&Layer::L1), layers.contains(&Layer::L2)) {
+        (true, false) => Layers::OnlyL1,
+        (false, true) => Layers::OnlyL2,
+        (true, true) | (false, false) => Layers::Both,
+    }
+}
+
+fn duration(span: Option<Span>) -> Option<Duration> {
+    span.map(|span| span.0)
+}
+
+fn policy(keys: &Keys) -> Policy {
+    let base = Policy::default();
+    let negative = keys
+        .negative
+        .iter()
+        .flatten()
+        .filter_map(|(status, span)| Some((StatusCode::from_u16(status.0).ok()?, span.0)));
+    let share = keys.share.iter().flatten().map(|share| match share {
+        file::Share::Authorization => Share::Authorization,
+        file::Share::SetCookie => Share::SetCookie,
+        file::Share::Private => Share::Private,
+    });
+    Policy {
+        ttl: duration(keys.ttl),
+        origin_lifetime: match keys.respect_origin {
+            Some(false) => OriginLifetime::Replaced,
+            Some(true) | None => OriginLifetime::Respected,
+        },
+        stale_while_revalidate: duration(keys.stale_while_revalidate),
+        stale_if_error: duration(keys.stale_if_error),
+        refresh_ahead: keys.refresh_ahead.map(|part| part.0).filter(|part| *part > 0.0),
+        early_refresh: keys.early_refresh.map(|early| early.beta),
+        jitter: keys.jitter.map_or(base.jitter, |part| part.0),
+        negative: negative.collect(),
+        client_directives: match keys.client_directives.unwrap_or_default() {
+            file::ClientDirectives::Honour => ClientDirectives::Honoured,
+            file::ClientDirectives::Ignore => ClientDirectives::Ignored,
+        },
+        share: share.collect(),
+        heuristic_cap: duration(keys.heuristic_ttl).unwrap_or(base.heuristic_cap),
+        keep: duration(keys.keep).unwrap_or(base.keep),
+    }
+}
+
+fn key_rules(key: &file::Key) -> KeyRules {
+    KeyRules {
+        query: QueryRules {
+            allow: key.query.allow.as_deref().map(texts),
+            deny: texts(&key.query.deny),
+            order: if key.query.sort { QueryOrder::Sorted } else { QueryOrder::AsSent },
+        },
+        headers: key.headers.iter().map(file_name).collect(),
+        cookies: texts(&key.cookies),
+        host: if key.host { HostRule::Keyed } else { HostRule::Ignored },
+    }
+}
+
+fn vary(vary: &file::Vary) -> VaryRules {
+    let normalize = vary.normalize.iter().map(|(name, values)| (file_name(name), texts(values)));
+    VaryRules { normalize: normalize.collect(), max_variants: vary.max_variants.get() }
+}
+
+fn file_name(name: &crate::config::scalar::FieldName) -> http::header::HeaderName {
+    name.name()
+}
+
+fn texts(words: &[Word]) -> Vec<String> {
+    words.iter().map(|word| word.0.clone()).collect()
+}

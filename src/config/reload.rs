@@ -1,0 +1,190 @@
+//! Tells when the file has changed, and what of a new configuration can take effect while Larder runs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::config::compile::compile;
+use crate::config::file::{File, L2, Without};
+use crate::config::settings::Settings;
+
+/// How long a file must have been quiet before it is read: editors write in several steps.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Watches one file. Dropped, it watches no longer.
+pub struct Watch {
+    file: PathBuf,
+    /// What the file held when it was last told of.
+    known: Option<blake3::Hash>,
+    /// Something happened and was not looked at yet.
+    pending: Pending,
+    events: mpsc::Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    Look,
+}
+
+/// The file cannot be watched; it can still be loaded again when asked.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot watch {}: {reason}", directory.display())]
+pub struct CannotWatch {
+    directory: PathBuf,
+    reason: String,
+}
+
+impl Watch {
+    /// Begins to watch. What the file holds now is known.
+    ///
+    /// The directory is watched and not the file, since editors and Kubernetes put a new file in the old one's place.
+    pub fn new(file: &Path) -> Result<Self, CannotWatch> {
+        let directory = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        let (sender, events) = mpsc::channel(1);
+        let tell = move |event: notify::Result<Event>| {
+            // Reading the file is an event too, and would never end.
+            let is_read = matches!(&event, Ok(Event { kind: EventKind::Access(_), .. }));
+            if !is_read {
+                // A full channel tells already.
+                let _ = sender.try_send(());
+            }
+        };
+        let watch = |tell| -> notify::Result<RecommendedWatcher> {
+            let mut watcher = notify::recommended_watcher(tell)?;
+            watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        };
+        let watcher = watch(tell).map_err(|error| CannotWatch {
+            directory: directory.clone(),
+            reason: error.to_string(),
+        })?;
+        let known = std::fs::read(file).ok().map(|bytes| blake3::hash(&bytes));
+        Ok(Self {
+            file: file.to_owned(),
+            known,
+            pending: Pending::Nothing,
+            events,
+            _watcher: watcher,
+        })
+    }
+
+    /// Waits until the file holds something else and has been quiet for a moment. May be dropped: nothing is missed.
+    /// Never returns when the system has stopped telling.
+    pub async fn changed(&mut self) {
+        loop {
+            if self.pending == Pending::Nothing {
+                let Some(()) = self.events.recv().await else {
+                    return std::future::pending().await;
+                };
+                self.pending = Pending::Look;
+            }
+            while let Ok(Some(())) = timeout(QUIET, self.events.recv()).await {}
+            let found = tokio::fs::read(&self.file).await.ok().map(|bytes| blake3::hash(&bytes));
+            self.pending = Pending::Nothing;
+            // A file that is away is about to come back.
+            if found.is_some() && found != self.known {
+                self.known = found;
+                return;
+            }
+        }
+    }
+}
+
+/// The new settings with everything as it was that cannot change while Larder runs, and the keys of which a change
+/// waits for the next start.
+///
+/// What takes effect at once: routes, defaults, origins, tokens, trusted proxies, the access log and the log level.
+pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static str>) {
+    let (old, wanted) = (&*running.effective, &*new.effective);
+    let mut waiting = Vec::new();
+    let mut keep = |key: &'static str, is_same: bool| {
+        if !is_same {
+            waiting.push(key);
+        }
+    };
+    keep("service", old.service == wanted.service);
+    keep("listen", running.listen == new.listen);
+    keep("workers", running.workers == new.workers);
+    keep("admin.listen", running.admin.listen == new.admin.listen);
+    keep("l1", running.l1 == new.l1);
+    keep("l2", is_same(&old.l2, &wanted.l2) && redis_url(old) == redis_url(wanted));
+    keep("purge", running.purge == new.purge);
+    keep("limits", running.limits == new.limits);
+    keep("log.format", running.log.format == new.log.format);
+    let mut file = File { routes: wanted.routes.clone(), ..old.clone() };
+    file.origins.clone_from(&wanted.origins);
+    file.defaults.clone_from(&wanted.defaults);
+    file.trusted_proxies.clone_from(&wanted.trusted_proxies);
+    file.admin.tokens.clone_from(&wanted.admin.tokens);
+    file.log.access = wanted.log.access;
+    file.log.level = wanted.log.level;
+    (compile(file), waiting)
+}
+
+fn is_same<T: Serialize>(one: &T, other: &T) -> bool {
+    serde_json::to_value(one).ok() == serde_json::to_value(other).ok()
+}
+
+/// What the printed form hides.
+fn redis_url(file: &File) -> Option<&str> {
+    match &file.l2 {
+        L2::Without(Without::None) => None,
+        L2::Stores(stores) => Some(stores.redis.as_ref()?.url.as_ref()?.0.expose_secret()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Longer than any machine takes to tell of a change.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_file_that_is_written_or_replaced_is_told_once_and_others_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("larder.yaml");
+        fs::write(&file, "a: 1").unwrap();
+        let mut watch = Watch::new(&file).unwrap();
+
+        fs::write(&file, "a: 2").unwrap();
+        timeout(PATIENCE, watch.changed()).await.expect("a written file is told");
+
+        let new = directory.path().join("new");
+        fs::write(&new, "a: 3").unwrap();
+        fs::rename(&new, &file).unwrap();
+        timeout(PATIENCE, watch.changed()).await.expect("a replaced file is told");
+
+        fs::write(directory.path().join("other"), "x").unwrap();
+        fs::write(&file, "a: 3").unwrap();
+        assert!(timeout(QUIET * 4, watch.changed()).await.is_err(), "nothing changed");
+    }
+
+    #[tokio::test]
+    async fn a_link_that_points_elsewhere_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, text) in [("one", "a: 1"), ("two", "a: 2")] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("larder.yaml"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("one", at("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/larder.yaml", at("larder.yaml")).unwrap();
+        let mut watch = Watch::new(&at("larder.yaml")).unwrap();
+        std::os::unix::fs::symlink("two", at("..new")).unwrap();
+        fs::rename(at("..new"), at("..data")).unwrap();
+        timeout(PATIENCE, watch.changed()).await.expect("a moved link is told");
+    }
+}

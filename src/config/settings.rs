@@ -1,0 +1,195 @@
+//! What the configuration means: each part's settings, checked and complete.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use secrecy::SecretString;
+
+use crate::config::file::File;
+use crate::config::scalar::{Endpoint, Network};
+use crate::route;
+
+/// Everything that a running Larder is built from. Holds secrets, but shows none: neither in `Debug` nor in
+/// [`Settings::print`].
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub service: Arc<str>,
+    /// At least one.
+    pub listen: Vec<SocketAddr>,
+    /// At least one.
+    pub workers: usize,
+    pub admin: Admin,
+    /// In the order of their names; each name once.
+    pub origins: Vec<Origin>,
+    pub l1: L1,
+    pub l2: L2,
+    pub purge: Purge,
+    pub limits: Limits,
+    pub trusted_proxies: Vec<Network>,
+    /// In the order in which they are asked; each id once; each names one of `origins`.
+    pub routes: Vec<route::Settings>,
+    /// What no route matches: it passes.
+    pub last_resort: route::Settings,
+    pub log: Log,
+    pub(crate) effective: Arc<File>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub listen: SocketAddr,
+    /// None: peers on this machine only.
+    pub tokens: Vec<Token>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub name: Arc<str>,
+    pub secret: SecretString,
+    pub scopes: Vec<TokenScope>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenScope {
+    Read,
+    Purge,
+    Config,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    pub name: Arc<str>,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    pub connect_timeout: Duration,
+    pub first_byte_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub retry_attempts: u32,
+    /// Retries as a part of all requests, from 0 to 1.
+    pub retry_budget: f64,
+    pub breaker: Breaker,
+    pub max_connections: usize,
+    /// The fixed `Host`; none, and the client's goes through.
+    pub host: Option<Authority>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    pub failures: u32,
+    pub open_for: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L1 {
+    pub capacity: u64,
+    /// Counts only where there is an L2.
+    pub max_ttl: Duration,
+    pub max_object: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum L2 {
+    None,
+    Disk(Disk),
+    Redis(Redis),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    pub path: PathBuf,
+    pub capacity: u64,
+    pub max_object: u64,
+    pub timeout: Duration,
+    pub write_queue: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Redis {
+    pub url: SecretString,
+    pub timeout: Duration,
+    pub breaker: Breaker,
+    pub write_queue: usize,
+    pub max_object: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purge {
+    pub when_detached: WhenDetached,
+    pub lease: Duration,
+    /// Purges that the log keeps.
+    pub retention: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenDetached {
+    Validate,
+    Serve,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub connections: usize,
+    pub header_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub body_timeout: Duration,
+    pub stall_timeout: Duration,
+    pub header_bytes: usize,
+    pub header_fields: usize,
+    pub target_bytes: usize,
+    pub drain: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub access: AccessLog,
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// As `tracing` writes it in filters.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration with every default filled in and every secret hidden, as YAML in the spelling of the file.
+    pub fn print(&self) -> String {
+        crate::config::print::yaml(&self.effective)
+    }
+
+    /// The same as JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(&*self.effective).unwrap_or_default()
+    }
+}

@@ -1,0 +1,127 @@
+//! An entry's numbers: how old it is, how long it is fresh, and for how long it is of use afterwards.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// The freshness of a stored response, computed once when it is stored and asked on every hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// When the response's head arrived (RFC 9111 §4.2.3, `response_time`).
+    pub received: Timestamp,
+    /// `corrected_initial_age` of RFC 9111 §4.2.3.
+    pub initial_age: Duration,
+    /// `freshness_lifetime` of RFC 9111 §4.2.1, as the route let it be.
+    pub lifetime: Duration,
+    /// How long after that it may be served while a refresh runs (RFC 5861 §3).
+    pub stale_while_revalidate: Duration,
+    /// How long after that it may be served when the origin fails (RFC 5861 §4).
+    pub stale_if_error: Duration,
+    /// How long after all that it is still worth keeping, because it can be validated.
+    pub keep: Duration,
+    /// How long the origin took to answer, for early refreshes and bounded waiting.
+    pub fetch_time: Duration,
+    pub use_without_asking: UseWithoutAsking,
+}
+
+/// What the response's own directives say about using it without asking the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseWithoutAsking {
+    /// While fresh, and stale as far as the windows and the client allow.
+    Allowed,
+    /// While fresh only: `must-revalidate`, `proxy-revalidate`, `s-maxage` (RFC 9111 §5.2.2.2, .8, .10).
+    OnlyFresh,
+    /// Never: `no-cache` (RFC 9111 §5.2.2.4).
+    Never,
+}
+
+impl Freshness {
+    /// `current_age` of RFC 9111 §4.2.3.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        self.initial_age + now.since(self.received)
+    }
+
+    /// How long it stays fresh from `now`; zero when it is stale.
+    pub fn remaining(&self, now: Timestamp) -> Duration {
+        self.lifetime.saturating_sub(self.age(now))
+    }
+
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        // RFC 9111 §4.2: "response_is_fresh = (freshness_lifetime > current_age)".
+        self.lifetime > self.age(now)
+    }
+
+    /// How long it has been stale.
+    pub fn staleness(&self, now: Timestamp) -> Duration {
+        self.age(now).saturating_sub(self.lifetime)
+    }
+
+    /// The last moment at which it could be of any use; every store forgets it after that.
+    pub fn last_use(&self) -> Timestamp {
+        let stale = self.stale_while_revalidate.max(self.stale_if_error).max(self.keep);
+        self.received.plus((self.lifetime + stale).saturating_sub(self.initial_age))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn sample() -> Freshness {
+        Freshness {
+            received: Timestamp::from_millis(100_000),
+            initial_age: millis(500),
+            lifetime: millis(2000),
+            stale_while_revalidate: millis(300),
+            stale_if_error: millis(700),
+            keep: millis(400),
+            fetch_time: millis(50),
+            use_without_asking: UseWithoutAsking::Allowed,
+        }
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(100_000 + millis)
+    }
+
+    /// RFC 9111 §4.2.3: "`resident_time = now - response_time`; `current_age = corrected_initial_age + resident_time`".
+    #[test]
+    fn age_goes_on_from_the_initial_age_in_milliseconds() {
+        let freshness = sample();
+        assert_eq!(freshness.age(at(0)), millis(500));
+        assert_eq!(freshness.age(at(1)), millis(501));
+        // A clock that was set back makes nothing younger than it arrived.
+        assert_eq!(freshness.age(Timestamp::from_millis(0)), millis(500));
+    }
+
+    /// RFC 9111 §4.2: "`response_is_fresh = (freshness_lifetime > current_age)`".
+    #[test]
+    fn it_is_fresh_until_its_age_reaches_its_lifetime() {
+        let freshness = sample();
+        assert!(freshness.is_fresh(at(1499)) && !freshness.is_fresh(at(1500)));
+        assert_eq!(freshness.remaining(at(1400)), millis(100));
+        assert_eq!(freshness.remaining(at(1600)), Duration::ZERO);
+        assert_eq!(freshness.staleness(at(1400)), Duration::ZERO);
+        assert_eq!(freshness.staleness(at(1600)), millis(100));
+    }
+
+    #[test]
+    fn its_last_use_is_the_end_of_the_longest_window() {
+        let mut freshness = sample();
+        assert_eq!(freshness.last_use(), at(1500 + 700));
+        freshness.keep = millis(900);
+        assert_eq!(freshness.last_use(), at(1500 + 900));
+        freshness.stale_while_revalidate = millis(1000);
+        assert_eq!(freshness.last_use(), at(1500 + 1000));
+    }
+
+    #[test]
+    fn what_arrived_older_than_all_its_windows_is_of_no_use_from_the_start() {
+        let freshness = Freshness { initial_age: millis(99_999), ..sample() };
+        assert_eq!(freshness.last_use(), at(0));
+    }
+}

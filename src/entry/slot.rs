@@ -1,0 +1,78 @@
+//! Every variant stored for one URL, capped.
+
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::key::vary::Selector;
+use crate::time::Timestamp;
+
+/// The variants of one URL, the newest first. Immutable: a change makes a new slot.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    variants: Vec<Arc<Entry>>,
+    weight: usize,
+}
+
+/// What a slot holds for a request.
+#[derive(Debug)]
+pub enum Found {
+    Entry(Arc<Entry>),
+    /// The URL is stored, but no variant that the request selects; this is the newest of the others.
+    OtherVariant(Arc<Entry>),
+}
+
+impl Slot {
+    /// A slot of the variants that `entries` are, the newest first.
+    pub fn of(entries: impl IntoIterator<Item = Arc<Entry>>) -> Self {
+        let mut variants: Vec<_> = entries.into_iter().collect();
+        variants.sort_by_key(|entry| std::cmp::Reverse(entry.freshness.received));
+        let weight = variants.iter().map(|entry| entry.weight()).sum();
+        Self { variants, weight }
+    }
+
+    /// The variant that the request selects; of several the newest (RFC 9111 §4.1).
+    pub fn find(&self, selector: &Selector<'_>) -> Option<Found> {
+        let selected = self.variants.iter().find(|entry| entry.variant.is_selected_by(selector));
+        if let Some(entry) = selected {
+            return Some(Found::Entry(entry.clone()));
+        }
+        self.variants.first().map(|other| Found::OtherVariant(other.clone()))
+    }
+
+    /// This slot with `entry` in the place of what it replaces, at most `cap` variants, without those that are of
+    /// no more use. An entry whose fetch began earlier never replaces one whose fetch began later.
+    #[must_use]
+    pub fn with(&self, entry: Arc<Entry>, cap: usize, now: Timestamp) -> Self {
+        let newer =
+            |old: &Arc<Entry>| old.variant == entry.variant && old.facts.as_of > entry.facts.as_of;
+        if self.variants.iter().any(newer) {
+            return self.clone();
+        }
+        let kept = self
+            .variants
+            .iter()
+            .filter(|old| old.variant != entry.variant && old.freshness.last_use() > now)
+            .take(cap.saturating_sub(1))
+            .cloned();
+        Self::of(kept.chain([entry.clone()]))
+    }
+
+    /// This slot without `entry` (the very same, not one that replaced it meanwhile).
+    #[must_use]
+    pub fn without(&self, entry: &Arc<Entry>) -> Self {
+        Self::of(self.variants.iter().filter(|kept| !Arc::ptr_eq(kept, entry)).cloned())
+    }
+
+    pub fn variants(&self) -> &[Arc<Entry>] {
+        &self.variants
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.variants.is_empty()
+    }
+
+    /// What all variants cost in memory, in bytes.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+}

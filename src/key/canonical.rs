@@ -1,0 +1,310 @@
+//! The URL as the cache sees it, which is also the URL that the origin gets.
+
+use std::borrow::Cow;
+
+use http::header::{COOKIE, HOST, HeaderMap, HeaderValue};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Request, Uri};
+
+/// A request's URL in its canonical form. Cloning shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    scheme: Scheme,
+    /// Lower case, without the scheme's own port.
+    host: HeaderValue,
+    path: PathAndQuery,
+}
+
+/// Which parts of a query tell two URLs apart; what does not is not sent to the origin either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryRules {
+    /// If given, only parameters of these names are kept.
+    pub allow: Option<Vec<String>>,
+    /// Parameters of these names are removed.
+    pub deny: Vec<String>,
+    pub order: QueryOrder,
+}
+
+/// Whether the order of parameters tells two URLs apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueryOrder {
+    #[default]
+    AsSent,
+    /// Parameters are sorted by their bytes, so that their order does not count.
+    Sorted,
+}
+
+/// Why a request names no URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("the request has no host")]
+    NoHost,
+    #[error("the request has more than one Host field")]
+    SeveralHosts,
+    #[error("the host is not a valid authority")]
+    Host,
+    #[error("the path does not begin with a slash")]
+    Path,
+}
+
+impl Target {
+    /// The canonical form of a request's URL. An absolute target wins over `Host` (RFC 9112 §3.2.2).
+    ///
+    /// Dot segments are removed (RFC 3986 §6.2.2.3), so that a route is chosen by the path that the origin will
+    /// see; nothing is decoded. Allocates only when something had to be rewritten.
+    pub fn of<B>(request: &Request<B>, scheme: Scheme) -> Result<Self, Malformed> {
+        let host = authority(request.uri(), request.headers())?;
+        let host = canonical_host(host, &scheme)?;
+        let path = request.uri().path_and_query().cloned();
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { scheme, host, path: without_dot_segments(path)? })
+    }
+
+    /// The canonical form of an absolute URL as a client writes it, for purges.
+    pub fn parse(url: &str) -> Result<Self, Malformed> {
+        let uri: Uri = url.parse().map_err(|_| Malformed::Host)?;
+        let scheme = uri.scheme().cloned().ok_or(Malformed::NoHost)?;
+        let request = Request::get(uri).body(()).map_err(|_| Malformed::Host)?;
+        Self::of(&request, scheme)
+    }
+
+    /// The same target with the query as `rules` keep it.
+    #[must_use]
+    pub fn under(mut self, rules: &QueryRules) -> Self {
+        if let Some(query) = self.path.query()
+            && let Some(kept) = rules.keep(query)
+        {
+            let path = self.path.path();
+            let text = if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") };
+            // A selection of valid parameters is valid; were it not, the URL as sent is always right.
+            if let Ok(rewritten) = PathAndQuery::try_from(text) {
+                self.path = rewritten;
+            }
+        }
+        self
+    }
+
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    pub fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// The host as text; it was checked to be ASCII.
+    pub fn host_str(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
+    }
+
+    pub fn path(&self) -> &str {
+        self.path.path()
+    }
+
+    pub fn path_and_query(&self) -> &PathAndQuery {
+        &self.path
+    }
+
+    /// The URL written out, as purges, logs and people know it.
+    pub fn url(&self) -> String {
+        format!("{}://{}{}", self.scheme, self.host_str(), self.path)
+    }
+}
+
+impl QueryRules {
+    /// The query that is kept, or nothing when it stays as it is.
+    fn keep(&self, query: &str) -> Option<String> {
+        if self == &Self::default() {
+            return None;
+        }
+        let mut parameters: Vec<&str> =
+            query.split('&').filter(|parameter| self.keeps(name(parameter))).collect();
+        match self.order {
+            QueryOrder::AsSent => {}
+            QueryOrder::Sorted => parameters.sort_unstable(),
+        }
+        Some(parameters.join("&"))
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        let allowed =
+            self.allow.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
+        allowed && !self.deny.iter().any(|known| known == name)
+    }
+}
+
+fn name(parameter: &str) -> &str {
+    parameter.split_once('=').map_or(parameter, |(name, _)| name)
+}
+
+/// The authority that a request names, as it was sent.
+fn authority(uri: &Uri, fields: &HeaderMap) -> Result<HeaderValue, Malformed> {
+    if let Some(authority) = uri.authority() {
+        // RFC 9110 §4.2.4: user information has no place in a request.
+        if authority.as_str().contains('@') {
+            return Err(Malformed::Host);
+        }
+        return HeaderValue::from_str(authority.as_str()).map_err(|_| Malformed::Host);
+    }
+    let mut hosts = fields.get_all(HOST).iter();
+    let host = hosts.next().ok_or(Malformed::NoHost)?;
+    if hosts.next().is_some() {
+        return Err(Malformed::SeveralHosts);
+    }
+    Ok(host.clone())
+}
+
+fn canonical_host(host: HeaderValue, scheme: &Scheme) -> Result<HeaderValue, Malformed> {
+    let bytes = host.as_bytes();
+    if bytes.is_empty() || !bytes.iter().all(|byte| is_host_byte(*byte)) {
+        return Err(Malformed::Host);
+    }
+    let port: &[u8] = if *scheme == Scheme::HTTPS { b":443" } else { b":80" };
+    let bare = bytes.strip_suffix(port).unwrap_or(bytes);
+    if bare.len() == bytes.len() && !bytes.iter().any(u8::is_ascii_uppercase) {
+        return Ok(host);
+    }
+    HeaderValue::from_bytes(&bare.to_ascii_lowercase()).map_err(|_| Malformed::Host)
+}
+
+/// Registered names, IPv4, IPv6 in brackets and a port; nothing that could end a line, a path or a key.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte)
+}
+
+fn without_dot_segments(path: PathAndQuery) -> Result<PathAndQuery, Malformed> {
+    if path.path() == "*" {
+        return Ok(path);
+    }
+    if !path.path().starts_with('/') {
+        return Err(Malformed::Path);
+    }
+    let Some(clean) = clean(path.path()) else { return Ok(path) };
+    let text = path.query().map_or_else(|| clean.clone(), |query| format!("{clean}?{query}"));
+    PathAndQuery::try_from(text).map_err(|_| Malformed::Path)
+}
+
+/// The path without `.` and `..`, or nothing when it has none (RFC 3986 §5.2.4; `%2e` is a dot, §6.2.2.2).
+fn clean(path: &str) -> Option<String> {
+    if !path.contains("/.") && !path.contains("/%2") {
+        return None;
+    }
+    if !path.split('/').any(|segment| dots(segment).is_some()) {
+        return None;
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut ends_open = false;
+    for segment in path.split('/').skip(1) {
+        ends_open = true;
+        match dots(segment) {
+            Some(1) => {}
+            Some(_) => {
+                kept.pop();
+            }
+            None => {
+                kept.push(segment);
+                ends_open = false;
+            }
+        }
+    }
+    let mut clean = String::with_capacity(path.len());
+    for segment in kept {
+        clean.push('/');
+        clean.push_str(segment);
+    }
+    if ends_open {
+        clean.push('/');
+    }
+    Some(clean)
+}
+
+/// One for `.`, two for `..`, in any spelling.
+fn dots(segment: &str) -> Option<usize> {
+    let plain: Cow<'_, str> = if segment.contains('%') {
+        segment.replace("%2e", ".").replace("%2E", ".").into()
+    } else {
+        segment.into()
+    };
+    match &*plain {
+        "." => Some(1),
+        ".." => Some(2),
+        _ => None,
+    }
+}
+
+/// The value of a request's cookie, over all `Cookie` lines.
+pub fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    fields
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+        .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        Target::parse(url).unwrap()
+    }
+
+    #[test]
+    fn hosts_lose_case_and_default_port() {
+        assert_eq!(target("http://Shop.Example:80/a").url(), "http://shop.example/a");
+        assert_eq!(target("http://shop.example:443/a").url(), "http://shop.example:443/a");
+    }
+
+    #[test]
+    fn dot_segments_are_removed_in_every_spelling_and_nothing_else_is() {
+        let rows = [
+            ("/a/../b", "/b"),
+            ("/a/%2e%2E/b?x=..", "/b?x=.."),
+            ("/a/./b/.", "/a/b/"),
+            ("/..", "/"),
+            ("/../../a", "/a"),
+            ("/a//b/%2F..%2f", "/a//b/%2F..%2f"),
+            ("/.well-known/x", "/.well-known/x"),
+        ];
+        for (sent, kept) in rows {
+            assert_eq!(
+                target(&format!("http://h{sent}")).path_and_query().as_str(),
+                kept,
+                "{sent}"
+            );
+        }
+    }
+
+    #[test]
+    fn query_rules_select_and_sort() {
+        let rules = QueryRules {
+            allow: Some(vec!["page".into(), "sort".into()]),
+            deny: vec!["sort".into()],
+            order: QueryOrder::Sorted,
+        };
+        assert_eq!(
+            target("http://h/?sort=a&page=2&x=1&page=1").under(&rules).url(),
+            "http://h/?page=1&page=2"
+        );
+        assert_eq!(target("http://h/a?x=1").under(&rules).url(), "http://h/a");
+    }
+
+    #[test]
+    fn a_request_without_or_with_two_hosts_or_with_an_odd_one_names_no_url() {
+        let none = Request::get("/a").body(()).unwrap();
+        assert_eq!(Target::of(&none, Scheme::HTTP), Err(Malformed::NoHost));
+        let two = Request::get("/a").header(HOST, "a").header(HOST, "b").body(()).unwrap();
+        assert_eq!(Target::of(&two, Scheme::HTTP), Err(Malformed::SeveralHosts));
+        let odd = Request::get("/a").header(HOST, "a/b").body(()).unwrap();
+        assert_eq!(Target::of(&odd, Scheme::HTTP), Err(Malformed::Host));
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let mut fields = HeaderMap::new();
+        fields.append(COOKIE, HeaderValue::from_static("aid=1; id=2"));
+        assert_eq!(cookie(&fields, "id"), Some(&b"2"[..]));
+        assert_eq!(cookie(&fields, "d"), None);
+    }
+}

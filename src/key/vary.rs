@@ -1,0 +1,582 @@
+//! Which request fields selected a stored response, and whether another request selects it too (RFC 9111 §4.1).
+
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderName, HeaderValue, VARY};
+use smallvec::SmallVec;
+
+use crate::message::fields::{list, members};
+
+/// How a route compares the fields that `Vary` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaryRules {
+    /// Fields whose values are reduced to the first of these that the client accepts (or to nothing).
+    pub normalize: Vec<(HeaderName, Vec<String>)>,
+    /// How many variants of a URL are kept.
+    pub max_variants: usize,
+}
+
+impl Default for VaryRules {
+    fn default() -> Self {
+        Self { normalize: Vec::new(), max_variants: 64 }
+    }
+}
+
+/// A request's side of the comparison.
+#[derive(Clone, Copy)]
+pub struct Selector<'a> {
+    pub fields: &'a HeaderMap,
+    pub rules: &'a VaryRules,
+}
+
+/// The response's side: the fields that selected it with their normalised values, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variant {
+    /// Sorted by name, each once; `None` where the request had no such field.
+    selected: Box<[Part]>,
+}
+
+/// A field's name, and its normalised value where the request had it.
+pub type Part = (HeaderName, Option<Box<[u8]>>);
+
+/// `Vary: *`: no other request selects the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unselectable;
+
+/// A field's value in the form in which two of them are compared; short ones need no allocation.
+type Normal = SmallVec<[u8; 128]>;
+
+impl Variant {
+    /// The variant that a response with these fields is, for the request that `selector` speaks of.
+    ///
+    /// Fails on a member `*` on any line, and on a member that is no field name: nothing could match it.
+    pub fn of(response: &HeaderMap, selector: &Selector<'_>) -> Result<Self, Unselectable> {
+        let mut names = Vec::new();
+        for member in members(response, &VARY) {
+            if member == b"*" {
+                return Err(Unselectable);
+            }
+            names.push(HeaderName::from_bytes(member).map_err(|_| Unselectable)?);
+        }
+        Ok(Self::from_parts(names.into_iter().map(|name| {
+            let value = selector.value(&name);
+            (name, value.map(|value| value.to_vec().into_boxed_slice()))
+        })))
+    }
+
+    /// Whether the request selects this variant. Costs nothing when the response did not vary.
+    pub fn is_selected_by(&self, selector: &Selector<'_>) -> bool {
+        self.selected
+            .iter()
+            .all(|(name, value)| selector.value(name).as_deref() == value.as_deref())
+    }
+
+    /// The names of the fields that select, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.selected.iter().map(|(name, _)| name)
+    }
+
+    /// A name for the variant, equal on every machine; that of a response that did not vary is [`Variant::PLAIN`].
+    pub fn digest(&self) -> u128 {
+        digest(self.parts())
+    }
+
+    /// The digest of the variant that `selector`'s request selects among those that vary by `names`, in any order.
+    pub fn digest_for<'a>(
+        names: impl IntoIterator<Item = &'a HeaderName>,
+        selector: &Selector<'_>,
+    ) -> u128 {
+        let mut selected: SmallVec<[(&HeaderName, Option<Normal>); 4]> =
+            names.into_iter().map(|name| (name, selector.value(name))).collect();
+        selected.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
+        selected.dedup_by(|one, other| one.0 == other.0);
+        digest(selected.iter().map(|(name, value)| (*name, value.as_deref())))
+    }
+
+    /// The digest of a response that did not vary.
+    pub const PLAIN: u128 = 0;
+
+    /// Names and normalised values, sorted by name: what goes over the wire.
+    pub fn parts(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.selected.iter().map(|(name, value)| (name, value.as_deref()))
+    }
+
+    /// The variant of these parts, in any order; of two with one name the first counts.
+    pub fn from_parts(parts: impl IntoIterator<Item = Part>) -> Self {
+        let mut selected: Vec<Part> = parts.into_iter().collect();
+        selected.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
+        selected.dedup_by(|one, other| one.0 == other.0);
+        Self { selected: selected.into_boxed_slice() }
+    }
+
+    /// What the variant costs in memory beyond its struct.
+    pub(crate) fn weight(&self) -> usize {
+        self.selected
+            .iter()
+            .map(|(name, value)| {
+                64 + name.as_str().len() + value.as_ref().map_or(0, |value| value.len())
+            })
+            .sum()
+    }
+}
+
+impl Selector<'_> {
+    /// The request's value of a field in its normal form; nothing where the request has no such field.
+    fn value(&self, name: &HeaderName) -> Option<Normal> {
+        if let Some(offered) = self.rules.offered(name) {
+            return choose(self.fields, name, offered).map(|value| value.as_bytes().into());
+        }
+        if !self.fields.contains_key(name) {
+            return None;
+        }
+        Some(match *name {
+            ACCEPT_ENCODING => codings(self.fields),
+            ACCEPT_LANGUAGE => languages(self.fields),
+            _ => combined(self.fields, name),
+        })
+    }
+}
+
+impl VaryRules {
+    /// Gives the fields that are normalised the very values that are compared: the origin must not see what the
+    /// variant does not know.
+    pub fn rewrite(&self, fields: &mut HeaderMap) {
+        for (name, offered) in &self.normalize {
+            let chosen = choose(fields, name, offered).and_then(|value| value.parse().ok());
+            match chosen {
+                Some(value) => {
+                    fields.insert(name, value);
+                }
+                // RFC 9110 §12.5.3: without the field "any content coding is considered acceptable".
+                None if *name == ACCEPT_ENCODING => {
+                    fields.insert(name, HeaderValue::from_static("identity"));
+                }
+                None => {
+                    fields.remove(name);
+                }
+            }
+        }
+    }
+
+    fn offered(&self, name: &HeaderName) -> Option<&[String]> {
+        let found = self.normalize.iter().find(|(known, _)| known == name);
+        found.map(|(_, offered)| offered.as_slice())
+    }
+}
+
+/// Lines joined by commas, without the blanks around commas and without empty members.
+///
+/// RFC 9111 §4.1: fields match if they can be made alike by "combining multiple header field lines with the same
+/// field name" and "adding or removing whitespace, where allowed in the header field's syntax".
+fn combined(fields: &HeaderMap, name: &HeaderName) -> Normal {
+    let mut normal = Normal::new();
+    for member in members(fields, name) {
+        push(&mut normal, member);
+    }
+    normal
+}
+
+/// The codings that are accepted, as a set: what has no weight is not accepted, other weights do not count.
+fn codings(fields: &HeaderMap) -> Normal {
+    let mut set: SmallVec<[SmallVec<[u8; 16]>; 8]> = members(fields, &ACCEPT_ENCODING)
+        .map(Weighted::parse)
+        .filter(|coding| coding.weight > 0)
+        .map(|coding| lower(coding.name))
+        .collect();
+    set.sort_unstable();
+    set.dedup();
+    joined(set.iter().map(SmallVec::as_slice))
+}
+
+/// The languages that are accepted, each with its weight; case and order do not count.
+fn languages(fields: &HeaderMap) -> Normal {
+    let mut ranges: SmallVec<[(u16, SmallVec<[u8; 16]>); 8]> = members(fields, &ACCEPT_LANGUAGE)
+        .map(Weighted::parse)
+        .filter(|range| range.weight > 0)
+        .map(|range| (range.weight, lower(range.name)))
+        .collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    let mut normal = Normal::new();
+    for (weight, range) in ranges {
+        push(&mut normal, &range);
+        normal.extend_from_slice(b";");
+        normal.extend_from_slice(&weight.to_be_bytes());
+    }
+    normal
+}
+
+fn lower(name: &[u8]) -> SmallVec<[u8; 16]> {
+    name.iter().map(u8::to_ascii_lowercase).collect()
+}
+
+fn joined<'a>(members: impl Iterator<Item = &'a [u8]>) -> Normal {
+    let mut normal = Normal::new();
+    members.for_each(|member| push(&mut normal, member));
+    normal
+}
+
+fn push(normal: &mut Normal, member: &[u8]) {
+    if !normal.is_empty() {
+        normal.push(b',');
+    }
+    normal.extend_from_slice(member);
+}
+
+/// A member of an `Accept-…` field.
+struct Weighted<'a> {
+    name: &'a [u8],
+    /// Thousandths.
+    weight: u16,
+}
+
+impl<'a> Weighted<'a> {
+    /// RFC 9110 §12.4.2; a weight that cannot be read is taken as 1.
+    fn parse(member: &'a [u8]) -> Self {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|parameter| {
+            let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+            thousandths(value)
+        });
+        Self { name, weight: weight.unwrap_or(1000) }
+    }
+
+    /// How well what the origin offers meets this member, if it does: the weight.
+    fn accepts(&self, field: &HeaderName, offered: &str) -> bool {
+        let (name, offered) = (self.name, offered.as_bytes());
+        if name == b"*" || name.eq_ignore_ascii_case(offered) {
+            return true;
+        }
+        // RFC 4647 §3.4: a language is also found by cutting the range off at its hyphens.
+        *field == ACCEPT_LANGUAGE
+            && name.len() > offered.len()
+            && name[offered.len()] == b'-'
+            && name[..offered.len()].eq_ignore_ascii_case(offered)
+    }
+}
+
+/// `0.5`, `1`, `1.000`, `0.` as thousandths, at most 1000.
+fn thousandths(text: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
+        Some(dot) => (&text[..dot], &text[dot + 1..]),
+        None => (text, &b""[..]),
+    };
+    let digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+    if !matches!(whole, b"0" | b"1") || fraction.len() > 3 || !digits(fraction) {
+        return None;
+    }
+    let mut value = u16::from(whole[0] - b'0');
+    for place in 0..3 {
+        value = value * 10 + fraction.get(place).map_or(0, |digit| u16::from(digit - b'0'));
+    }
+    Some(value.min(1000))
+}
+
+/// The first of what is offered that the client accepts; of languages the one it wants most.
+fn choose<'a>(fields: &HeaderMap, name: &HeaderName, offered: &'a [String]) -> Option<&'a str> {
+    let weigh = |offer: &str| weight_of(fields, name, offer);
+    let accepted =
+        offered.iter().map(|offer| (weigh(offer), offer)).filter(|(weight, _)| *weight > 0);
+    if *name == ACCEPT_LANGUAGE {
+        // The first of equals: `max_by_key` would take the last.
+        let mut best: Option<(u16, &String)> = None;
+        for (weight, offer) in accepted {
+            if best.is_none_or(|(highest, _)| weight > highest) {
+                best = Some((weight, offer));
+            }
+        }
+        return best.map(|(_, offer)| offer.as_str());
+    }
+    let mut accepted = accepted;
+    accepted.next().map(|(_, offer)| offer.as_str())
+}
+
+/// The weight that the client gives to an offer: that of the longest member that names it.
+fn weight_of(fields: &HeaderMap, name: &HeaderName, offer: &str) -> u16 {
+    fields
+        .get_all(name)
+        .iter()
+        .flat_map(|line| list(line.as_bytes()))
+        .map(Weighted::parse)
+        .filter(|member| member.accepts(name, offer))
+        // `en` says more about `en` than `en-gb` does, and both more than `*`.
+        .max_by_key(|member| match member.name {
+            b"*" => 0,
+            named if named.len() == offer.len() => 2,
+            _ => 1,
+        })
+        .map_or(0, |member| member.weight)
+}
+
+/// Parts with their lengths before them, so that no two variants read the same; absent is not empty.
+fn digest<'a>(parts: impl Iterator<Item = (&'a HeaderName, Option<&'a [u8]>)>) -> u128 {
+    let mut text: SmallVec<[u8; 256]> = SmallVec::new();
+    for (name, value) in parts {
+        part(&mut text, name.as_str().as_bytes());
+        match value {
+            Some(value) => {
+                text.push(1);
+                part(&mut text, value);
+            }
+            None => text.push(0),
+        }
+    }
+    if text.is_empty() {
+        return Variant::PLAIN;
+    }
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
+    u128::from_be_bytes(bits)
+}
+
+fn part(text: &mut SmallVec<[u8; 256]>, bytes: &[u8]) {
+    text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    text.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&str, &[u8])]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            fields.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        fields
+    }
+
+    fn of(vary: &[&str], request: &HeaderMap, rules: &VaryRules) -> Result<Variant, Unselectable> {
+        let lines: Vec<_> = vary.iter().map(|line| ("vary", line.as_bytes())).collect();
+        Variant::of(&fields(&lines), &Selector { fields: request, rules })
+    }
+
+    /// Whether a request with `second` selects what was stored for one with `first`; also by digest.
+    fn selects(vary: &[&str], first: &[(&str, &[u8])], second: &[(&str, &[u8])]) -> bool {
+        matches(vary, &VaryRules::default(), first, second)
+    }
+
+    fn matches(
+        vary: &[&str],
+        rules: &VaryRules,
+        first: &[(&str, &[u8])],
+        second: &[(&str, &[u8])],
+    ) -> bool {
+        let (first, second) = (fields(first), fields(second));
+        let variant = of(vary, &first, rules).unwrap();
+        let selector = Selector { fields: &second, rules };
+        let selected = variant.is_selected_by(&selector);
+        let by_digest = Variant::digest_for(variant.names(), &selector) == variant.digest();
+        assert_eq!(selected, by_digest, "the digest says something else");
+        let carried = variant.parts().map(|(name, value)| (name.clone(), value.map(Box::from)));
+        assert_eq!(Variant::from_parts(carried), variant);
+        selected
+    }
+
+    /// RFC 9111 §4.1: "If (after any normalization that might take place) a header field is absent from a request,
+    /// it can only match another request if it is also absent there."
+    #[test]
+    fn every_named_field_must_match_and_no_other_counts() {
+        let one: &[(&str, &[u8])] = &[("foo", b"1"), ("x", b"a")];
+        assert!(selects(&["Foo"], one, &[("x", b"b"), ("foo", b"1")]));
+        assert!(!selects(&["Foo"], one, &[("foo", b"2")]));
+        assert!(!selects(&["Foo"], one, &[]));
+        assert!(!selects(&["Foo"], &[], one));
+        assert!(!selects(&["Foo"], &[("foo", b"")], &[]));
+        assert!(selects(&["Foo"], &[], &[("x", b"b")]));
+        assert!(selects(&[], one, &[]) && selects(&["", ","], one, &[]));
+        let three: &[(&str, &[u8])] = &[("foo", b"1"), ("bar", b"2"), ("baz", b"3")];
+        let turned: &[(&str, &[u8])] = &[("baz", b"3"), ("foo", b"1"), ("bar", b"2")];
+        assert!(selects(&["foo, Bar", "BAZ,foo"], three, turned));
+        assert!(!selects(&["foo, Bar", "BAZ"], three, &[("foo", b"1"), ("bar", b"2")]));
+        // The value of one field is never taken for another's.
+        assert!(!selects(&["a, b"], &[("a", b"1")], &[("b", b"1")]));
+        assert!(!selects(&["a, b"], &[("a", b"1"), ("b", b"2")], &[("a", b"2"), ("b", b"1")]));
+    }
+
+    /// RFC 9111 §4.1: "A stored response with a Vary header field value containing a member "*" always fails to
+    /// match."
+    #[test]
+    fn a_star_anywhere_or_a_member_that_is_no_name_selects_nothing() {
+        let rows: [&[&str]; 9] = [
+            &["*"],
+            &["*, *"],
+            &["*", "*"],
+            &[", *"],
+            &["", "*"],
+            &["*, Foo"],
+            &["Foo, *"],
+            &["Foo", "*"],
+            &["foo bar"],
+        ];
+        for vary in rows {
+            let found = of(vary, &HeaderMap::new(), &VaryRules::default());
+            assert_eq!(found, Err(Unselectable), "{vary:?}");
+        }
+    }
+
+    /// RFC 9111 §4.1: "adding or removing whitespace", "combining multiple header field lines".
+    #[test]
+    fn blanks_around_commas_and_lines_do_not_count_and_everything_else_does() {
+        type Lines<'a> = &'a [&'a [u8]];
+        let rows: [(Lines, Lines, bool); 10] = [
+            (&[b"1,2"], &[b"1, 2"], true),
+            (&[b"1,2"], &[b" 1\t ,, 2 "], true),
+            (&[b"1", b"2"], &[b"1, 2"], true),
+            (&[b"1", b"2"], &[b"1", b"2"], true),
+            (&[b"1", b"2"], &[b"1", b"3"], false),
+            (&[b"1", b"2"], &[b"2", b"1"], false),
+            (&[b"a"], &[b"A"], false),
+            (&[b"a b"], &[b"ab"], false),
+            (&[b"\"a, b\""], &[b"\"a,b\""], false),
+            (&[b"caf\xe9"], &[b"caf\xe8"], false),
+        ];
+        let lines = |values: &[&'static [u8]]| -> Vec<(&str, &[u8])> {
+            values.iter().map(|value| ("foo", *value)).collect()
+        };
+        for (first, second, expected) in rows {
+            assert_eq!(selects(&["foo"], &lines(first), &lines(second)), expected, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn accepted_languages_match_in_any_order_case_and_spelling_of_weights() {
+        let rows = [
+            ("en, de", "de, en", true),
+            ("en, de", "EN,DE", true),
+            ("en;q=0.5, de;q=1.0", "de, en;q=0.500", true),
+            ("en;q=0.5, de", "en, de;q=0.5", false),
+            ("en, fr;q=0", "en", true),
+            ("en", "en-gb", false),
+            ("en", "en, de", false),
+            ("en", "", false),
+        ];
+        for (first, second, expected) in rows {
+            let found = selects(
+                &["Accept-Language"],
+                &[("accept-language", first.as_bytes())],
+                &[("accept-language", second.as_bytes())],
+            );
+            assert_eq!(found, expected, "{first} and {second}");
+        }
+    }
+
+    #[test]
+    fn accepted_codings_are_a_set_without_what_has_no_weight() {
+        let rows = [
+            ("gzip, br", "br,GZIP", true),
+            ("gzip, br", "br;q=0.9, gzip;q=1", true),
+            ("gzip, gzip", "gzip", true),
+            ("gzip, br;q=0", "gzip", true),
+            ("gzip, br; q=0.000", "gzip", true),
+            ("gzip, br", "gzip", false),
+            ("gzip;q=0", "gzip", false),
+            ("gzip, *", "gzip", false),
+        ];
+        for (first, second, expected) in rows {
+            let found = selects(
+                &["accept-encoding"],
+                &[("accept-encoding", first.as_bytes())],
+                &[("accept-encoding", second.as_bytes())],
+            );
+            assert_eq!(found, expected, "{first} and {second}");
+        }
+    }
+
+    fn rules() -> VaryRules {
+        let offered = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        VaryRules {
+            normalize: vec![
+                (ACCEPT_ENCODING, offered(&["br", "gzip"])),
+                (ACCEPT_LANGUAGE, offered(&["en", "de"])),
+            ],
+            ..VaryRules::default()
+        }
+    }
+
+    /// What the request looks like to the origin.
+    fn rewritten(name: &'static str, value: Option<&str>) -> Option<String> {
+        let mut request = HeaderMap::new();
+        if let Some(value) = value {
+            request.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        rules().rewrite(&mut request);
+        request.get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_normalised_field_is_reduced_to_what_the_client_accepts_first() {
+        let codings = [
+            (Some("gzip, deflate, br"), "br"),
+            (Some("gzip, deflate"), "gzip"),
+            (Some("gzip, br;q=0"), "gzip"),
+            (Some("*"), "br"),
+            (Some("*, br;q=0"), "gzip"),
+            (Some("*;q=0, gzip"), "gzip"),
+            (Some("deflate"), "identity"),
+            (Some(""), "identity"),
+            (None, "identity"),
+        ];
+        for (sent, expected) in codings {
+            assert_eq!(rewritten("accept-encoding", sent).as_deref(), Some(expected), "{sent:?}");
+        }
+        let languages = [
+            (Some("de, en"), Some("en")),
+            (Some("en;q=0.5, de"), Some("de")),
+            (Some("de-AT"), Some("de")),
+            (Some("EN-gb;q=0.1, fr"), Some("en")),
+            (Some("en;q=0, *"), Some("de")),
+            // What names it exactly says more than what it is the beginning of.
+            (Some("en;q=0, en-gb, de;q=0.5"), Some("de")),
+            (Some("en-gb;q=0, en, de;q=0.5"), Some("en")),
+            (Some("deu"), None),
+            (Some("fr"), None),
+            (None, None),
+        ];
+        for (sent, expected) in languages {
+            assert_eq!(rewritten("accept-language", sent).as_deref(), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn requests_that_are_reduced_alike_share_a_variant() {
+        let vary = ["accept-encoding, accept-language"];
+        let chrome: &[(&str, &[u8])] = &[
+            ("accept-encoding", b"gzip, deflate, br, zstd"),
+            ("accept-language", b"de-DE,de;q=0.9"),
+        ];
+        let curl: &[(&str, &[u8])] = &[("accept-encoding", b"br"), ("accept-language", b"de")];
+        let old: &[(&str, &[u8])] = &[("accept-encoding", b"gzip"), ("accept-language", b"de")];
+        assert!(matches(&vary, &rules(), chrome, curl));
+        assert!(!matches(&vary, &rules(), chrome, old));
+        assert!(!matches(&vary, &VaryRules::default(), chrome, curl));
+        assert!(matches(&vary, &rules(), &[("accept-encoding", b"deflate")], &[]));
+    }
+
+    #[test]
+    fn digests_are_the_same_everywhere_and_differ_where_variants_do() {
+        assert_eq!(Variant::default().digest(), Variant::PLAIN);
+        let digest = |request: &[(&str, &[u8])]| {
+            of(&["a, b"], &fields(request), &VaryRules::default()).unwrap().digest()
+        };
+        let all = [
+            digest(&[]),
+            digest(&[("a", b"")]),
+            digest(&[("b", b"")]),
+            digest(&[("a", b"x")]),
+            digest(&[("a", b"x"), ("b", b"y")]),
+            digest(&[("a", b"xb"), ("b", b"y")]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{at}");
+        }
+        // Written down: other machines and later versions must agree.
+        assert_eq!(digest(&[("a", b"x"), ("b", b"y")]), DIGEST_OF_A_X_B_Y);
+        let names = [HeaderName::from_static("b"), HeaderName::from_static("a")];
+        let request = fields(&[("a", b"x"), ("b", b"y")]);
+        let selector = Selector { fields: &request, rules: &VaryRules::default() };
+        assert_eq!(Variant::digest_for(&names, &selector), DIGEST_OF_A_X_B_Y);
+    }
+
+    const DIGEST_OF_A_X_B_Y: u128 = 155_547_718_163_629_718_142_078_524_870_758_836_220;
+}

@@ -1,0 +1,98 @@
+//! What descends through the layers, and what ascends.
+
+pub mod answer;
+pub mod outcome;
+pub mod record;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::entry::Entry;
+use crate::key::Key;
+use crate::key::canonical::Target;
+use crate::key::vary::Selector;
+use crate::lookup::outcome::{Forwarded, Layer};
+use crate::message::cache_control::RequestDirectives;
+use crate::policy::reuse::OnError;
+use crate::route::Route;
+use crate::store::Place;
+use crate::time::Timestamp;
+
+/// A question to the cache, on its way down.
+#[derive(Clone)]
+pub struct Lookup {
+    pub route: Arc<Route>,
+    pub key: Key,
+    /// Tells apart the variants of the URL as far as they are known: requests share a fetch only where this is
+    /// the same. Zero where no variant is known.
+    pub variant: u128,
+    pub target: Target,
+    /// The client's request without its body; in a shared fetch only what every client would send is passed on.
+    pub request: Parts,
+    pub client: IpAddr,
+    pub directives: RequestDirectives,
+    pub accepts: Accepts,
+    pub company: Company,
+    /// What a layer above holds but may not serve as it is.
+    pub held: Option<Held>,
+    /// Why no layer so far could answer.
+    pub forwarded: Forwarded,
+    /// When the request was taken up.
+    pub now: Timestamp,
+}
+
+/// A stored response that a layer above holds but may not serve as it is.
+#[derive(Clone)]
+pub struct Held {
+    pub entry: Arc<Entry>,
+    /// Where it was found.
+    pub layer: Layer,
+    pub until: Until,
+}
+
+/// What a held response waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The origin's word: it is asked conditionally.
+    Validated(OnError),
+    /// A look at the fleet's store: it is served unless that has a newer one.
+    Compared,
+}
+
+/// What the asker is content with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// A client: stale answers as far as their windows allow.
+    StaleInWindow,
+    /// A refresh: only what is fresh, and not about to end.
+    OnlyFresh,
+}
+
+/// With whom a lookup's answer may be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// With everybody who asks for the same: the fetch is canonical.
+    Shared,
+    /// With nobody: should a fetch be needed, it is the client's own request (HEAD, `no-store`).
+    Alone,
+    /// With nobody, because the URL's answers are known not to be kept: no store is asked on the way down.
+    Unshared,
+}
+
+impl Lookup {
+    /// What of this request selects a variant.
+    pub fn selector(&self) -> Selector<'_> {
+        Selector { fields: &self.request.headers, rules: &self.route.vary }
+    }
+
+    /// Where the answer is stored.
+    pub fn place(&self) -> Place {
+        Place {
+            key: self.key,
+            route: self.route.id.clone(),
+            max_variants: self.route.vary.max_variants,
+        }
+    }
+}

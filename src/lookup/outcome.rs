@@ -1,0 +1,84 @@
+//! Every way in which a request ends, and its words, in one table.
+
+use crate::origin::failure::OriginFailure;
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Served as fresh.
+    Hit(Layer),
+    /// Served inside its stale window; a refresh was asked for.
+    Stale(Layer),
+    /// Served stale because the origin failed.
+    StaleOnError(Layer, OriginFailure),
+    /// The origin confirmed what was stored.
+    Revalidated,
+    /// Fetched.
+    Miss(Kept),
+    /// Shared another request's fetch.
+    Followed(Source),
+    /// Not ours to cache.
+    Passed(WhyPassed),
+    /// The origin failed, and nothing stored could stand in.
+    Failed(OriginFailure),
+    /// Answered by Larder itself.
+    Refused(WhyRefused),
+}
+
+/// A layer of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layer {
+    L1,
+    L2,
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Layer(Layer),
+    Origin,
+}
+
+/// Whether what was fetched is kept, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Stored,
+    Left(crate::policy::storable::WhyNot),
+}
+
+/// Why a request had to go to the origin (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Nothing is stored under the URL.
+    #[default]
+    UriMiss,
+    /// What is stored under the URL is selected by other request fields.
+    VaryMiss,
+    /// What is stored is stale, or must be validated.
+    Stale,
+    /// The client's directives demand it.
+    Request,
+    /// A refresh in the background.
+    Refresh,
+}
+
+/// Why a request was passed by the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyPassed {
+    /// The method is not one that is looked up.
+    Method,
+    /// The route says so.
+    Route,
+    /// The client asks for another protocol.
+    Upgrade,
+}
+
+/// Why Larder answered by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyRefused {
+    Malformed,
+    OnlyIfCached,
+    Overloaded,
+    NoRoute,
+    MethodNotAllowed,
+}

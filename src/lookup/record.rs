@@ -1,0 +1,381 @@
+//! What is said of one request, and the words for how it ended.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, StatusCode};
+
+use crate::lookup::outcome::{Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused};
+use crate::route::Route;
+use crate::telemetry::access::{AccessLog, Line};
+use crate::telemetry::labels::Ending;
+use crate::telemetry::metrics::Metrics;
+use crate::time::Timestamp;
+
+/// What is said of one request. Made from parts that are shared with the request: nothing is copied.
+pub struct Record {
+    pub started: Instant,
+    pub at: Timestamp,
+    pub client: Option<IpAddr>,
+    pub method: Method,
+    /// As the client sent it; empty where it sent none.
+    pub host: Option<HeaderValue>,
+    pub path: Option<PathAndQuery>,
+    pub request_id: Option<HeaderValue>,
+    /// Known once the request was answered.
+    pub route: Option<Arc<Route>>,
+    pub status: StatusCode,
+    pub outcome: Outcome,
+}
+
+/// How a response's body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// All of it was handed to the connection.
+    Complete,
+    /// What was read from ended before its end; the client's response ends as cut off.
+    CutOff,
+    /// The client left before the end.
+    ClientLeft,
+}
+
+impl BodyEnd {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::CutOff => "cut-off",
+            Self::ClientLeft => "client-left",
+        }
+    }
+}
+
+impl Record {
+    /// Opens the record of `request`, which began now; until it is answered it counts as malformed.
+    pub fn open<B>(request: &Request<B>, client: Option<IpAddr>, at: Timestamp) -> Self {
+        let authority = request.uri().authority();
+        let host = authority.and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+        Self {
+            started: Instant::now(),
+            at,
+            client,
+            method: request.method().clone(),
+            host: host.or_else(|| request.headers().get(HOST).cloned()),
+            path: request.uri().path_and_query().cloned(),
+            request_id: request.headers().get("x-request-id").cloned(),
+            route: None,
+            status: StatusCode::BAD_REQUEST,
+            outcome: Outcome::Refused(WhyRefused::Malformed),
+        }
+    }
+
+    /// Tells the metrics and the access log that the response is over. Costs five relaxed additions, and what one
+    /// line costs where the log is on.
+    pub fn tell(&self, end: BodyEnd, bytes: u64, metrics: &Metrics, log: &AccessLog) {
+        let took = self.started.elapsed();
+        let route = self.route.as_ref().map_or(metrics.unrouted(), |route| &route.metrics);
+        route.record(words(&self.outcome).ending, bytes, took);
+        match end {
+            BodyEnd::Complete => {}
+            BodyEnd::CutOff => metrics.counts().bodies_cut_off.one(),
+            BodyEnd::ClientLeft => metrics.counts().clients_left.one(),
+        }
+        if log.is_on() {
+            log.write(&self.line(end, bytes, took));
+        }
+    }
+
+    fn line(&self, end: BodyEnd, bytes: u64, took: Duration) -> Line<'_> {
+        let words = words(&self.outcome);
+        Line {
+            at: self.at.as_millis(),
+            client: self.client,
+            method: self.method.as_str(),
+            host: self.host.as_ref().map_or(&[], HeaderValue::as_bytes),
+            path: self.path.as_ref().map_or("", PathAndQuery::as_str),
+            status: self.status.as_u16(),
+            bytes,
+            took,
+            cache: words.cache,
+            layer: words.layer,
+            outcome: words.ending.label(),
+            detail: detail(&self.outcome),
+            route: self.route.as_ref().map_or("", |route| route.id.as_str()),
+            ended: end.word(),
+            request_id: self.request_id.as_ref().map_or(&[], HeaderValue::as_bytes),
+        }
+    }
+}
+
+/// An outcome's words, wherever it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// `X-Cache`.
+    pub cache: &'static str,
+    /// `X-Cache-Layer`.
+    pub layer: &'static str,
+    /// The metrics' label, which is also the log's field.
+    pub ending: Ending,
+}
+
+/// The table of outcomes and their words.
+///
+/// | outcome | `X-Cache` | `X-Cache-Layer` | label |
+/// |---|---|---|---|
+/// | hit | HIT | L1, L2 | `hit_l1`, `hit_l2` |
+/// | stale while a refresh runs | STALE | L1, L2 | `stale_l1`, `stale_l2` |
+/// | stale, because the origin failed | STALE | L1, L2 | `stale_on_error` |
+/// | a 304 was merged | REVALIDATED | ORIGIN | `revalidated` |
+/// | fetched and kept | MISS | ORIGIN | `miss` |
+/// | fetched and not kept | MISS | ORIGIN | `uncacheable` |
+/// | shared another's fetch | COALESCED | where that ended | `coalesced` |
+/// | passed | BYPASS | ORIGIN | `bypass` |
+/// | the origin failed | MISS | ORIGIN | `failed` |
+/// | `only-if-cached`, and nothing to serve | MISS | ORIGIN | `refused` |
+/// | refused before anything was looked up | BYPASS | ORIGIN | `refused` |
+pub const fn words(outcome: &Outcome) -> Words {
+    let (cache, layer, ending) = match outcome {
+        Outcome::Hit(Layer::L1) => ("HIT", "L1", Ending::HitL1),
+        Outcome::Hit(Layer::L2) => ("HIT", "L2", Ending::HitL2),
+        Outcome::Stale(Layer::L1) => ("STALE", "L1", Ending::StaleL1),
+        Outcome::Stale(Layer::L2) => ("STALE", "L2", Ending::StaleL2),
+        Outcome::StaleOnError(layer, _) => ("STALE", layer.word(), Ending::StaleOnError),
+        Outcome::Revalidated => ("REVALIDATED", "ORIGIN", Ending::Revalidated),
+        Outcome::Miss(Kept::Stored) => ("MISS", "ORIGIN", Ending::Miss),
+        Outcome::Miss(Kept::Left(_)) => ("MISS", "ORIGIN", Ending::Uncacheable),
+        Outcome::Followed(Source::Layer(layer)) => ("COALESCED", layer.word(), Ending::Coalesced),
+        Outcome::Followed(Source::Origin) => ("COALESCED", "ORIGIN", Ending::Coalesced),
+        Outcome::Passed(_) => ("BYPASS", "ORIGIN", Ending::Bypass),
+        Outcome::Failed(_) => ("MISS", "ORIGIN", Ending::Failed),
+        Outcome::Refused(WhyRefused::OnlyIfCached) => ("MISS", "ORIGIN", Ending::Refused),
+        Outcome::Refused(
+            WhyRefused::Malformed
+            | WhyRefused::Overloaded
+            | WhyRefused::NoRoute
+            | WhyRefused::MethodNotAllowed,
+        ) => ("BYPASS", "ORIGIN", Ending::Refused),
+    };
+    Words { cache, layer, ending }
+}
+
+impl Layer {
+    /// `X-Cache-Layer`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::L1 => "L1",
+            Self::L2 => "L2",
+        }
+    }
+}
+
+impl Forwarded {
+    /// The value of `fwd` (RFC 9211 §2.2).
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            // A refresh goes forward because what is stored is, or soon will be, stale.
+            Self::Stale | Self::Refresh => "stale",
+            Self::Request => "request",
+        }
+    }
+}
+
+impl WhyPassed {
+    /// The value of `fwd` (RFC 9211 §2.2).
+    const fn token(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Route | Self::Upgrade => "bypass",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Route => "route",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+impl WhyRefused {
+    /// The reason as a token, for `Cache-Status`, logs and problems.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::OnlyIfCached => "only-if-cached",
+            Self::Overloaded => "overloaded",
+            Self::NoRoute => "no-route",
+            Self::MethodNotAllowed => "method-not-allowed",
+        }
+    }
+}
+
+/// Why it ended so, for the log; empty where the outcome says it all.
+fn detail(outcome: &Outcome) -> Cow<'static, str> {
+    match outcome {
+        Outcome::Hit(_)
+        | Outcome::Stale(_)
+        | Outcome::Revalidated
+        | Outcome::Miss(Kept::Stored)
+        | Outcome::Followed(_) => Cow::Borrowed(""),
+        Outcome::Miss(Kept::Left(why)) => why.token().into(),
+        Outcome::Passed(why) => why.word().into(),
+        Outcome::Refused(why) => why.token().into(),
+        Outcome::StaleOnError(_, failure) | Outcome::Failed(failure) => failure.to_string().into(),
+    }
+}
+
+/// What `Cache-Status` tells besides the outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Why the request went forward, where it did.
+    pub forwarded: Forwarded,
+    /// The status of the origin's answer, where there was one.
+    pub forwarded_status: Option<StatusCode>,
+    /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
+    pub ttl: Option<i64>,
+}
+
+/// The `Cache-Status` member of Larder (RFC 9211 §2).
+pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
+    let mut text = String::with_capacity(64);
+    text.push_str("larder");
+    let forwarded = status.forwarded.token();
+    match outcome {
+        // RFC 9211 §2.1: "hit" means that the request was not forwarded.
+        Outcome::Hit(_) | Outcome::Stale(_) | Outcome::Followed(Source::Layer(_)) => {
+            text.push_str("; hit");
+        }
+        Outcome::Revalidated => {
+            push_forwarded(&mut text, forwarded, Some(StatusCode::NOT_MODIFIED));
+            text.push_str("; stored");
+        }
+        Outcome::Miss(kept) => {
+            push_forwarded(&mut text, forwarded, status.forwarded_status);
+            match kept {
+                Kept::Stored => text.push_str("; stored"),
+                Kept::Left(_) => {}
+            }
+        }
+        // RFC 9211 §2.6: the request was collapsed with another that went forward.
+        Outcome::Followed(Source::Origin) => {
+            push_forwarded(&mut text, forwarded, status.forwarded_status);
+            text.push_str("; collapsed");
+        }
+        Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
+        Outcome::StaleOnError(..) | Outcome::Failed(_) => {
+            push_forwarded(&mut text, forwarded, None);
+        }
+        Outcome::Refused(_) => {}
+    }
+    if let Some(ttl) = status.ttl {
+        push(&mut text, format_args!("; ttl={ttl}"));
+    }
+    if let Some(why) = status_detail(outcome) {
+        push(&mut text, format_args!("; detail={why}"));
+    }
+    // Tokens and numbers are always field content.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("larder"))
+}
+
+/// The value of `detail` (RFC 9211 §2.8): a token, and nothing of what an origin or a client sent.
+const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Hit(_)
+        | Outcome::Stale(_)
+        | Outcome::Revalidated
+        | Outcome::Miss(Kept::Stored)
+        | Outcome::Followed(Source::Origin)
+        | Outcome::Passed(WhyPassed::Method | WhyPassed::Route) => None,
+        Outcome::Followed(Source::Layer(_)) => Some("coalesced"),
+        Outcome::Miss(Kept::Left(why)) => Some(why.token()),
+        Outcome::StaleOnError(..) => Some("stale-if-error"),
+        Outcome::Failed(_) => Some("origin-failed"),
+        Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
+        Outcome::Refused(why) => Some(why.token()),
+    }
+}
+
+fn push_forwarded(text: &mut String, why: &str, status: Option<StatusCode>) {
+    push(text, format_args!("; fwd={why}"));
+    if let Some(status) = status {
+        push(text, format_args!("; fwd-status={}", status.as_u16()));
+    }
+}
+
+fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
+    text.write_fmt(what).expect("nothing but memory can fail a write to a string");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::storable::WhyNot;
+
+    fn told(outcome: &Outcome, ttl: Option<i64>) -> String {
+        let status =
+            Status { forwarded: Forwarded::UriMiss, forwarded_status: Some(StatusCode::OK), ttl };
+        cache_status(outcome, &status).to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn cache_status_says_hit_or_why_it_went_forward_and_never_both() {
+        let stale = Status {
+            forwarded: Forwarded::Stale,
+            forwarded_status: Some(StatusCode::NOT_MODIFIED),
+            ttl: Some(60),
+        };
+        assert_eq!(told(&Outcome::Hit(Layer::L1), Some(57)), "larder; hit; ttl=57");
+        assert_eq!(told(&Outcome::Stale(Layer::L2), Some(-5)), "larder; hit; ttl=-5");
+        assert_eq!(
+            told(&Outcome::Miss(Kept::Stored), Some(60)),
+            "larder; fwd=uri-miss; fwd-status=200; stored; ttl=60"
+        );
+        assert_eq!(
+            told(&Outcome::Followed(Source::Origin), Some(60)),
+            "larder; fwd=uri-miss; fwd-status=200; collapsed; ttl=60"
+        );
+        assert_eq!(
+            cache_status(&Outcome::Revalidated, &stale),
+            "larder; fwd=stale; fwd-status=304; stored; ttl=60"
+        );
+        assert_eq!(
+            told(&Outcome::Passed(WhyPassed::Method), None),
+            "larder; fwd=method; fwd-status=200"
+        );
+        assert_eq!(
+            told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),
+            "larder; detail=only-if-cached"
+        );
+    }
+
+    #[test]
+    fn what_is_not_kept_says_why() {
+        let outcome = Outcome::Miss(Kept::Left(WhyNot::NoStore));
+        let text = told(&outcome, None);
+        assert!(text.starts_with("larder; fwd=uri-miss; fwd-status=200; detail="), "{text}");
+        assert_eq!(words(&outcome).ending, Ending::Uncacheable);
+        assert!(!detail(&outcome).is_empty());
+    }
+
+    #[test]
+    fn a_record_is_told_once_to_metrics_and_log() {
+        let request = Request::get("/a?b=1").header(HOST, "shop.example").body(()).unwrap();
+        let record = Record::open(&request, None, Timestamp::from_seconds(1));
+        let metrics = Metrics::new("shop");
+        let (log, guard) = AccessLog::start(None, std::io::sink()).unwrap();
+        record.tell(BodyEnd::ClientLeft, 7, &metrics, &log);
+        drop(guard);
+        assert_eq!(metrics.unrouted().count(Ending::Refused), 1);
+        assert_eq!(metrics.counts().clients_left.get(), 1);
+        let line = record.line(BodyEnd::ClientLeft, 7, Duration::ZERO);
+        assert_eq!((line.host, line.path), (&b"shop.example"[..], "/a?b=1"));
+        assert_eq!((line.detail.as_ref(), line.ended), ("malformed", "client-left"));
+    }
+}

@@ -1,0 +1,112 @@
+//! The one body type: whole, live from a connection, or read from a fill.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use crate::message::fill::Reader;
+
+/// Why a body ended before its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The sender's connection ended, stalled or broke its framing.
+    #[error("the body was cut off: {0}")]
+    Cut(String),
+    /// The fetch that wrote the body was given up.
+    #[error("the fetch of the body was given up")]
+    Abandoned,
+}
+
+/// A message body. Dropping it ends the reading: a live one closes its connection's stream.
+pub enum Body {
+    Empty,
+    /// All of it, shared; given out once.
+    Whole(Bytes),
+    /// What a client or an origin sends, or any other stream.
+    Live(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+    /// What a fetch shared by many has brought so far, and goes on to bring.
+    Arriving {
+        reader: Reader,
+        length: Option<u64>,
+    },
+}
+
+impl Body {
+    /// Wraps any stream of bytes; allocates once.
+    pub fn live<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Self::Live(Box::pin(body.map_err(|error| cut(&*error.into()))))
+    }
+
+    /// Whether nothing will come.
+    pub fn is_empty(&self) -> bool {
+        self.is_end_stream()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Whole(bytes) }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Live(body) => body.as_mut().poll_frame(context),
+            Self::Arriving { reader, .. } => {
+                reader.poll_next(context).map(|next| next.map(|chunk| chunk.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Live(body) => body.is_end_stream(),
+            Self::Arriving { .. } => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Live(body) => body.size_hint(),
+            Self::Arriving { length, .. } => {
+                length.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+        }
+    }
+}
+
+/// Says an error with its causes: hyper's own text names only the outermost.
+fn cut(error: &(dyn Error + 'static)) -> BodyError {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    BodyError::Cut(text)
+}

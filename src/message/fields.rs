@@ -1,0 +1,144 @@
+//! Field names, hop-by-hop removal and list parsing.
+
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub const PROXY_AUTHENTICATION_INFO: HeaderName =
+    HeaderName::from_static("proxy-authentication-info");
+pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+pub const X_CACHE_LAYER: HeaderName = HeaderName::from_static("x-cache-layer");
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+pub const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
+pub const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+pub const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+pub const XKEY: HeaderName = HeaderName::from_static("xkey");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What says something else than the request line and the key, and is therefore not passed on (DESIGN: what is
+/// not in the key must not steer the origin).
+pub const STEERING: [HeaderName; 12] = [
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-original-host"),
+];
+
+/// Removes the fields that speak of one connection only, and those that `Connection` names.
+///
+/// RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message is forwarded
+/// and, for each connection-option in this field, remove any header or trailer field(s) from the message with the
+/// same name as the connection-option, and then remove the Connection header field itself".
+pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    let named: Vec<HeaderName> = fields
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| list(value.as_bytes()))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(may_be_named_by_connection)
+        .collect();
+    for name in named {
+        fields.remove(name);
+    }
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        fields.remove(name);
+    }
+}
+
+/// A `Connection` that names an end-to-end field which we rely on is an attack or a mistake, not an option
+/// (RFC 9110 §7.6.1: "A sender MUST NOT send a connection option corresponding to a field that is intended for all
+/// recipients of the content. For example, Cache-Control is never appropriate as a connection option").
+fn may_be_named_by_connection(name: &HeaderName) -> bool {
+    use http::header::{
+        AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY,
+    };
+    ![AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY]
+        .contains(name)
+}
+
+/// Removes what a cache does not keep though it may arrive (RFC 9111 §3.1): fields of one hop and of one proxy.
+pub fn remove_unstorable(fields: &mut HeaderMap) {
+    remove_hop_by_hop(fields);
+    for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_AUTHENTICATION_INFO, TRAILER] {
+        fields.remove(name);
+    }
+}
+
+/// The members of a comma-separated list, trimmed, without the empty ones; commas in quoted strings do not
+/// separate (RFC 9110 §5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    List { rest: Some(value) }.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// The members of all lines of a field.
+pub fn members<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    fields.get_all(name).iter().flat_map(|line: &HeaderValue| list(line.as_bytes()))
+}
+
+struct List<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for List<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        for (index, byte) in rest.iter().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b',' if !quoted => {
+                    self.rest = Some(&rest[index + 1..]);
+                    return Some(&rest[..index]);
+                }
+                _ => {}
+            }
+        }
+        self.rest = None;
+        Some(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_quoted_strings_do_not_separate() {
+        let seen: Vec<&[u8]> = list(br#" a, "b,\"c" ,, d="e,f""#).collect();
+        assert_eq!(seen, [&b"a"[..], br#""b,\"c""#, br#"d="e,f""#]);
+    }
+
+    #[test]
+    fn fields_named_by_connection_go_and_their_neighbours_stay() {
+        let mut fields = HeaderMap::new();
+        fields.append(CONNECTION, HeaderValue::from_static("a, B"));
+        fields.append(CONNECTION, HeaderValue::from_static("cache-control"));
+        for name in ["a", "b", "c", "cache-control", "keep-alive", "te"] {
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_hop_by_hop(&mut fields);
+        let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["c", "cache-control"]);
+    }
+}

@@ -1,0 +1,137 @@
+//! The flights that are under way, one per URL and variant, and who may come aboard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::entry::Entry;
+use crate::entry::facts::{Mark, RouteId, Standing};
+use crate::key::Key;
+use crate::lookup::Lookup;
+use crate::lookup::outcome::Outcome;
+use crate::origin::failure::OriginFailure;
+use crate::purge::ledger::{Expected, Ledger};
+
+/// What tells flights apart: the URL, and the variant as far as it is known.
+pub(crate) type FlightName = (Key, u128);
+
+/// The flights of this process.
+pub(crate) struct Board {
+    shards: Box<[Mutex<HashMap<FlightName, Arc<Flight>>>]>,
+    aloft: AtomicUsize,
+}
+
+const SHARDS: usize = 64;
+
+/// One fetch that many requests share.
+struct Flight {
+    url_key: Key,
+    url: String,
+    route: RouteId,
+    as_of: Mark,
+    news: watch::Receiver<News>,
+}
+
+/// What is known of a flight.
+#[derive(Clone)]
+pub(crate) enum News {
+    /// Its head has not come yet.
+    Aloft,
+    /// Its answer may be shared; its body may still arrive.
+    Landed(Arc<Entry>, Outcome),
+    /// Its answer is for the leader alone: everybody goes by themselves.
+    Released,
+    Failed(OriginFailure),
+}
+
+/// How a lookup takes part.
+pub(crate) enum Part {
+    Lead(Captain),
+    Follow(watch::Receiver<News>),
+}
+
+/// The leader's side of a flight. Dropped, it strikes the flight off the board; followers who have heard nothing
+/// then see it closed.
+pub(crate) struct Captain {
+    board: Arc<Board>,
+    name: FlightName,
+    flight: Arc<Flight>,
+    tell: watch::Sender<News>,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, aloft: AtomicUsize::new(0) }
+    }
+
+    /// How many flights are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.aloft.load(Ordering::Relaxed)
+    }
+
+    /// Comes aboard the flight for `lookup`, or begins one. A flight that a purge has beaten is not joined: what
+    /// it brings is older than the purge. It flies on for those who came before.
+    pub(crate) fn board(self: &Arc<Self>, lookup: &Lookup, ledger: &Ledger) -> Part {
+        let name = (lookup.key, lookup.variant);
+        let mut shard = self.shard(name).lock();
+        if let Some(flight) = shard.get(&name)
+            && flight.may_be_joined(ledger)
+        {
+            return Part::Follow(flight.news.clone());
+        }
+        let (tell, news) = watch::channel(News::Aloft);
+        let flight = Arc::new(Flight {
+            url_key: Key::of_url(&lookup.target, lookup.route.key.host),
+            url: lookup.target.url(),
+            route: lookup.route.id.clone(),
+            as_of: ledger.known(),
+            news,
+        });
+        if shard.insert(name, flight.clone()).is_none() {
+            self.aloft.fetch_add(1, Ordering::Relaxed);
+        }
+        Part::Lead(Captain { board: self.clone(), name, flight, tell })
+    }
+
+    fn shard(&self, (key, _): FlightName) -> &Mutex<HashMap<FlightName, Arc<Flight>>> {
+        let index = usize::try_from(key.bits() % SHARDS as u128).unwrap_or_default();
+        &self.shards[index]
+    }
+}
+
+impl Flight {
+    fn may_be_joined(&self, ledger: &Ledger) -> bool {
+        match &*self.news.borrow() {
+            News::Aloft => ledger.may_join(&Expected {
+                url_key: self.url_key,
+                url: &self.url,
+                route: &self.route,
+                as_of: self.as_of,
+            }),
+            News::Landed(entry, _) => ledger.standing(entry) == Standing::Good,
+            News::Released | News::Failed(_) => false,
+        }
+    }
+}
+
+impl Captain {
+    /// Tells everybody aboard.
+    pub(crate) fn tell(&self, news: News) {
+        self.tell.send_replace(news);
+    }
+}
+
+impl Drop for Captain {
+    fn drop(&mut self) {
+        let mut shard = self.board.shard(self.name).lock();
+        let is_ours = shard.get(&self.name).is_some_and(|known| Arc::ptr_eq(known, &self.flight));
+        if is_ours {
+            shard.remove(&self.name);
+            self.board.aloft.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One flight per URL and variant in this process; the flight is a task of its own, and clients subscribe to it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tower::layer::layer_fn;
+use tower::{Layer, Service, ServiceExt};
+
+use crate::entry::freshness::UseWithoutAsking;
+use crate::entry::{Entry, Stored};
+use crate::key::vary::Variant;
+use crate::lookup::answer::{Answer, Content, Landing};
+use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
+use crate::lookup::{Company, Lookup};
+use crate::origin::failure::OriginFailure;
+use crate::pipeline::board::{Board, Captain, News, Part};
+use crate::pipeline::peek::Descent;
+use crate::pipeline::unshared::Unshared;
+use crate::purge::ledger::Ledger;
+use crate::route::Coalescing;
+use crate::time::Timestamp;
+
+/// How long a follower waits for a head before it goes by itself; the flight's own deadlines are shorter.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often a follower changes over to the flight of its own variant before it goes by itself.
+const CHANGES: usize = 2;
+
+/// Shares fetches among the requests of one process.
+pub(crate) struct Coalesce<S>(Arc<Parts<S>>);
+
+struct Parts<S> {
+    ledger: Arc<Ledger>,
+    board: Arc<Board>,
+    unshared: Arc<Unshared>,
+    tasks: TaskTracker,
+    inner: S,
+}
+
+/// What coalescing knows, for as long as the process lives: a reload keeps it.
+#[derive(Clone)]
+pub struct Flights {
+    board: Arc<Board>,
+    unshared: Arc<Unshared>,
+    /// The flights' tasks, which a drain waits for.
+    pub tasks: TaskTracker,
+}
+
+impl Flights {
+    pub fn new(tasks: TaskTracker) -> Self {
+        Self { board: Arc::new(Board::new()), unshared: Arc::new(Unshared::new()), tasks }
+    }
+
+    /// How many flights are under way.
+    pub fn aloft(&self) -> usize {
+        self.board.len()
+    }
+}
+
+impl<S> Coalesce<S>
+where
+    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Clone + Send + Sync + 'static,
+{
+    pub(crate) fn layer(
+        ledger: Arc<Ledger>,
+        flights: Flights,
+    ) -> impl Layer<S, Service = Self> + Clone {
+        layer_fn(move |inner| {
+            let Flights { board, unshared, tasks } = flights.clone();
+            Self(Arc::new(Parts { ledger: ledger.clone(), board, unshared, tasks, inner }))
+        })
+    }
+
+    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+        let parts = &self.0;
+        if lookup.company == Company::Shared && parts.unshared.knows(lookup.key, lookup.now) {
+            lookup.company = Company::Unshared;
+        }
+        if lookup.company != Company::Shared || lookup.route.coalescing == Coalescing::Off {
+            return self.alone(lookup).await;
+        }
+        for _ in 0..=CHANGES {
+            let news = match parts.board.board(&lookup, &parts.ledger) {
+                Part::Lead(captain) => return self.lead(captain, lookup).await,
+                Part::Follow(news) => news,
+            };
+            match hear(news).await {
+                News::Landed(entry, outcome) => {
+                    if !entry.variant.is_selected_by(&lookup.selector()) {
+                        lookup.variant =
+                            Variant::digest_for(entry.variant.names(), &lookup.selector());
+                        lookup.forwarded = Forwarded::VaryMiss;
+                        continue;
+                    }
+                    if let Some(content) = along(entry) {
+                        return Ok(Answer {
+                            content,
+                            outcome: followed(outcome),
+                            forwarded: lookup.forwarded,
+                            landing: Landing::done(),
+                        });
+                    }
+                    break;
+                }
+                News::Failed(failure) => return Err(failure),
+                News::Released | News::Aloft => break,
+            }
+        }
+        lookup.company = Company::Alone;
+        self.alone(lookup).await
+    }
+
+    /// Descends in a task of its own, so that a client that leaves changes nothing for the others.
+    async fn lead(self, captain: Captain, lookup: Lookup) -> Result<Answer, OriginFailure> {
+        let (answer, answered) = oneshot::channel();
+        let tasks = self.0.tasks.clone();
+        tasks.spawn(self.fly(captain, lookup, answer));
+        // The task answers or panics; a panic is a failure of ours, told as one of the way to the origin.
+        answered.await.unwrap_or_else(|_| Err(OriginFailure::Abandoned))
+    }
+
+    async fn fly(
+        self,
+        captain: Captain,
+        lookup: Lookup,
+        client: oneshot::Sender<Result<Answer, OriginFailure>>,
+    ) {
+        let (key, now) = (lookup.key, lookup.now);
+        let answer = match self.0.inner.clone().oneshot(lookup).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                captain.tell(News::Failed(failure.clone()));
+                drop(captain);
+                let _ = client.send(Err(failure));
+                return;
+            }
+        };
+        let Answer { content, outcome, forwarded, landing } = answer;
+        match &content {
+            Content::Stored(entry) | Content::Arriving(entry, _) => {
+                captain.tell(if may_be_shared(entry, &outcome) {
+                    News::Landed(entry.clone(), outcome.clone())
+                } else {
+                    News::Released
+                });
+            }
+            Content::Once(response) => {
+                // Failures pass by themselves: the next herd shares one fetch again.
+                if !response.status().is_server_error() && is_lasting(&outcome) {
+                    self.0.unshared.remember(key, now);
+                }
+                captain.tell(News::Released);
+            }
+        }
+        // Who left does not want it any more; the others do.
+        let left = Landing::done();
+        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left }));
+        landing.run().await;
+        // Struck only now: who comes between the last byte and the store finds either the flight or the entry.
+        drop(captain);
+    }
+
+    /// Descends for this request only. Should the answer turn out to be one to keep, it is kept all the same.
+    async fn alone(self, lookup: Lookup) -> Result<Answer, OriginFailure> {
+        let (key, company) = (lookup.key, lookup.company);
+        let answer = self.0.inner.clone().oneshot(lookup).await?;
+        let Answer { content, outcome, forwarded, landing } = answer;
+        if !landing.is_done() {
+            if company == Company::Unshared {
+                self.0.unshared.forget(key);
+            }
+            self.0.tasks.spawn(landing.run());
+        }
+        Ok(Answer { content, outcome, forwarded, landing: Landing::done() })
+    }
+}
+
+/// Waits for the news of a flight.
+async fn hear(mut news: watch::Receiver<News>) -> News {
+    let told = timeout(LONGEST_WAIT, news.wait_for(|news| !matches!(news, News::Aloft))).await;
+    match told {
+        Ok(Ok(news)) => news.clone(),
+        // The flight's task ended without a word: a panic, or the end of its runtime.
+        Ok(Err(_)) => News::Failed(OriginFailure::Abandoned),
+        Err(_) => News::Released,
+    }
+}
+
+/// Whether an answer serves others too. One that is kept only to be validated does not (RFC 9111 §5.2.2.4:
+/// "MUST NOT be used to satisfy any other request without forwarding it for validation").
+fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Stale(_) | Outcome::StaleOnError(..) => true,
+        Outcome::Hit(_)
+        | Outcome::Revalidated
+        | Outcome::Miss(_)
+        | Outcome::Followed(_)
+        | Outcome::Passed(_)
+        | Outcome::Failed(_)
+        | Outcome::Refused(_) => {
+            let freshness = &entry.freshness;
+            freshness.use_without_asking != UseWithoutAsking::Never
+                && freshness.is_fresh(Timestamp::now())
+        }
+    }
+}
+
+/// The content for somebody who reads along; nothing when the body has outgrown what is kept of it.
+fn along(entry: Arc<Entry>) -> Option<Content> {
+    match &entry.body {
+        Stored::Whole(_) => Some(Content::Stored(entry)),
+        Stored::Arriving { fill, .. } => {
+            let reader = fill.read(0..u64::MAX).ok()?;
+            Some(Content::Arriving(entry, reader))
+        }
+    }
+}
+
+fn followed(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Hit(layer @ CacheLayer::L2) => Outcome::Followed(Source::Layer(layer)),
+        Outcome::Revalidated | Outcome::Miss(_) | Outcome::Followed(_) => {
+            Outcome::Followed(Source::Origin)
+        }
+        Outcome::Hit(_)
+        | Outcome::Stale(_)
+        | Outcome::StaleOnError(..)
+        | Outcome::Passed(_)
+        | Outcome::Failed(_)
+        | Outcome::Refused(_) => outcome,
+    }
+}
+
+/// Whether the next answer for the URL will probably be for one client alone as well.
+fn is_lasting(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Miss(Kept::Left(why)) => why.is_lasting(),
+        Outcome::Hit(_)
+        | Outcome::Stale(_)
+        | Outcome::StaleOnError(..)
+        | Outcome::Revalidated
+        | Outcome::Miss(Kept::Stored)
+        | Outcome::Followed(_)
+        | Outcome::Passed(_)
+        | Outcome::Failed(_)
+        | Outcome::Refused(_) => false,
+    }
+}
+
+impl<S> Clone for Coalesce<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S> Service<Lookup> for Coalesce<S>
+where
+    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Clone + Send + Sync + 'static,
+{
+    type Response = Answer;
+    type Error = OriginFailure;
+    type Future = Descent;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OriginFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, lookup: Lookup) -> Descent {
+        Box::pin(self.clone().answer(lookup))
+    }
+}

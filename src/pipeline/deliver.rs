@@ -1,0 +1,299 @@
+//! Answer out: HEAD, 304, 206, `Age` and what is said of how it came about.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, HeaderMap,
+    HeaderValue, VIA,
+};
+use http::{Method, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::entry::{Entry, Head, Stored};
+use crate::lookup::Lookup;
+use crate::lookup::answer::{Answer, Content};
+use crate::lookup::outcome::Outcome;
+use crate::lookup::record::Status;
+use crate::message::body::Body;
+use crate::message::conditional::{Condition, evaluate, not_modified};
+use crate::message::fields::remove_hop_by_hop;
+use crate::message::fill::Reader;
+use crate::message::problem;
+use crate::message::range::{self, Ranges};
+use crate::origin::failure::OriginFailure;
+use crate::pipeline::gate::Departure;
+use crate::pipeline::onward::{is_conditional, via};
+use crate::route::Route;
+use crate::time::Timestamp;
+
+/// Turns answers into responses for the one client who asked.
+#[derive(Clone)]
+pub(crate) struct Deliver<S> {
+    inner: S,
+}
+
+/// What of the request shapes the response.
+struct Asked {
+    route: Arc<Route>,
+    method: Method,
+    /// The request's fields, where some of them ask for a part or only for what is new.
+    conditions: Option<Box<HeaderMap>>,
+    now: Timestamp,
+}
+
+pin_project! {
+    /// Resolves to the response.
+    pub(crate) struct Delivering<F> {
+        #[pin]
+        answer: F,
+        asked: Option<Asked>,
+    }
+}
+
+impl<S> Deliver<S> {
+    pub(crate) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Service<Lookup> for Deliver<S>
+where
+    S: Service<Lookup, Response = Answer, Error = OriginFailure>,
+{
+    type Response = Departure;
+    type Error = Infallible;
+    type Future = Delivering<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, lookup: Lookup) -> Self::Future {
+        let asked = Asked {
+            route: lookup.route.clone(),
+            method: lookup.request.method.clone(),
+            conditions: is_conditional(&lookup.request.headers)
+                .then(|| Box::new(lookup.request.headers.clone())),
+            now: lookup.now,
+        };
+        Delivering { answer: self.inner.call(lookup), asked: Some(asked) }
+    }
+}
+
+impl<F> Future for Delivering<F>
+where
+    F: Future<Output = Result<Answer, OriginFailure>>,
+{
+    type Output = Result<Departure, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(context));
+        let asked = this.asked.take().expect("polled again after it was ready");
+        Poll::Ready(Ok(match answer {
+            Ok(answer) => asked.deliver(answer),
+            Err(failure) => failed(failure, Some(asked.route)),
+        }))
+    }
+}
+
+/// The answer to a request whose origin failed.
+pub(crate) fn failed(failure: OriginFailure, route: Option<Arc<Route>>) -> Departure {
+    let response = problem::response(failure.status(), &failure.to_string());
+    Departure { response, outcome: Outcome::Failed(failure), route, status: Status::default() }
+}
+
+impl Asked {
+    fn deliver(self, answer: Answer) -> Departure {
+        let Answer { content, outcome, forwarded, landing: _ } = answer;
+        let mut status = Status { forwarded, ..Status::default() };
+        let response = match content {
+            Content::Stored(entry) => {
+                self.describe(&entry, &mut status);
+                self.stored(&entry, None, &outcome)
+            }
+            Content::Arriving(entry, reader) => {
+                self.describe(&entry, &mut status);
+                self.stored(&entry, Some(reader), &outcome)
+            }
+            Content::Once(response) => {
+                status.forwarded_status = Some(response.status());
+                self.once(*response, &outcome)
+            }
+        };
+        Departure { response, outcome, route: Some(self.route), status }
+    }
+
+    fn describe(&self, entry: &Entry, status: &mut Status) {
+        let freshness = &entry.freshness;
+        let signed = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
+        let lifetime = signed(freshness.lifetime.as_secs());
+        status.forwarded_status = Some(entry.head.status);
+        status.ttl = Some(lifetime.saturating_sub(signed(freshness.age(self.now).as_secs())));
+    }
+
+    /// A response from an entry: whole, a part of it, or word that the client has it already.
+    fn stored(
+        &self,
+        entry: &Arc<Entry>,
+        reader: Option<Reader>,
+        outcome: &Outcome,
+    ) -> Response<Body> {
+        let shape = match &self.conditions {
+            None => Shape::Whole,
+            Some(conditions) => self.shape(conditions, entry),
+        };
+        let mut response = match shape {
+            Shape::Whole => whole(entry, reader),
+            Shape::Part(range, length) => part(entry, reader, range, length),
+            Shape::Several(ranges) => several(entry, reader, &ranges),
+            Shape::NotModified => bare(StatusCode::NOT_MODIFIED, not_modified(&entry.head.fields)),
+            Shape::Failed => bare(StatusCode::PRECONDITION_FAILED, HeaderMap::new()),
+            Shape::Unsatisfiable(length) => {
+                let mut fields = HeaderMap::new();
+                fields.insert(CONTENT_RANGE, range::unsatisfied(length));
+                bare(StatusCode::RANGE_NOT_SATISFIABLE, fields)
+            }
+        };
+        // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
+        // this request"; what was fetched for it keeps the Age that it came with.
+        if !matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated) {
+            let age = entry.freshness.age(self.now).as_secs();
+            response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
+        }
+        self.tell_lifetime(response.headers_mut());
+        if self.method == Method::HEAD {
+            *response.body_mut() = Body::Empty;
+        }
+        response
+    }
+
+    fn shape(&self, conditions: &HeaderMap, entry: &Entry) -> Shape {
+        let Head { status, fields } = &entry.head;
+        match evaluate(conditions, &self.method, *status, fields) {
+            Condition::NotModified => return Shape::NotModified,
+            Condition::Failed => return Shape::Failed,
+            Condition::Send => {}
+        }
+        // RFC 9110 §14.2: "A server MUST ignore a Range header field received with a request method that is
+        // unrecognized or for which range handling is not defined. For this specification, GET is the only method".
+        let (true, Some(length)) = (self.method == Method::GET, entry.length()) else {
+            return Shape::Whole;
+        };
+        match range::select(conditions, fields, *status, length) {
+            Ranges::Whole => Shape::Whole,
+            Ranges::One(range) => Shape::Part(range, length),
+            Ranges::Several(ranges) => Shape::Several(ranges),
+            Ranges::Unsatisfiable => Shape::Unsatisfiable(length),
+        }
+    }
+
+    /// The origin's response to this request, or to the canonical one that was sent in its place.
+    fn once(&self, mut response: Response<Body>, outcome: &Outcome) -> Response<Body> {
+        let via = via(response.version());
+        let fields = response.headers_mut();
+        remove_hop_by_hop(fields);
+        if !matches!(outcome, Outcome::Refused(_)) {
+            fields.append(VIA, via);
+        }
+        if let Some(conditions) = &self.conditions
+            && response.status() == StatusCode::OK
+            && evaluate(conditions, &self.method, response.status(), response.headers())
+                == Condition::NotModified
+        {
+            return bare(StatusCode::NOT_MODIFIED, not_modified(response.headers()));
+        }
+        response
+    }
+
+    /// What the route tells clients about the lifetime, in the place of what the origin said.
+    fn tell_lifetime(&self, fields: &mut HeaderMap) {
+        if let Some(ttl) = self.route.client_ttl
+            && let Ok(value) = HeaderValue::try_from(format!("max-age={}", ttl.as_secs()))
+        {
+            fields.insert(CACHE_CONTROL, value);
+            fields.remove(EXPIRES);
+            // The client's own clock begins now: an age from before would end its lifetime early.
+            fields.remove(AGE);
+        }
+    }
+}
+
+/// How much of an entry a client gets.
+enum Shape {
+    Whole,
+    Part(Range<u64>, u64),
+    Several(Vec<Range<u64>>),
+    NotModified,
+    Failed,
+    Unsatisfiable(u64),
+}
+
+fn bare(status: StatusCode, fields: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    response
+}
+
+fn whole(entry: &Entry, reader: Option<Reader>) -> Response<Body> {
+    let mut response = bare(entry.head.status, entry.head.fields.clone());
+    *response.body_mut() = match (&entry.body, reader) {
+        (Stored::Whole(bytes), _) => Body::from(bytes.clone()),
+        (Stored::Arriving { length, .. }, Some(reader)) => {
+            Body::Arriving { reader, length: *length }
+        }
+        // Nobody reads: only the head was asked for.
+        (Stored::Arriving { .. }, None) => Body::Empty,
+    };
+    if let Some(length) = entry.length()
+        && has_content(entry.head.status)
+    {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+/// RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
+/// (Informational) or 204 (No Content)".
+fn has_content(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::NO_CONTENT
+}
+
+fn part(entry: &Entry, reader: Option<Reader>, range: Range<u64>, length: u64) -> Response<Body> {
+    let mut response = bare(StatusCode::PARTIAL_CONTENT, entry.head.fields.clone());
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_RANGE, range::content_range(&range, length));
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    *response.body_mut() = match (&entry.body, reader) {
+        (Stored::Whole(bytes), _) => {
+            let end = usize::try_from(range.end).unwrap_or(bytes.len()).min(bytes.len());
+            let start = usize::try_from(range.start).unwrap_or(end).min(end);
+            Body::from(bytes.slice(start..end))
+        }
+        (Stored::Arriving { .. }, Some(reader)) => {
+            let length = Some(range.end - range.start);
+            Body::Arriving { reader: reader.narrow(range), length }
+        }
+        (Stored::Arriving { .. }, None) => Body::Empty,
+    };
+    response
+}
+
+/// Several parts as one `multipart/byteranges`; of a body that still arrives the whole is sent instead.
+fn several(entry: &Entry, reader: Option<Reader>, ranges: &[Range<u64>]) -> Response<Body> {
+    let Some(bytes) = entry.whole() else { return whole(entry, reader) };
+    let multipart = range::multipart(bytes, ranges, &entry.head.fields);
+    let mut response = bare(StatusCode::PARTIAL_CONTENT, entry.head.fields.clone());
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, multipart.content_type);
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(multipart.body.len()));
+    *response.body_mut() = Body::from(multipart.body);
+    response
+}

@@ -1,0 +1,287 @@
+//! Asks the origin, and decides what may be kept.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_LENGTH, DATE, HeaderMap, VIA};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use rand::Rng;
+use tower::Service;
+
+use crate::entry::facts::{Facts, Mark, Tag};
+use crate::entry::freshness::Freshness;
+use crate::entry::{Entry, Head, Stored};
+use crate::key::Key;
+use crate::key::vary::Variant;
+use crate::lookup::answer::{Answer, Content, Landing};
+use crate::lookup::outcome::{Forwarded, Kept, Outcome, WhyRefused};
+use crate::lookup::{Accepts, Company, Held, Lookup, Until};
+use crate::message::body::{Body, BodyError};
+use crate::message::date;
+use crate::message::fields::remove_unstorable;
+use crate::message::fill::{Fill, Writer};
+use crate::message::problem;
+use crate::origin::failure::OriginFailure;
+use crate::pipeline::onward::{self, Trusted, via};
+use crate::pipeline::peek::Descent;
+use crate::policy::revalidate::{Validation, merge, validation};
+use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
+use crate::purge::ledger::Ledger;
+use crate::route::{Layers, Route};
+use crate::time::Timestamp;
+
+/// The innermost layer: one request to the origin, and the beginning of everything that is stored.
+#[derive(Clone)]
+pub(crate) struct Fetch(Arc<Parts>);
+
+struct Parts {
+    ledger: Arc<Ledger>,
+    trusted: Trusted,
+    limits: Limits,
+}
+
+/// The largest object that each layer takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub l1: u64,
+    pub l2: u64,
+}
+
+/// How long a body is brought in that nobody reads any more.
+const WITHOUT_READERS: Duration = Duration::from_secs(30);
+
+impl Fetch {
+    pub(crate) fn new(ledger: Arc<Ledger>, trusted: Trusted, limits: Limits) -> Self {
+        Self(Arc::new(Parts { ledger, trusted, limits }))
+    }
+
+    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+        if lookup.directives.only_if_cached {
+            // RFC 9111 §5.2.1.7: "SHOULD either respond using a stored response consistent with the other
+            // constraints of the request or respond with a 504".
+            let text = "nothing that may be served is stored, and the request says only-if-cached";
+            let response = problem::response(StatusCode::GATEWAY_TIMEOUT, text);
+            return Ok(Answer::once(response, Outcome::Refused(WhyRefused::OnlyIfCached)));
+        }
+        loop {
+            let asked = self.ask(&lookup).await?;
+            let status = asked.response.status();
+            if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
+                let answer = self.keep(&lookup, asked);
+                return Ok(Answer { forwarded: lookup.forwarded, ..answer });
+            }
+            let fields = asked.response.headers();
+            match lookup.held.take() {
+                Some(Held { entry, until: Until::Validated(_), .. })
+                    if validation(status, &entry.head.fields, fields) == Validation::Confirmed =>
+                {
+                    let answer = self.confirmed(&lookup, &entry, &asked);
+                    return Ok(Answer { forwarded: lookup.forwarded, ..answer });
+                }
+                // Asked without conditions, an origin that still says 304 speaks nonsense.
+                None | Some(_) if !asked.conditional => {
+                    return Err(OriginFailure::Protocol("a 304 that nobody asked for".into()));
+                }
+                // RFC 9111 §4.3.4: what the 304 speaks of is not what is held, so the whole is asked for.
+                None | Some(_) => {}
+            }
+        }
+    }
+
+    /// Sends the request. The purge log's mark is taken before: whatever is purged from now on beats the answer.
+    async fn ask(&self, lookup: &Lookup) -> Result<Asked, OriginFailure> {
+        let as_of = self.0.ledger.known();
+        let request = onward::request(lookup, self.0.trusted.trust(lookup.client));
+        let conditional = onward::is_conditional(request.headers());
+        let requested = Timestamp::now();
+        let response = lookup.route.origin.send(request).await?;
+        let received = Timestamp::now();
+        Ok(Asked { response: response.map(Body::live), as_of, requested, received, conditional })
+    }
+
+    /// What was held is confirmed (RFC 9111 §4.3.4): its fields are updated, its age begins anew.
+    fn confirmed(&self, lookup: &Lookup, held: &Arc<Entry>, asked: &Asked) -> Answer {
+        let fields = merge(&held.head.fields, asked.response.headers());
+        let mut head = Head { status: held.head.status, fields };
+        Self::clean(&mut head, lookup, asked.received);
+        match self.verdict(lookup, asked, &head) {
+            Ok(Keeping { facts, freshness, variant }) => {
+                let entry = Entry::new(facts, head, freshness, variant, held.body.clone());
+                let entry = Arc::new(entry);
+                let landing = Landing::whole(entry.clone());
+                Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
+            }
+            // Confirmed, but not to be kept any longer: it answers this once.
+            Err(_) => Answer::stored(Arc::new(held.with_head(head)), Outcome::Revalidated),
+        }
+    }
+
+    /// Keeps the response if it may be kept; otherwise it is this request's alone.
+    fn keep(&self, lookup: &Lookup, asked: Asked) -> Answer {
+        let mut head =
+            Head { status: asked.response.status(), fields: asked.response.headers().clone() };
+        let verdict = self.verdict(lookup, &asked, &head);
+        let Keeping { facts, freshness, variant } = match verdict {
+            Ok(keeping) => keeping,
+            Err(why) => return Answer::once(asked.response, Outcome::Miss(Kept::Left(why))),
+        };
+        Self::clean(&mut head, lookup, asked.received);
+        // Once for all who will be served from it.
+        head.fields.append(VIA, via(asked.response.version()));
+        let length = content_length(&head.fields);
+        let body = asked.response.into_body();
+        if length == Some(0) || body.is_empty() {
+            let entry =
+                Entry::new(facts, head, freshness, variant, Stored::Whole(bytes::Bytes::new()));
+            let entry = Arc::new(entry);
+            let landing = Landing::whole(entry.clone());
+            return Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) };
+        }
+        let (writer, fill) = Fill::open(self.limit(&lookup.route));
+        arrive(
+            Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length }),
+            writer,
+            body,
+        )
+    }
+
+    /// Leaves what may be stored of a head, and dates it.
+    fn clean(head: &mut Head, lookup: &Lookup, received: Timestamp) {
+        remove_unstorable(&mut head.fields);
+        strip(&mut head.fields, &lookup.route.policy);
+        // RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date header field
+        // MUST record the time it was received and append a corresponding Date header field to the message's
+        // header section if it is cached or forwarded downstream."
+        if !head.fields.contains_key(DATE) {
+            head.fields.insert(DATE, date::format(received.as_seconds()));
+        }
+    }
+
+    fn verdict(&self, lookup: &Lookup, asked: &Asked, head: &Head) -> Result<Keeping, WhyNot> {
+        let exchange = Exchange {
+            method: &lookup.request.method,
+            request: &lookup.request.headers,
+            status: head.status,
+            response: &head.fields,
+            requested: asked.requested,
+            received: asked.received,
+        };
+        let freshness = match storable(&lookup.route.policy, &exchange, rand::rng().random()) {
+            Storable::Keep(freshness) => freshness,
+            Storable::Leave(why) => return Err(why),
+        };
+        if content_length(&head.fields).is_some_and(|length| length > self.limit(&lookup.route)) {
+            return Err(WhyNot::TooLarge);
+        }
+        let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
+        let tags = tags.map_err(|_| WhyNot::TooManyTags)?;
+        let variant =
+            Variant::of(&head.fields, &lookup.selector()).map_err(|_| WhyNot::VaryStar)?;
+        Ok(Keeping { facts: facts(lookup, asked.as_of, tags), freshness, variant })
+    }
+
+    /// The largest object that any of the route's layers takes.
+    fn limit(&self, route: &Route) -> u64 {
+        let Limits { l1, l2 } = self.0.limits;
+        match route.layers {
+            Layers::Both => l1.max(l2),
+            Layers::OnlyL1 => l1,
+            Layers::OnlyL2 => l2,
+        }
+    }
+}
+
+/// A response's head, and when and under which mark it was asked for.
+struct Asked {
+    response: Response<Body>,
+    as_of: Mark,
+    requested: Timestamp,
+    received: Timestamp,
+    conditional: bool,
+}
+
+/// What is needed to keep a response.
+struct Keeping {
+    facts: Facts,
+    freshness: Freshness,
+    variant: Variant,
+}
+
+fn facts(lookup: &Lookup, as_of: Mark, tags: Box<[Tag]>) -> Facts {
+    Facts {
+        key: lookup.key,
+        url_key: Key::of_url(&lookup.target, lookup.route.key.host),
+        url: lookup.target.url().into(),
+        route: lookup.route.id.clone(),
+        tags,
+        as_of,
+    }
+}
+
+/// Whether the client's own conditions go to the origin, so that a 304 is the client's.
+fn has_own_conditions(lookup: &Lookup) -> bool {
+    lookup.company != Company::Shared
+        && onward::is_conditional(&lookup.request.headers)
+        && lookup.accepts == Accepts::StaleInWindow
+}
+
+fn content_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// An entry whose body still arrives; whoever runs the landing brings it in.
+fn arrive(entry: Entry, writer: Writer, body: Body) -> Answer {
+    let entry = Arc::new(entry);
+    let outcome = Outcome::Miss(Kept::Stored);
+    let Stored::Arriving { fill, .. } = &entry.body else {
+        return Answer { landing: Landing::whole(entry.clone()), ..Answer::stored(entry, outcome) };
+    };
+    // Taken before the first byte, so that the first reader can never come too late.
+    let Ok(reader) = fill.read(0..u64::MAX) else {
+        return Answer::once(Response::new(body), outcome);
+    };
+    let landing = Landing::arriving(bring(entry.clone(), writer, body));
+    let content = Content::Arriving(entry, reader);
+    Answer { content, outcome, forwarded: Forwarded::UriMiss, landing }
+}
+
+/// Brings the body in. Only one that came to its end is kept; one that is cut off is cut off for its readers.
+async fn bring(entry: Arc<Entry>, writer: Writer, mut body: Body) -> Option<Arc<Entry>> {
+    let mut unread_since = None;
+    while let Some(frame) = body.frame().await {
+        let chunk = match frame {
+            Ok(frame) => frame.into_data().unwrap_or_default(),
+            Err(error) => {
+                writer.fail(error);
+                return None;
+            }
+        };
+        if writer.is_read() {
+            unread_since = None;
+        } else if writer.has_overflowed()
+            || unread_since.get_or_insert_with(Instant::now).elapsed() > WITHOUT_READERS
+        {
+            writer.fail(BodyError::Abandoned);
+            return None;
+        }
+        writer.push(chunk).await;
+    }
+    let whole = writer.finish()?;
+    Some(Arc::new(entry.with_body(Stored::Whole(whole))))
+}
+
+impl Service<Lookup> for Fetch {
+    type Response = Answer;
+    type Error = OriginFailure;
+    type Future = Descent;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OriginFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, lookup: Lookup) -> Descent {
+        Box::pin(self.clone().answer(lookup))
+    }
+}

@@ -1,0 +1,213 @@
+//! Request in: which route, which key, and whether to look it up or to pass it on.
+
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use futures_util::future::Either;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Scheme;
+use http::{Method, Request, Response, StatusCode, Version};
+use tower::Service;
+
+use crate::key::canonical::Target;
+use crate::key::{Identity, Key};
+use crate::lookup::outcome::{Forwarded, Outcome, WhyPassed, WhyRefused};
+use crate::lookup::record::Status;
+use crate::lookup::{Accepts, Company, Lookup};
+use crate::message::body::Body;
+use crate::message::cache_control::RequestDirectives;
+use crate::message::problem;
+use crate::pipeline::pass::Passage;
+use crate::policy::ClientDirectives;
+use crate::route::Route;
+use crate::route::table::RouteTable;
+use crate::time::Timestamp;
+
+/// A request as it came in.
+pub(crate) struct Arrival {
+    pub(crate) request: Request<Body>,
+    pub(crate) client: IpAddr,
+    pub(crate) now: Timestamp,
+}
+
+/// A response, and what is to be said of its request.
+pub(crate) struct Departure {
+    pub(crate) response: Response<Body>,
+    pub(crate) outcome: Outcome,
+    pub(crate) route: Option<Arc<Route>>,
+    /// What `Cache-Status` tells besides the outcome.
+    pub(crate) status: Status,
+}
+
+/// Decides; holds nothing back.
+pub(crate) struct Gate<L, P>(Arc<Parts<L, P>>);
+
+struct Parts<L, P> {
+    service: Box<str>,
+    routes: Arc<ArcSwap<RouteTable>>,
+    lookups: L,
+    passages: P,
+}
+
+/// What the gate decides.
+enum Decision {
+    Look(Lookup, Body),
+    Pass(Passage),
+    Refuse(Departure),
+}
+
+impl<L, P> Gate<L, P> {
+    /// The gate before `lookups`, which answers what is looked up, and `passages`, which forwards the rest.
+    pub(crate) fn new(
+        service: &str,
+        routes: Arc<ArcSwap<RouteTable>>,
+        lookups: L,
+        passages: P,
+    ) -> Self {
+        Self(Arc::new(Parts { service: service.into(), routes, lookups, passages }))
+    }
+
+    fn decide(&self, arrival: Arrival) -> Decision {
+        let Arrival { request, client, now } = arrival;
+        if let Some(refusal) = refusal(&request) {
+            return Decision::Refuse(refusal);
+        }
+        let target = match Target::of(&request, Scheme::HTTP) {
+            Ok(target) => target,
+            Err(why) => return Decision::Refuse(malformed(&why.to_string())),
+        };
+        let routes = self.0.routes.load();
+        let route = routes.find(target.host_str(), target.path()).clone();
+        let target = target.under(&route.key.query);
+        let (request, body) = request.into_parts();
+        let why = if request.headers.contains_key(UPGRADE) && is_upgrade(&request) {
+            Some(WhyPassed::Upgrade)
+        } else if !matches!(request.method, Method::GET | Method::HEAD) {
+            Some(WhyPassed::Method)
+        } else if !route.looks_up(&request.method) {
+            Some(WhyPassed::Route)
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            return Decision::Pass(Passage { route, target, request, body, client, why });
+        }
+        Decision::Look(self.lookup(Look { route, target, request, client, now }), body)
+    }
+
+    fn lookup(&self, look: Look) -> Lookup {
+        let Look { route, target, request, client, now } = look;
+        let key = Key::of(&Identity {
+            service: &self.0.service,
+            route: route.id.as_str(),
+            target: &target,
+            rules: &route.key,
+            fields: &request.headers,
+        });
+        let directives = match route.policy.client_directives {
+            ClientDirectives::Honoured => RequestDirectives::of(&request.headers),
+            ClientDirectives::Ignored => RequestDirectives::default(),
+        };
+        let alone =
+            request.method == Method::HEAD || directives.no_store || directives.only_if_cached;
+        Lookup {
+            route,
+            key,
+            variant: 0,
+            target,
+            request,
+            client,
+            directives,
+            accepts: Accepts::StaleInWindow,
+            company: if alone { Company::Alone } else { Company::Shared },
+            held: None,
+            forwarded: Forwarded::UriMiss,
+            now,
+        }
+    }
+}
+
+struct Look {
+    route: Arc<Route>,
+    target: Target,
+    request: http::request::Parts,
+    client: IpAddr,
+    now: Timestamp,
+}
+
+/// RFC 9110 §7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request"; in
+/// HTTP/2 there is none (RFC 9113 §8.2.2). It counts only where `Connection` names it.
+fn is_upgrade(request: &http::request::Parts) -> bool {
+    request.version == Version::HTTP_11
+        && crate::message::fields::members(&request.headers, &CONNECTION)
+            .any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+}
+
+/// What is refused before anything is looked up.
+fn refusal(request: &Request<Body>) -> Option<Departure> {
+    if request.method() == Method::CONNECT {
+        let text = "Larder opens no tunnels";
+        return Some(refuse(StatusCode::METHOD_NOT_ALLOWED, text, WhyRefused::MethodNotAllowed));
+    }
+    let fields = request.headers();
+    // RFC 9112 §6.1: a message with both "ought to be handled as an error"; whoever sends it may mean two requests.
+    if fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH) {
+        return Some(malformed("the request has both Transfer-Encoding and Content-Length"));
+    }
+    None
+}
+
+fn malformed(detail: &str) -> Departure {
+    refuse(StatusCode::BAD_REQUEST, detail, WhyRefused::Malformed)
+}
+
+/// A refusal that ends the connection: what follows on it cannot be trusted to begin where we think.
+fn refuse(status: StatusCode, detail: &str, why: WhyRefused) -> Departure {
+    let mut response = problem::response(status, detail);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Departure { response, outcome: Outcome::Refused(why), route: None, status: Status::default() }
+}
+
+impl<L, P> Clone for Gate<L, P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<L, P> Service<Arrival> for Gate<L, P>
+where
+    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone,
+    P: Service<Passage, Response = Departure, Error = Infallible> + Clone,
+    P::Future: Send + 'static,
+{
+    type Response = Departure;
+    type Error = Infallible;
+    type Future = Either<
+        L::Future,
+        Either<
+            Pin<Box<dyn Future<Output = Result<Departure, Infallible>> + Send>>,
+            Ready<Result<Departure, Infallible>>,
+        >,
+    >;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, arrival: Arrival) -> Self::Future {
+        match self.decide(arrival) {
+            // A body of a request that is looked up is nobody's: dropped, the server drains or closes.
+            Decision::Look(lookup, _body) => Either::Left(self.0.lookups.clone().call(lookup)),
+            Decision::Pass(passage) => {
+                let passed = self.0.passages.clone().call(passage);
+                Either::Right(Either::Left(Box::pin(passed)))
+            }
+            Decision::Refuse(departure) => Either::Right(Either::Right(ready(Ok(departure)))),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! One judgement of a stored response for all layers: its standing in the purge log, then its freshness.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::entry::Entry;
+use crate::entry::facts::Standing;
+use crate::lookup::answer::Answer;
+use crate::lookup::outcome::{Forwarded, Layer, Outcome};
+use crate::lookup::{Accepts, Held, Lookup, Until};
+use crate::policy::reuse::{OnError, Question, Reuse, WhyRefresh, reuse};
+use crate::purge::ledger::Ledger;
+use crate::refresh::Refresher;
+use crate::telemetry::labels::Invalidation;
+use crate::telemetry::metrics::Metrics;
+
+/// What every layer that finds a stored response asks.
+pub(crate) struct Judge {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) refresher: Refresher,
+    pub(crate) metrics: Metrics,
+    /// How long a copy in memory is served before the fleet's store is asked for a newer one.
+    pub(crate) compare_after: Option<Duration>,
+}
+
+/// What a layer does with what it found.
+pub(crate) enum Verdict {
+    /// It answers.
+    Answer(Answer),
+    /// It is noted in the lookup, and the layers below are asked.
+    Hold,
+    /// It does not exist any more.
+    Gone,
+}
+
+impl Judge {
+    /// Judges `entry`, which `layer` found for `lookup`; what holds it back is noted there.
+    pub(crate) fn judge(&self, lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer) -> Verdict {
+        let outcome = match self.ask(lookup, entry, layer) {
+            Reuse::Serve if is_known(lookup, entry) => {
+                return hold(lookup, entry, layer, Until::Validated(OnError::Fail));
+            }
+            Reuse::Serve if self.is_due_for_comparison(lookup, entry, layer) => {
+                return hold(lookup, entry, layer, Until::Compared);
+            }
+            Reuse::Serve => Outcome::Hit(layer),
+            Reuse::ServeAndRefresh(why) => match lookup.accepts {
+                Accepts::OnlyFresh => {
+                    return hold(lookup, entry, layer, Until::Validated(OnError::Fail));
+                }
+                Accepts::StaleInWindow => {
+                    self.refresher.ask(lookup, entry, layer);
+                    outcome_while_refreshing(why, layer)
+                }
+            },
+            Reuse::Hold { on_error, why } => {
+                if why.is_by_client() {
+                    lookup.forwarded = Forwarded::Request;
+                }
+                return hold(lookup, entry, layer, Until::Validated(on_error));
+            }
+            Reuse::Refuse(_) => return Verdict::Gone,
+        };
+        Verdict::Answer(Answer::stored(entry.clone(), outcome))
+    }
+
+    fn ask(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> Reuse {
+        let standing = self.ledger.standing(entry);
+        self.count(standing, layer);
+        reuse(&Question {
+            freshness: &entry.freshness,
+            status: entry.head.status,
+            standing,
+            directives: lookup.directives,
+            policy: &lookup.route.policy,
+            now: lookup.now,
+            dice: dice(lookup, standing),
+        })
+    }
+
+    /// Counts what the purge log says of an entry that was found.
+    fn count(&self, standing: Standing, layer: Layer) {
+        let reason = match standing {
+            Standing::Good => return,
+            Standing::MarkedStale(_) => Invalidation::MarkedStale,
+            Standing::Unvouched => Invalidation::Unvouched,
+            Standing::Gone => Invalidation::Purged,
+        };
+        match layer {
+            Layer::L1 => self.metrics.l1(),
+            Layer::L2 => self.metrics.l2(),
+        }
+        .invalidated(reason);
+    }
+
+    /// Whether a copy in memory is old enough for the fleet to have a newer one.
+    fn is_due_for_comparison(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> bool {
+        layer == Layer::L1
+            && lookup.route.layers == crate::route::Layers::Both
+            && self.compare_after.is_some_and(|longest| entry.taken_since(lookup.now) > longest)
+    }
+}
+
+/// A refresh is not content with what it was asked to replace, nor with another copy of it.
+fn is_known(lookup: &Lookup, entry: &Entry) -> bool {
+    match (lookup.accepts, &lookup.held) {
+        (Accepts::OnlyFresh, Some(held)) => {
+            entry.freshness.received <= held.entry.freshness.received
+        }
+        (Accepts::OnlyFresh, None) | (Accepts::StaleInWindow, _) => false,
+    }
+}
+
+/// Notes what is held. A newer one takes the place of an older one.
+fn hold(lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer, until: Until) -> Verdict {
+    let known = lookup.held.as_ref().map(|held| held.entry.freshness.received);
+    if known.is_none_or(|received| received <= entry.freshness.received) {
+        lookup.held = Some(Held { entry: entry.clone(), layer, until });
+    }
+    if lookup.forwarded == Forwarded::UriMiss {
+        lookup.forwarded = Forwarded::Stale;
+    }
+    Verdict::Hold
+}
+
+fn outcome_while_refreshing(why: WhyRefresh, layer: Layer) -> Outcome {
+    match why {
+        WhyRefresh::Stale | WhyRefresh::ClientAcceptsStale => Outcome::Stale(layer),
+        WhyRefresh::RefreshAhead | WhyRefresh::Early => Outcome::Hit(layer),
+    }
+}
+
+/// A throw between 0 and 1, only where the route may need one.
+fn dice(lookup: &Lookup, standing: Standing) -> f64 {
+    if lookup.route.policy.early_refresh.is_some() && standing == Standing::Good {
+        rand::rng().random()
+    } else {
+        1.0
+    }
+}

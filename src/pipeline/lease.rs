@@ -1,0 +1,124 @@
+//! One fetch per key in the fleet.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tower::layer::layer_fn;
+use tower::{Layer, Service, ServiceExt};
+
+use crate::lookup::answer::{Answer, Landing};
+use crate::lookup::outcome::Layer as CacheLayer;
+use crate::lookup::{Company, Lookup};
+use crate::origin::failure::OriginFailure;
+use crate::pipeline::judge::{Judge, Verdict};
+use crate::pipeline::peek::Descent;
+use crate::route::{Coalescing, Layers};
+use crate::store::{Lease as Right, Leases, Store};
+
+/// Asks the fleet for the right to fetch. Who does not get it waits, bounded, for what the holder brings; a lost
+/// lease or a dead holder costs one more fetch, never a request.
+pub(crate) struct Lease<Le, St, S>(Arc<Parts<Le, St, S>>);
+
+struct Parts<Le, St, S> {
+    judge: Arc<Judge>,
+    leases: Le,
+    store: St,
+    inner: S,
+}
+
+/// How long a lease lasts where the fetch time is not known: the longest that others wait for a dead holder.
+const SPAN: Duration = Duration::from_secs(3);
+/// The shortest lease: what is fetched in less may still be on its way into the store.
+const SHORTEST: Duration = Duration::from_millis(200);
+
+impl<Le, St, S> Lease<Le, St, S>
+where
+    Le: Leases,
+    St: Store,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Clone + Send + Sync + 'static,
+{
+    pub(crate) fn layer(
+        judge: Arc<Judge>,
+        leases: Le,
+        store: St,
+    ) -> impl Layer<S, Service = Self> + Clone {
+        layer_fn(move |inner| {
+            let (judge, leases, store) = (judge.clone(), leases.clone(), store.clone());
+            Self(Arc::new(Parts { judge, leases, store, inner }))
+        })
+    }
+
+    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+        let parts = &self.0;
+        let shared = lookup.company == Company::Shared
+            && lookup.route.coalescing == Coalescing::On
+            && lookup.route.layers != Layers::OnlyL1;
+        if !shared {
+            return parts.inner.clone().oneshot(lookup).await;
+        }
+        let span = expected(&lookup);
+        match parts.leases.acquire(lookup.key, span).await {
+            Right::Mine(held) => {
+                let answer = parts.inner.clone().oneshot(lookup).await?;
+                let landing = match held {
+                    Some(held) => answer.landing.holding(held),
+                    None => answer.landing,
+                };
+                Ok(Answer { landing, ..answer })
+            }
+            Right::Theirs => {
+                parts.leases.released(lookup.key, span).await;
+                match self.brought(&mut lookup).await {
+                    Some(answer) => Ok(answer),
+                    None => parts.inner.clone().oneshot(lookup).await,
+                }
+            }
+        }
+    }
+
+    /// What the holder of the lease brought into the fleet's store.
+    async fn brought(&self, lookup: &mut Lookup) -> Option<Answer> {
+        let parts = &self.0;
+        lookup.now = crate::time::Timestamp::now();
+        let found = parts.store.get(&lookup.place(), &lookup.selector()).await;
+        let entry = found.ok().flatten()?;
+        match parts.judge.judge(lookup, &entry, CacheLayer::L2) {
+            Verdict::Answer(answer) => Some(Answer { landing: Landing::whole(entry), ..answer }),
+            Verdict::Hold | Verdict::Gone => None,
+        }
+    }
+}
+
+/// How long the fetch may take: twice what it took the last time, where that is known.
+fn expected(lookup: &Lookup) -> Duration {
+    let known = lookup.held.as_ref().map(|held| held.entry.freshness.fetch_time * 2);
+    known.unwrap_or(SPAN).clamp(SHORTEST, SPAN)
+}
+
+impl<Le, St, S> Clone for Lease<Le, St, S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<Le, St, S> Service<Lookup> for Lease<Le, St, S>
+where
+    Le: Leases,
+    St: Store,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Clone + Send + Sync + 'static,
+{
+    type Response = Answer;
+    type Error = OriginFailure;
+    type Future = Descent;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OriginFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, lookup: Lookup) -> Descent {
+        Box::pin(self.clone().answer(lookup))
+    }
+}

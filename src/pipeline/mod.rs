@@ -1,0 +1,113 @@
+//! The whole stack, in the order in which a request meets it.
+//!
+//! ```text
+//! observe - gate ------------- pass ------------------------------- origin
+//!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - fetch - origin
+//!                                ^ refreshes enter here
+//! ```
+
+mod board;
+pub mod coalesce;
+mod deliver;
+pub mod fetch;
+mod gate;
+mod judge;
+mod lease;
+pub mod observe;
+pub mod onward;
+mod pass;
+mod peek;
+mod tier;
+mod unshared;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tower::ServiceBuilder;
+
+use crate::lookup::outcome::Layer;
+use crate::pipeline::coalesce::{Coalesce, Flights};
+use crate::pipeline::deliver::Deliver;
+use crate::pipeline::fetch::{Fetch, Limits};
+use crate::pipeline::gate::Gate;
+use crate::pipeline::judge::Judge;
+use crate::pipeline::lease::Lease;
+use crate::pipeline::observe::{Observatory, Observe};
+use crate::pipeline::onward::Trusted;
+use crate::pipeline::pass::Pass;
+use crate::pipeline::peek::Peek;
+use crate::pipeline::tier::Tier;
+use crate::purge::ledger::Ledger;
+use crate::purge::log::PurgeLog;
+use crate::purge::purger::Purger;
+use crate::refresh::Refresher;
+use crate::route::table::RouteTable;
+use crate::store::memory::Memory;
+use crate::store::{Leases, Store};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// Everything that the stack is built from; each part lives longer than a stack.
+pub(crate) struct Parts<St, Le, Lo> {
+    pub service: String,
+    pub routes: Arc<ArcSwap<RouteTable>>,
+    pub ledger: Arc<Ledger>,
+    pub purger: Purger<Lo>,
+    pub memory: Memory,
+    pub second: St,
+    pub leases: Le,
+    pub flights: Flights,
+    pub refresher: Refresher,
+    pub trusted: Trusted,
+    pub limits: Limits,
+    /// How long a copy in memory is served before the second level is asked for a newer one; nothing without one.
+    pub compare_after: Option<Duration>,
+    pub metrics: Metrics,
+    pub access: AccessLog,
+}
+
+/// The stack: what answers clients, and what answers refreshes.
+pub(crate) fn build<St, Le, Lo>(
+    parts: Parts<St, Le, Lo>,
+) -> (impl Fn(IpAddr) -> Clients<St, Le, Lo> + Clone + Send + Sync + 'static, Below<St, Le>)
+where
+    St: Store,
+    Le: Leases,
+    Lo: PurgeLog,
+{
+    let Parts { ledger, metrics, memory, second, flights, leases, .. } = &parts;
+    let judge = Arc::new(Judge {
+        ledger: ledger.clone(),
+        refresher: parts.refresher.clone(),
+        metrics: metrics.clone(),
+        compare_after: parts.compare_after,
+    });
+    let below = ServiceBuilder::new()
+        // One flight per URL and variant: whatever is slow below is done once.
+        .layer(Coalesce::layer(ledger.clone(), flights.clone()))
+        // Memory again, since somebody may have landed since the peek.
+        .layer(Tier::layer(judge.clone(), memory.clone(), Layer::L1, metrics.clone()))
+        .layer(Tier::layer(judge.clone(), second.clone(), Layer::L2, metrics.clone()))
+        // The fleet is asked only when neither level has it.
+        .layer(Lease::layer(judge.clone(), leases.clone(), second.clone()))
+        .service(Fetch::new(ledger.clone(), parts.trusted.clone(), parts.limits));
+    let lookups = Deliver::new(
+        // Before everything that awaits: a hit ends here.
+        ServiceBuilder::new()
+            .layer(Peek::layer(judge, memory.clone(), metrics.clone()))
+            .service(below.clone()),
+    );
+    let tasks = flights.tasks.clone();
+    let passages = Pass::new(parts.purger, parts.routes.clone(), parts.trusted, tasks);
+    let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
+    let observatory = Observatory::new(parts.metrics, parts.access);
+    (move |client| observatory.observe(client, gate.clone()), below)
+}
+
+/// What answers refreshes: everything below the peek.
+pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
+
+/// What answers one client's requests.
+pub(crate) type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;

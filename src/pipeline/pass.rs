@@ -1,0 +1,223 @@
+//! Forwards what is not ours, as it is; and purges what a successful unsafe request has made old.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::header::{CONNECTION, CONTENT_LOCATION, HeaderMap, HeaderName, LOCATION, TE, UPGRADE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+use tracing::{debug, warn};
+
+use crate::key::canonical::Target;
+use crate::lookup::outcome::{Outcome, WhyPassed};
+use crate::lookup::record::Status;
+use crate::message::body::Body;
+use crate::message::fields::{members, remove_hop_by_hop};
+use crate::origin::body::Incoming;
+use crate::origin::tunnel::tunnel;
+use crate::pipeline::deliver::failed;
+use crate::pipeline::gate::Departure;
+use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
+use crate::purge::log::PurgeLog;
+use crate::purge::purger::{Purger, Wait};
+use crate::purge::{Cause, Effect, Purge, Record};
+use crate::route::Route;
+use crate::route::table::RouteTable;
+use crate::time::Timestamp;
+
+/// How long a write waits for its purge to be in the log; applied here it is at once.
+const PURGE_TIME: Duration = Duration::from_secs(1);
+
+/// How long a tunnel may be silent both ways.
+const TUNNEL_IDLE: Duration = Duration::from_secs(600);
+
+/// A request that is passed on.
+pub(crate) struct Passage {
+    pub(crate) route: Arc<Route>,
+    pub(crate) target: Target,
+    pub(crate) request: Parts,
+    pub(crate) body: Body,
+    pub(crate) client: IpAddr,
+    pub(crate) why: WhyPassed,
+}
+
+/// Passes requests on, streaming both ways.
+pub(crate) struct Pass<L>(Arc<Shared<L>>);
+
+struct Shared<L> {
+    purger: Purger<L>,
+    routes: Arc<arc_swap::ArcSwap<RouteTable>>,
+    trusted: Trusted,
+    tasks: TaskTracker,
+}
+
+impl<L: PurgeLog> Pass<L> {
+    pub(crate) fn new(
+        purger: Purger<L>,
+        routes: Arc<arc_swap::ArcSwap<RouteTable>>,
+        trusted: Trusted,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self(Arc::new(Shared { purger, routes, trusted, tasks }))
+    }
+
+    async fn pass(self, passage: Passage) -> Departure {
+        let Passage { route, target, mut request, body, client, why } = passage;
+        let method = request.method.clone();
+        let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
+        let trailers = accepts_trailers(&request.headers);
+        let sender = Sender { address: client, trust: self.0.trusted.trust(client) };
+        sent_by_us(&mut request, &route, &target, sender);
+        if trailers {
+            request.headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(upgrade) = &upgrade {
+            request.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            request.headers.insert(UPGRADE, upgrade.protocol.clone());
+        }
+        let answer = route.origin.send(Request::from_parts(request, body)).await;
+        let outcome = Outcome::Passed(why);
+        let response = match answer {
+            Ok(response) => response,
+            Err(failure) => return failed(failure, Some(route)),
+        };
+        if is_unsafe(&method) && is_successful(response.status()) {
+            self.invalidate(&route, &target, response.headers()).await;
+        }
+        let response = match upgrade {
+            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.switch(upgrade, response)
+            }
+            Some(_) | None => plain(response.map(Body::live)),
+        };
+        let status = Status { forwarded_status: Some(response.status()), ..Status::default() };
+        Departure { response, outcome, route: Some(route), status }
+    }
+
+    /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response
+    /// to an unsafe request method"; `Location` and `Content-Location` of the same origin too, and what the route
+    /// says.
+    async fn invalidate(&self, route: &Route, target: &Target, response: &HeaderMap) {
+        let routes = self.0.routes.load_full();
+        let named = [LOCATION, CONTENT_LOCATION];
+        let named = named.iter().filter_map(|name| reference(target, response, name));
+        let scopes = [target.clone()].into_iter().chain(named).map(|url| routes.url_scope(&url));
+        let mut purges: Vec<Purge> =
+            scopes.map(|scope| Purge { scope, effect: Effect::Remove }).collect();
+        purges.extend(routes.purges_after(route, target));
+        let cause = Cause { by: "public".into(), reason: Some("a write through the proxy".into()) };
+        let record = Record { purges, cause, at: Timestamp::now() };
+        if let Err(why) = self.0.purger.submit(record, Wait::Local, PURGE_TIME).await {
+            warn!(error = %why, url = target.url(), "a write's purge is not in the log yet");
+        }
+    }
+
+    /// Joins the two connections in a task of their own, and tells the client that it may go on.
+    fn switch(&self, upgrade: Upgrade, origin: Response<Incoming>) -> Response<Body> {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = origin.status();
+        *response.headers_mut() = origin.headers().clone();
+        let protocol = origin.headers().get(UPGRADE).cloned();
+        let mut response = plain(response);
+        let fields = response.headers_mut();
+        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            fields.insert(UPGRADE, protocol);
+        }
+        self.0.tasks.spawn(async move {
+            if let Err(why) = tunnel(upgrade.client, origin, TUNNEL_IDLE).await {
+                debug!(error = %why, "a tunnel ended");
+            }
+        });
+        response
+    }
+}
+
+/// A client's wish for another protocol.
+struct Upgrade {
+    client: OnUpgrade,
+    protocol: HeaderValue,
+}
+
+impl Upgrade {
+    fn of(request: &mut Parts) -> Self {
+        let client = request.extensions.remove::<OnUpgrade>();
+        let protocol = request.headers.get(UPGRADE).cloned();
+        Self {
+            client: client.unwrap_or_else(|| hyper::upgrade::on(Request::new(()))),
+            protocol: protocol.unwrap_or(HeaderValue::from_static("unknown")),
+        }
+    }
+}
+
+/// A response without the fields of the last hop.
+fn plain(mut response: Response<Body>) -> Response<Body> {
+    let via = via(response.version());
+    let fields = response.headers_mut();
+    remove_hop_by_hop(fields);
+    fields.append(http::header::VIA, via);
+    response
+}
+
+/// Whether the client takes trailers; then the origin may send them (gRPC insists on it).
+fn accepts_trailers(fields: &HeaderMap) -> bool {
+    members(fields, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// RFC 9110 §9.2.1; a method that nobody knows is not known to be safe.
+fn is_unsafe(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+}
+
+/// RFC 9111 §4.4: "A 'non-error response' is one with a 2xx (Successful) or 3xx (Redirection) status code."
+fn is_successful(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection()
+}
+
+/// The URL that a response field names, if it is of the same origin as the target (RFC 9111 §4.4: "A cache MUST
+/// NOT invalidate a URI under these conditions if the origin … differs").
+fn reference(target: &Target, response: &HeaderMap, name: &HeaderName) -> Option<Target> {
+    let text = response.get(name)?.to_str().ok()?;
+    let base = format!("{}://{}", target.scheme(), target.host_str());
+    let url = if let Some(rest) = text.strip_prefix("//") {
+        format!("{}://{rest}", target.scheme())
+    } else if text.starts_with('/') {
+        format!("{base}{text}")
+    } else if text.contains("://") {
+        text.to_owned()
+    } else {
+        let folder = target.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{base}{folder}/{text}")
+    };
+    let url = url.split_once('#').map_or(url.as_str(), |(url, _)| url);
+    let named = Target::parse(url).ok()?;
+    (named.scheme() == target.scheme() && named.host() == target.host()).then_some(named)
+}
+
+impl<L> Clone for Pass<L> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<L: PurgeLog> Service<Passage> for Pass<L> {
+    type Response = Departure;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Departure, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, passage: Passage) -> Self::Future {
+        let pass = self.clone();
+        Box::pin(async move { Ok(pass.pass(passage).await) })
+    }
+}

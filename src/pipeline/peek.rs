@@ -1,0 +1,106 @@
+//! The hit path: memory answers at once, or nothing happens.
+
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use tower::layer::layer_fn;
+use tower::{Layer, Service};
+
+use crate::entry::slot::Found;
+use crate::key::vary::Variant;
+use crate::lookup::Lookup;
+use crate::lookup::answer::Answer;
+use crate::lookup::outcome::{Forwarded, Layer as CacheLayer};
+use crate::origin::failure::OriginFailure;
+use crate::pipeline::judge::{Judge, Verdict};
+use crate::route::Layers;
+use crate::store::memory::Memory;
+use crate::telemetry::metrics::Metrics;
+
+/// What an inner layer's call returns.
+pub(crate) type Descent = Pin<Box<dyn Future<Output = Result<Answer, OriginFailure>> + Send>>;
+
+/// Answers from memory without awaiting or allocating; everything else descends.
+pub(crate) struct Peek<S>(Arc<Parts<S>>);
+
+struct Parts<S> {
+    judge: Arc<Judge>,
+    memory: Memory,
+    metrics: Metrics,
+    inner: S,
+}
+
+impl<S> Peek<S> {
+    pub(crate) fn layer(
+        judge: Arc<Judge>,
+        memory: Memory,
+        metrics: Metrics,
+    ) -> impl Layer<S, Service = Self> + Clone {
+        layer_fn(move |inner| {
+            let (judge, memory, metrics) = (judge.clone(), memory.clone(), metrics.clone());
+            Self(Arc::new(Parts { judge, memory, metrics, inner }))
+        })
+    }
+
+    /// The answer that memory has for `lookup`; otherwise what it found is noted there.
+    fn look(&self, lookup: &mut Lookup) -> Option<Answer> {
+        if lookup.route.layers == Layers::OnlyL2 {
+            return None;
+        }
+        let Parts { judge, memory, .. } = &*self.0;
+        let entry = match memory.find(lookup.key, &lookup.selector())? {
+            Found::Entry(entry) => entry,
+            Found::OtherVariant(other) => {
+                lookup.forwarded = Forwarded::VaryMiss;
+                lookup.variant = Variant::digest_for(other.variant.names(), &lookup.selector());
+                return None;
+            }
+        };
+        match judge.judge(lookup, &entry, CacheLayer::L1) {
+            Verdict::Answer(answer) => Some(answer),
+            Verdict::Hold => {
+                lookup.variant = entry.variant.digest();
+                None
+            }
+            Verdict::Gone => {
+                memory.forget(lookup.key, &entry);
+                None
+            }
+        }
+    }
+}
+
+impl<S> Clone for Peek<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S> Service<Lookup> for Peek<S>
+where
+    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent> + Clone,
+{
+    type Response = Answer;
+    type Error = OriginFailure;
+    type Future = Either<Ready<Result<Answer, OriginFailure>>, Descent>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OriginFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut lookup: Lookup) -> Self::Future {
+        match self.look(&mut lookup) {
+            Some(answer) => {
+                self.0.metrics.l1().hit();
+                Either::Left(ready(Ok(answer)))
+            }
+            None => {
+                self.0.metrics.l1().miss();
+                Either::Right(self.0.inner.clone().call(lookup))
+            }
+        }
+    }
+}

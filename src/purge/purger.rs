@@ -1,0 +1,366 @@
+//! Submits purges to the log, follows it, and tells who has applied what.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{info, warn};
+
+use crate::entry::facts::Mark;
+use crate::purge::ledger::{Contact, Ledger};
+use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::{Cause, Effect, Purge, Record, Scope};
+use crate::time::Timestamp;
+
+/// How long one reading of the log waits for news.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long one call to the log may take beyond its patience before it counts as failed.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long the follower rests after a failure, at first.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// How many purges are kept for a log that is away; older ones become one purge of everything.
+const PENDING: usize = 10_000;
+
+/// Submits purges, follows the log, and keeps this instance's promise to the fleet. Clones share one purger.
+pub struct Purger<L>(Arc<Parts<L>>);
+
+struct Parts<L> {
+    ledger: Arc<Ledger>,
+    log: L,
+    settings: Settings,
+    /// Purges that were applied here and could not be appended yet, the oldest first.
+    pending: Mutex<VecDeque<Record>>,
+}
+
+/// How this instance follows the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long the fleet may count on this instance after it was last heard of.
+    pub lease: Duration,
+    pub when_detached: WhenDetached,
+}
+
+/// What becomes of stored responses while the log cannot be read for longer than the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenDetached {
+    /// They are validated with the origin before they are served: no purge is ever missed.
+    Validate,
+    /// They are served as they are: a purge made meanwhile is missed until the log is back.
+    Serve,
+}
+
+/// For whom a purge waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until every live instance has applied it.
+    All,
+    /// Until it is in the log and applied here.
+    Local,
+}
+
+/// What became of a purge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub mark: Mark,
+    /// Whether every live instance has applied it: then none serves what it purged.
+    pub complete: bool,
+    pub instances: Vec<Applied>,
+}
+
+/// How far one live instance is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub id: String,
+    /// Whether it has applied the purge.
+    pub applied: bool,
+    /// The mark up to which it has applied the log.
+    pub at: Mark,
+    /// When its lease ends, unless it renews it.
+    pub until: Timestamp,
+}
+
+/// A purge that is applied here but could not be appended; it is kept and appended when the log is back.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the purge is applied on this instance only, the others will learn of it when the log is back: {why}"
+)]
+pub struct Detached {
+    pub why: LogError,
+}
+
+impl<L> Clone for Purger<L> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<L: PurgeLog> Purger<L> {
+    pub fn new(ledger: Arc<Ledger>, log: L, settings: Settings) -> Self {
+        Self(Arc::new(Parts { ledger, log, settings, pending: Mutex::default() }))
+    }
+
+    /// Purges: appends `record`, applies it here, and waits as asked, for at most `longest`.
+    ///
+    /// When it returns, nothing that the record purges is served by this instance to a request that begins now,
+    /// whatever the result. Dropped while it waits, the purge holds all the same.
+    pub async fn submit(
+        &self,
+        record: Record,
+        wait: Wait,
+        longest: Duration,
+    ) -> Result<Receipt, Detached> {
+        let parts = &self.0;
+        let until = Instant::now() + longest;
+        // Applied before it is appended: the caller may not come back to apply it after.
+        parts.ledger.apply_locally(&record, Timestamp::now());
+        let appended = timeout(DEADLINE, parts.log.append(&record)).await;
+        match appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into()))) {
+            Ok(mark) => {
+                parts.ledger.apply(mark, &record, Timestamp::now());
+                Ok(self.wait(mark, wait, until).await)
+            }
+            Err(why) => {
+                self.keep(record);
+                Err(Detached { why })
+            }
+        }
+    }
+
+    async fn wait(&self, mark: Mark, wait: Wait, until: Instant) -> Receipt {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let receipt = self.receipt(mark).await;
+            let nothing_yet = Receipt { mark, complete: false, instances: Vec::new() };
+            let receipt = receipt.unwrap_or(nothing_yet);
+            let enough = match wait {
+                Wait::Local => true,
+                Wait::All => receipt.complete,
+            };
+            if enough || Instant::now() + pause >= until {
+                return receipt;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// Who has applied the purge at `mark`.
+    pub async fn receipt(&self, mark: Mark) -> Result<Receipt, LogError> {
+        let instances: Vec<Applied> = self
+            .instances()
+            .await?
+            .into_iter()
+            .map(|Instance { id, applied, until }| Applied {
+                id,
+                applied: applied >= mark,
+                at: applied,
+                until,
+            })
+            .collect();
+        let complete = !instances.is_empty() && instances.iter().all(|instance| instance.applied);
+        Ok(Receipt { mark, complete, instances })
+    }
+
+    /// The live instances of the fleet.
+    pub async fn instances(&self) -> Result<Vec<Instance>, LogError> {
+        let asked = timeout(DEADLINE, self.0.log.instances()).await;
+        asked.unwrap_or_else(|_| Err(LogError::Away("no answer".into())))
+    }
+
+    /// How many purges wait for the log to come back.
+    pub fn pending(&self) -> usize {
+        self.0.pending.lock().len()
+    }
+
+    /// Takes part in the fleet: registers, and applies what the log holds already. To be done before the first
+    /// request, so that nothing purged is served after a start, and so that every purge from now on waits for this
+    /// instance. If the log cannot be had by `until`, nothing that is stored is trusted until it can.
+    pub async fn join(&self, until: Instant) -> Follower<L> {
+        let mut follower = Follower::new(self.clone());
+        loop {
+            match timeout_at(until, follower.join()).await {
+                Ok(Ok(())) => return follower,
+                Ok(Err(why)) => warn!(error = %why, "the purge log cannot be read yet"),
+                Err(_) => break,
+            }
+            if timeout_at(until, sleep(Duration::from_millis(100))).await.is_err() {
+                break;
+            }
+        }
+        follower.lose();
+        follower
+    }
+
+    /// Tells the fleet that this instance leaves, so that no purge waits for it.
+    pub async fn leave(&self) {
+        let told = timeout(DEADLINE, self.0.log.acknowledge(Mark::ZERO, Duration::ZERO)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            info!(
+                "the fleet could not be told that this instance leaves; its lease will end by itself"
+            );
+        }
+    }
+
+    fn keep(&self, record: Record) {
+        let mut pending = self.0.pending.lock();
+        if pending.len() < PENDING {
+            pending.push_back(record);
+            return;
+        }
+        warn!("too many purges wait for the log; they become one purge of everything");
+        let everything = Purge { scope: Scope::Everything, effect: Effect::Remove };
+        let at = record.at;
+        let cause =
+            Cause { by: "larder".into(), reason: Some("too many purges were pending".into()) };
+        pending.clear();
+        pending.push_back(Record { purges: vec![everything], cause, at });
+    }
+}
+
+/// One following of the log: this instance's part in the fleet.
+pub struct Follower<L> {
+    purger: Purger<L>,
+    cursor: Mark,
+    /// When the last acknowledgement that came through was sent; the fleet counts our lease from later than that.
+    vouched: Instant,
+    acknowledged: Option<Mark>,
+    pause: Duration,
+}
+
+impl<L: PurgeLog> Follower<L> {
+    fn new(purger: Purger<L>) -> Self {
+        Self {
+            purger,
+            cursor: Mark::ZERO,
+            vouched: Instant::now(),
+            acknowledged: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Registers between two readings: a purge that came before the first of them is applied, one that came after
+    /// the registration waits for us, and the second reading brings those in between.
+    async fn join(&mut self) -> Result<(), LogError> {
+        self.read_to_the_end().await?;
+        self.acknowledge(Instant::now()).await?;
+        self.read_to_the_end().await
+    }
+
+    async fn read_to_the_end(&mut self) -> Result<(), LogError> {
+        loop {
+            let page = self.purger.0.log.read(self.cursor, Duration::ZERO).await?;
+            self.take(&page);
+            if page.records.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows the log for ever; a supervisor ends it by dropping it.
+    pub async fn follow(mut self) {
+        loop {
+            self.step().await;
+        }
+    }
+
+    /// Reads, applies, appends what is pending, acknowledges; or, when the log fails, lets the trust run out.
+    async fn step(&mut self) {
+        let begun = Instant::now();
+        match self.turn(begun).await {
+            Ok(()) => self.pause = FIRST_PAUSE,
+            Err(why) => {
+                warn!(error = %why, "the purge log is away");
+                self.distrust_in_time(self.pause).await;
+                self.pause = (self.pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+
+    async fn turn(&mut self, begun: Instant) -> Result<(), LogError> {
+        let log = self.purger.0.log.clone();
+        let read = log.read(self.cursor, PATIENCE);
+        let page = self.in_time(read).await?;
+        self.take(&page);
+        self.append_pending(&log).await?;
+        let lease = self.purger.0.settings.lease;
+        if self.acknowledged != Some(self.cursor) || self.vouched.elapsed() > lease / 4 {
+            self.acknowledge(begun).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the fleet how far we are, and renews our lease; `begun` is a moment at which what is told was true.
+    async fn acknowledge(&mut self, begun: Instant) -> Result<(), LogError> {
+        let log = self.purger.0.log.clone();
+        self.in_time(log.acknowledge(self.cursor, self.purger.0.settings.lease)).await?;
+        self.acknowledged = Some(self.cursor);
+        self.vouched = begun;
+        self.purger.0.ledger.set_contact(Contact::Kept);
+        Ok(())
+    }
+
+    /// Waits for `call`, at most until its deadline; meanwhile the trust may run out.
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, LogError>>,
+    ) -> Result<T, LogError> {
+        let late = || Err(LogError::Away("no answer".into()));
+        let mut call = std::pin::pin!(timeout(PATIENCE + DEADLINE, call));
+        if let Ok(done) = timeout_at(self.trusted_until(), &mut call).await {
+            return done.unwrap_or_else(|_| late());
+        }
+        self.lose();
+        call.await.unwrap_or_else(|_| late())
+    }
+
+    fn take(&mut self, page: &Page) {
+        let ledger = &self.purger.0.ledger;
+        for (mark, record) in &page.records {
+            ledger.apply(*mark, record, Timestamp::now());
+        }
+        ledger.follow(page.beginning, page.end);
+        // A page may be cut short: then the next one goes on after its last record, not after the log's end.
+        let last = page.records.last().map_or(page.end, |(mark, _)| *mark);
+        self.cursor = self.cursor.max(last);
+    }
+
+    /// Appends what was purged here while the log was away. A record leaves the queue when it is in the log.
+    async fn append_pending(&self, log: &L) -> Result<(), LogError> {
+        let parts = &self.purger.0;
+        loop {
+            let Some(record) = parts.pending.lock().front().cloned() else { return Ok(()) };
+            let mark = self.in_time(log.append(&record)).await?;
+            parts.ledger.apply(mark, &record, Timestamp::now());
+            let mut pending = parts.pending.lock();
+            if pending.front() == Some(&record) {
+                pending.pop_front();
+            }
+        }
+    }
+
+    /// The lease less a fifth, for clocks that run apart and a task that wakes late.
+    fn trusted_until(&self) -> Instant {
+        self.vouched + self.purger.0.settings.lease * 4 / 5
+    }
+
+    async fn distrust_in_time(&self, pause: Duration) {
+        let next = Instant::now() + pause;
+        if self.trusted_until() <= next {
+            tokio::time::sleep_until(self.trusted_until()).await;
+            self.lose();
+        }
+        tokio::time::sleep_until(next).await;
+    }
+
+    /// The fleet may have stopped waiting for us: what is stored cannot be vouched for any more.
+    fn lose(&self) {
+        let parts = &self.purger.0;
+        match parts.settings.when_detached {
+            WhenDetached::Validate => parts.ledger.set_contact(Contact::Lost),
+            WhenDetached::Serve => {}
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Lookups without a client: what is asked for in the background, once and within bounds.
+
+pub mod worker;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::entry::Entry;
+use crate::key::Key;
+use crate::lookup::outcome::{Forwarded, Layer};
+use crate::lookup::{Accepts, Company, Held, Lookup, Until};
+use crate::message::cache_control::RequestDirectives;
+use crate::policy::reuse::OnError;
+
+/// Asks for refreshes. Never blocks: what is queued already is not queued again, what does not fit is counted and
+/// dropped; the next hit asks again.
+#[derive(Clone)]
+pub struct Refresher {
+    sender: mpsc::Sender<Asked>,
+    queued: Arc<Queued>,
+}
+
+#[derive(Default)]
+struct Queued {
+    names: Mutex<HashSet<(Key, u128)>>,
+    dropped: AtomicU64,
+}
+
+/// The receiving side, for the worker.
+pub struct Queue(mpsc::Receiver<Asked>);
+
+/// A refresh that is wanted; as long as it lives, no other is queued for the same variant.
+pub struct Asked {
+    pub lookup: Lookup,
+    _name: Name,
+}
+
+struct Name {
+    queued: Arc<Queued>,
+    name: (Key, u128),
+}
+
+/// A queue of at most `capacity` refreshes.
+pub fn queue(capacity: usize) -> (Refresher, Queue) {
+    let (sender, receiver) = mpsc::channel(capacity);
+    (Refresher { sender, queued: Arc::default() }, Queue(receiver))
+}
+
+impl Refresher {
+    /// Asks for a newer `entry` than the one that `lookup` was just answered with.
+    pub fn ask(&self, lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) {
+        let name = (lookup.key, entry.variant.digest());
+        if !self.queued.names.lock().insert(name) {
+            return;
+        }
+        let name = Name { queued: self.queued.clone(), name };
+        let asked = Asked { lookup: refreshing(lookup, entry, layer), _name: name };
+        if self.sender.try_send(asked).is_err() {
+            self.queued.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many refreshes did not fit into the queue.
+    pub fn dropped(&self) -> u64 {
+        self.queued.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How many are queued or under way.
+    pub fn len(&self) -> usize {
+        self.queued.names.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The lookup that brings a newer one: shared with every client that asks meanwhile, and free of what this
+/// client's directives asked for.
+fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
+    Lookup {
+        request: shared_request(lookup),
+        variant: entry.variant.digest(),
+        directives: RequestDirectives::default(),
+        accepts: Accepts::OnlyFresh,
+        company: Company::Shared,
+        held: Some(Held { entry: entry.clone(), layer, until: Until::Validated(OnError::Fail) }),
+        forwarded: Forwarded::Refresh,
+        ..lookup.clone()
+    }
+}
+
+/// The client's request as a GET: a refresh that a HEAD asked for must bring the body.
+fn shared_request(lookup: &Lookup) -> http::request::Parts {
+    let mut request = lookup.request.clone();
+    request.method = http::Method::GET;
+    request
+}
+
+impl Queue {
+    /// The next refresh; nothing when nobody can ask any more.
+    pub async fn next(&mut self) -> Option<Asked> {
+        self.0.recv().await
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        self.queued.names.lock().remove(&self.name);
+    }
+}

@@ -1,0 +1,145 @@
+//! One compiled rule set, which a request's host, path and method select.
+
+pub mod pattern;
+pub mod table;
+pub mod tags;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+
+use crate::entry::facts::{RouteId, Tag};
+use crate::key::KeyRules;
+use crate::key::vary::VaryRules;
+use crate::origin::Origin;
+use crate::policy::Policy;
+use crate::route::table::Match;
+use crate::route::tags::{OnWrite, TagRules, TooMany};
+use crate::telemetry::metrics::RouteMetrics;
+
+/// A route, compiled: everything that its requests need, behind one pointer.
+pub struct Route {
+    pub id: RouteId,
+    pub matches: Match,
+    pub methods: Methods,
+    pub origin: Arc<Origin>,
+    pub mode: Mode,
+    pub policy: Policy,
+    pub key: KeyRules,
+    pub vary: VaryRules,
+    pub layers: Layers,
+    pub tags: TagRules,
+    /// What a successful unsafe request purges besides its own URL.
+    pub on_write: Vec<OnWrite>,
+    /// What the client is told as lifetime, if not what the origin said.
+    pub client_ttl: Option<Duration>,
+    pub coalescing: Coalescing,
+    pub server_fields: ServerFields,
+    pub metrics: RouteMetrics,
+}
+
+/// Everything of a route that a configuration says: a route without its origin and its metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub id: RouteId,
+    pub matches: Match,
+    pub methods: Methods,
+    /// The origin's name.
+    pub origin: Arc<str>,
+    pub mode: Mode,
+    pub policy: Policy,
+    pub key: KeyRules,
+    pub vary: VaryRules,
+    pub layers: Layers,
+    pub tags: TagRules,
+    pub on_write: Vec<OnWrite>,
+    pub client_ttl: Option<Duration>,
+    pub coalescing: Coalescing,
+    pub server_fields: ServerFields,
+}
+
+/// Whether a route's requests are looked up at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Cache,
+    Pass,
+}
+
+/// Which methods a route answers from its store. Every other method takes the same route and passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Methods {
+    #[default]
+    GetAndHead,
+    OnlyGet,
+    OnlyHead,
+}
+
+/// Which layers a route's entries live in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    Both,
+    OnlyL1,
+    OnlyL2,
+}
+
+/// Whether requests for one URL share a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coalescing {
+    On,
+    Off,
+}
+
+/// What the client sees of Larder itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerFields {
+    Full,
+    /// No `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
+    Minimal,
+}
+
+impl Route {
+    /// The route that `settings` describe; `origin` is the one that they name.
+    pub fn new(settings: Settings, origin: Arc<Origin>, metrics: RouteMetrics) -> Self {
+        Self {
+            id: settings.id,
+            matches: settings.matches,
+            methods: settings.methods,
+            origin,
+            mode: settings.mode,
+            policy: settings.policy,
+            key: settings.key,
+            vary: settings.vary,
+            layers: settings.layers,
+            tags: settings.tags,
+            on_write: settings.on_write,
+            client_ttl: settings.client_ttl,
+            coalescing: settings.coalescing,
+            server_fields: settings.server_fields,
+            metrics,
+        }
+    }
+
+    /// Whether a request with this method is looked up; otherwise it passes.
+    pub fn looks_up(&self, method: &Method) -> bool {
+        match self.mode {
+            Mode::Cache => self.methods.cover(method),
+            Mode::Pass => false,
+        }
+    }
+
+    /// Every tag of a response to `path`; too many, and it is not to be stored.
+    pub fn tags_of(&self, path: &str, response: &HeaderMap) -> Result<Box<[Tag]>, TooMany> {
+        self.tags.tags(path, &self.matches.path, response)
+    }
+}
+
+impl Methods {
+    fn cover(self, method: &Method) -> bool {
+        match self {
+            Self::GetAndHead => method == Method::GET || method == Method::HEAD,
+            Self::OnlyGet => method == Method::GET,
+            Self::OnlyHead => method == Method::HEAD,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! L2 in Redis: one hash per URL, with an index of its variants and one field per variant.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Script};
+use tokio::time::timeout;
+
+use crate::entry::Entry;
+use crate::entry::wire;
+use crate::key::vary::{Selector, Variant};
+use crate::store::index::{self, Listed};
+use crate::store::queue::{Before, Job, Queue};
+use crate::store::redis::link::{Link, Use};
+use crate::store::redis::{Settings, name};
+use crate::store::{Counts, Place, Store, StoreError};
+use crate::time::Timestamp;
+
+/// The field that holds the index.
+const INDEX: &str = "v";
+/// How long one write may take; nobody waits for it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+/// Writes on their way at a time.
+const WRITES_AT_ONCE: usize = 32;
+/// No key lives longer, whatever its entries say.
+const LONGEST: Duration = Duration::from_hours(8760);
+
+/// Writes one variant and its index, prunes what is of no more use, and sets the key's end.
+///
+/// An entry whose fetch began earlier never replaces one whose fetch began later.
+static PUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("put.lua")));
+
+/// Entries in Redis. Cloning shares the connections and the queue.
+#[derive(Clone)]
+pub struct Entries(Arc<Parts>);
+
+struct Parts {
+    link: Arc<Link>,
+    queue: Arc<Queue>,
+    counts: Arc<Counts>,
+    /// `cache:{service}:`
+    prefix: Arc<str>,
+    max_object: u64,
+}
+
+impl Entries {
+    pub(super) fn new(link: &Arc<Link>, settings: &Settings) -> Self {
+        let queue = Arc::new(Queue::new(settings.write_queue));
+        let counts = Arc::new(Counts::default());
+        let prefix: Arc<str> = format!("cache:{}:", name(&settings.service)).into();
+        link.spawn(write_all(Writer {
+            // Not the link itself: it owns this task.
+            link: Arc::downgrade(link),
+            queue: queue.clone(),
+            counts: counts.clone(),
+            prefix: prefix.clone(),
+        }));
+        Self(Arc::new(Parts {
+            link: link.clone(),
+            queue,
+            counts,
+            prefix,
+            max_object: settings.max_object,
+        }))
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    /// How many entries wait to be written.
+    pub fn queued(&self) -> usize {
+        self.0.queue.len()
+    }
+
+    /// Returns when all that is queued is written or lost, at most when `patience` is over.
+    pub async fn flush(&self, patience: Duration) {
+        // What is not written by then is lost, which costs misses.
+        let _late = timeout(patience, self.0.queue.drained()).await;
+    }
+
+    /// The variants under a key and the bytes of the newest that the request selects, in at most two questions.
+    async fn find(
+        &self,
+        key: &str,
+        selector: &Selector<'_>,
+    ) -> Result<Result<Option<Bytes>, NoIndex>, StoreError> {
+        self.0.link.ask(|connection| look_up(connection, key, selector)).await
+    }
+
+    /// Deletes in the background what cannot be used.
+    fn discard(&self, place: &Place, why: &str) {
+        tracing::debug!(cache.key = %place.key, cache.reason = why, "an entry in Redis is unreadable");
+        // A full queue leaves it there: it is found unreadable again, or ends by itself.
+        let _full = self.0.queue.remove(place);
+    }
+}
+
+impl Store for Entries {
+    async fn get(
+        &self,
+        place: &Place,
+        selector: &Selector<'_>,
+    ) -> Result<Option<Arc<Entry>>, StoreError> {
+        let key = key(&self.0.prefix, place);
+        let bytes = match self.find(&key, selector).await? {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(NoIndex) => {
+                self.0.counts.unread_index();
+                self.discard(place, "index");
+                return Ok(None);
+            }
+        };
+        match wire::decode(&bytes, place.key) {
+            Ok(entry) if entry.variant.is_selected_by(selector) => Ok(Some(Arc::new(entry))),
+            Ok(_) => Ok(None),
+            Err(why) => {
+                self.0.counts.unread(why);
+                self.discard(place, &why.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    async fn put(&self, place: &Place, entry: Arc<Entry>) -> Result<(), StoreError> {
+        let counts = &self.0.counts;
+        let length = entry
+            .whole()
+            .ok_or_else(|| StoreError::Failed("the body is still arriving".into()))?
+            .len();
+        if length as u64 > self.0.max_object {
+            Counts::one(&counts.too_large);
+            return Err(StoreError::TooLarge);
+        }
+        if self.0.link.is_open() {
+            return Err(StoreError::Open);
+        }
+        self.0.queue.put(place, entry).inspect_err(|_| Counts::one(&counts.queue_full))
+    }
+
+    async fn remove(&self, place: &Place) -> Result<(), StoreError> {
+        self.0.queue.remove(place)
+    }
+}
+
+/// `cache:{service}:{route}:{digest}`: at most 6 + 64 + 1 + 64 + 1 + 32 bytes.
+fn key(prefix: &str, place: &Place) -> String {
+    let Place { key, route, .. } = place;
+    format!("{prefix}{}:{key}", name(route.as_str()))
+}
+
+/// The index of a slot cannot be read.
+struct NoIndex;
+
+async fn look_up(
+    mut connection: MultiplexedConnection,
+    key: &str,
+    selector: &Selector<'_>,
+) -> RedisResult<Result<Option<Bytes>, NoIndex>> {
+    let plain = index::digest(&Variant::default());
+    let mut fields = redis::cmd("HMGET");
+    fields.arg(key).arg(INDEX).arg(&plain);
+    let answer = fields.query_async::<(Option<Bytes>, Option<Bytes>)>(&mut connection).await;
+    let (index, body) = match answer {
+        Ok(answer) => answer,
+        // Another type of value under our key: nobody but us can set it right.
+        Err(error) if error.code() == Some("WRONGTYPE") => return Ok(Err(NoIndex)),
+        Err(error) => return Err(error),
+    };
+    let Some(index) = index else {
+        return Ok(if body.is_some() { Err(NoIndex) } else { Ok(None) });
+    };
+    let Ok(variants) = rmp_serde::from_slice::<Vec<Listed>>(&index) else {
+        return Ok(Err(NoIndex));
+    };
+    match index::newest(&variants, selector, Timestamp::now()) {
+        None => Ok(Ok(None)),
+        Some(listed) if listed.digest == plain => Ok(Ok(body)),
+        Some(listed) => {
+            let mut field = redis::cmd("HGET");
+            Ok(Ok(field.arg(key).arg(&listed.digest).query_async(&mut connection).await?))
+        }
+    }
+}
+
+struct Writer {
+    link: std::sync::Weak<Link>,
+    queue: Arc<Queue>,
+    counts: Arc<Counts>,
+    prefix: Arc<str>,
+}
+
+/// Writes what the queue holds, several URLs at a time over one connection, until the queue is closed.
+async fn write_all(writer: Writer) {
+    let jobs = futures_util::stream::unfold(&writer.queue, |queue| async move {
+        Some((queue.next().await?, queue))
+    });
+    jobs.for_each_concurrent(WRITES_AT_ONCE, |job| writer.write(job)).await;
+}
+
+impl Writer {
+    async fn write(&self, job: Job<'_>) {
+        let Some(link) = self.link.upgrade() else { return };
+        let key = key(&self.prefix, &job.work.place);
+        if job.work.before == Before::Remove {
+            let removed =
+                link.ask_within(Use::Write, WRITE_PATIENCE, |connection| unlink(connection, &key));
+            if let Err(error) = removed.await {
+                tracing::debug!(redis.cause = %error, "an entry could not be removed from Redis");
+            }
+        }
+        for entry in &job.work.entries {
+            let put = link.ask_within(Use::Write, WRITE_PATIENCE, |connection| {
+                put(connection, &key, entry, job.work.place.max_variants)
+            });
+            match put.await {
+                Ok(()) => Counts::one(&self.counts.written),
+                Err(error) => {
+                    tracing::debug!(redis.cause = %error, "an entry could not be written to Redis");
+                    self.counts.lose(&error);
+                }
+            }
+        }
+    }
+}
+
+async fn unlink(mut connection: MultiplexedConnection, key: &str) -> RedisResult<()> {
+    redis::cmd("UNLINK").arg(key).query_async(&mut connection).await
+}
+
+async fn put(
+    mut connection: MultiplexedConnection,
+    key: &str,
+    entry: &Entry,
+    max_variants: usize,
+) -> RedisResult<()> {
+    let now = Timestamp::now();
+    let listed = Listed::of(entry);
+    if listed.expires <= now.as_millis() {
+        return Ok(());
+    }
+    // Only whole entries are queued.
+    let Some(bytes) = wire::encode(entry) else { return Ok(()) };
+    let as_of = listed.as_of();
+    PUT.key(key)
+        .arg(&listed.digest)
+        .arg(&*bytes)
+        .arg(&listed.names)
+        .arg(listed.expires)
+        .arg(as_of.millis)
+        .arg(as_of.number)
+        .arg(listed.received())
+        .arg(max_variants.max(1))
+        .arg(now.as_millis())
+        .arg(u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX))
+        .invoke_async(&mut connection)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::facts::RouteId;
+    use crate::key::Key;
+
+    #[test]
+    fn a_key_is_short_and_lower_case_whatever_the_names_are() {
+        let route = RouteId::new(&"Ä B".repeat(500));
+        let place = Place { key: Key::from_bits(u128::MAX), route, max_variants: 1 };
+        let key = key(&format!("cache:{}:", name(&"X".repeat(500))), &place);
+        assert!(
+            key.len() < 250 && key.is_ascii() && !key.bytes().any(|byte| byte.is_ascii_uppercase())
+        );
+        assert!(key.ends_with(&format!(":{:032x}", u128::MAX)));
+    }
+}

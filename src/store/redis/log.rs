@@ -1,0 +1,359 @@
+//! The fleet's purge log: a Redis stream, and a registry of the instances that follow it.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult, Script, Value};
+use tokio::time::{Instant, timeout};
+
+use crate::entry::facts::Mark;
+use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::{Cause, Effect, Purge, Record, Scope};
+use crate::store::StoreError;
+use crate::store::redis::link::{Link, Use};
+use crate::store::redis::{Settings, name};
+use crate::time::Timestamp;
+
+/// How long an append, an acknowledgement or a look at the registry may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a page may take.
+const PAGE_PATIENCE: Duration = Duration::from_secs(1);
+/// Records that one question brings.
+const PAGE: usize = 1000;
+/// After so long a silence the log is looked at again: it may have been lost, or the server hangs.
+const SILENCE: Duration = Duration::from_secs(1);
+
+macro_rules! script {
+    ($($line:literal)+) => {
+        LazyLock::new(|| Script::new(concat!(include_str!("log.lua"), $($line, "\n"),+)))
+    };
+}
+
+/// ARGV: known (2), retention, record. Returns the record's id.
+static APPEND: LazyLock<Script> = script! {
+    "last()"
+    "local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[4])"
+    "renew()"
+    "return id"
+};
+
+/// ARGV: known (2), after, count. Returns the first record, the last id, and the records after `after`.
+static READ: LazyLock<Script> = script! {
+    "local last_id = last()"
+    "local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]"
+    "local records = redis.call('XRANGE', KEYS[1], '(' .. ARGV[3], '+', 'COUNT', ARGV[4])"
+    "return { first, last_id, records }"
+};
+
+/// ARGV: known (2), instance, applied, lease in milliseconds.
+static ACKNOWLEDGE: LazyLock<Script> = script! {
+    "local lease = tonumber(ARGV[5])"
+    "if lease == 0 then"
+    "  redis.call('HDEL', KEYS[3], ARGV[3])"
+    "else"
+    "  redis.call('HSET', KEYS[3], ARGV[3], ARGV[4] .. ' ' .. number(now() + lease))"
+    "end"
+    "renew()"
+    "return 0"
+};
+
+/// Returns instance, applied and end of lease of each in turn, and drops those whose lease is over.
+static INSTANCES: LazyLock<Script> = script! {
+    "local all = redis.call('HGETALL', KEYS[3])"
+    "local alive, clock = {}, now()"
+    "for at = 1, #all, 2 do"
+    "  local applied, ends = string.match(all[at + 1], '^(%S+) (%d+)$')"
+    "  if ends and tonumber(ends) > clock then"
+    "    alive[#alive + 1] = all[at]"
+    "    alive[#alive + 1] = applied"
+    "    alive[#alive + 1] = ends"
+    "  else"
+    "    redis.call('HDEL', KEYS[3], all[at])"
+    "  end"
+    "end"
+    "return alive"
+};
+
+/// The purge log of a fleet. Cloning shares it; one reader at a time.
+#[derive(Clone)]
+pub struct StreamLog(Arc<Parts>);
+
+struct Parts {
+    link: Arc<Link>,
+    /// The stream, its identity, the registry.
+    keys: [String; 3],
+    instance: String,
+    retention: u64,
+    seen: Mutex<Seen>,
+    /// The reader's own connection, because its commands block. It is taken while a read is on its way, so that a
+    /// read that is dropped takes the connection with it, and with that the answer that nobody waits for.
+    reader: Mutex<Option<MultiplexedConnection>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The greatest mark that this instance knows of.
+    mark: Mark,
+    /// The beginning that the last page told.
+    beginning: Option<Mark>,
+}
+
+impl StreamLog {
+    pub(super) fn new(link: &Arc<Link>, settings: &Settings) -> Self {
+        let service = name(&settings.service);
+        let key = |kind: &str| format!("larder:{service}:{kind}");
+        Self(Arc::new(Parts {
+            link: link.clone(),
+            keys: [key("purges"), key("log"), key("instances")],
+            instance: settings.instance.clone(),
+            retention: settings.retention.max(1),
+            seen: Mutex::default(),
+            reader: Mutex::default(),
+        }))
+    }
+
+    /// The call of a script with its keys and the greatest known mark.
+    fn call(&self, script: &'static Script) -> redis::ScriptInvocation<'static> {
+        let known = self.0.seen.lock().mark;
+        let mut call = script.prepare_invoke();
+        for key in &self.0.keys {
+            call.key(key);
+        }
+        call.arg(known.millis).arg(known.number);
+        call
+    }
+
+    fn learn(&self, mark: Mark) {
+        let mut seen = self.0.seen.lock();
+        seen.mark = seen.mark.max(mark);
+    }
+
+    async fn run<T>(&self, call: redis::ScriptInvocation<'static>) -> Result<T, LogError>
+    where
+        T: redis::FromRedisValue + Send,
+    {
+        let link = &self.0.link;
+        let asked = link.ask_within(Use::Write, PATIENCE, |mut connection| async move {
+            call.invoke_async(&mut connection).await
+        });
+        asked.await.map_err(|error| match error {
+            StoreError::Failed(why) => LogError::Unwritable(why),
+            StoreError::Late(_)
+            | StoreError::Open
+            | StoreError::Away(_)
+            | StoreError::QueueFull
+            | StoreError::TooLarge => LogError::Away(error.to_string()),
+        })
+    }
+
+    async fn reader(&self) -> Result<MultiplexedConnection, LogError> {
+        let idle = self.0.reader.lock().take();
+        match idle {
+            Some(connection) => Ok(connection),
+            None => self.0.link.connect().await.map_err(|error| LogError::Away(error.to_string())),
+        }
+    }
+
+    /// All that the log holds after `after`, at once.
+    async fn page(
+        &self,
+        reader: &mut MultiplexedConnection,
+        after: Mark,
+    ) -> Result<Page, LogError> {
+        let mut page = Page { end: after, ..Page::default() };
+        loop {
+            let from = page.records.last().map_or(after, |(mark, _)| *mark);
+            let mut call = self.call(&READ);
+            call.arg(from.to_string()).arg(PAGE);
+            let value: Value = within(PAGE_PATIENCE, call.invoke_async(reader)).await?;
+            let part = Part::of(value).ok_or_else(|| LogError::Away("an odd answer".into()))?;
+            self.learn(part.end);
+            page.beginning = page.beginning.max(part.beginning);
+            page.end = part.end;
+            page.records.extend(part.records);
+            if part.length < PAGE {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Whether the page says anything that the last one did not say.
+    fn is_news(&self, page: &Page) -> bool {
+        !page.records.is_empty() || self.0.seen.lock().beginning != Some(page.beginning)
+    }
+}
+
+impl PurgeLog for StreamLog {
+    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+        let text = serde_json::to_string(record)
+            .map_err(|error| LogError::Unwritable(error.to_string()))?;
+        let mut call = self.call(&APPEND);
+        call.arg(self.0.retention).arg(text);
+        let id: String = self.run(call).await?;
+        let mark = id.parse().map_err(|_| LogError::Unwritable(format!("odd id {id}")))?;
+        self.learn(mark);
+        Ok(mark)
+    }
+
+    async fn read(&self, after: Mark, patience: Duration) -> Result<Page, LogError> {
+        self.learn(after);
+        let end = Instant::now() + patience;
+        let mut reader = self.reader().await?;
+        loop {
+            let page = self.page(&mut reader, after).await?;
+            let left = end.saturating_duration_since(Instant::now());
+            if self.is_news(&page) || left.is_zero() {
+                self.0.seen.lock().beginning = Some(page.beginning);
+                *self.0.reader.lock() = Some(reader);
+                return Ok(page);
+            }
+            wait(&mut reader, &self.0.keys[0], page.end, left.min(SILENCE)).await?;
+        }
+    }
+
+    async fn acknowledge(&self, applied: Mark, lease: Duration) -> Result<(), LogError> {
+        let lease = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        let mut call = self.call(&ACKNOWLEDGE);
+        call.arg(&self.0.instance).arg(applied.to_string()).arg(lease);
+        self.run::<i64>(call).await?;
+        Ok(())
+    }
+
+    async fn instances(&self) -> Result<Vec<Instance>, LogError> {
+        let told: Vec<String> = self.run(self.call(&INSTANCES)).await?;
+        let instance = |told: &[String]| match told {
+            [id, applied, until] => Some(Instance {
+                id: id.clone(),
+                applied: applied.parse().ok()?,
+                until: Timestamp::from_millis(until.parse().ok()?),
+            }),
+            _ => None,
+        };
+        Ok(told.chunks(3).filter_map(instance).collect())
+    }
+}
+
+/// Waits until the stream has a record after `after`, or `patience` is over.
+async fn wait(
+    reader: &mut MultiplexedConnection,
+    stream: &str,
+    after: Mark,
+    patience: Duration,
+) -> Result<(), LogError> {
+    // Zero would block for ever.
+    let block = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
+    let mut read = redis::cmd("XREAD");
+    read.arg("COUNT").arg(1).arg("BLOCK").arg(block).arg("STREAMS").arg(stream);
+    read.arg(after.to_string());
+    within(patience + PAGE_PATIENCE, read.query_async::<Value>(reader)).await?;
+    Ok(())
+}
+
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = RedisResult<T>>,
+) -> Result<T, LogError> {
+    match timeout(patience, answer).await {
+        Ok(answer) => answer.map_err(|error: RedisError| LogError::Away(error.to_string())),
+        Err(_) => Err(LogError::Away(format!("no answer within {patience:?}"))),
+    }
+}
+
+/// What one question brought.
+struct Part {
+    beginning: Mark,
+    end: Mark,
+    records: Vec<(Mark, Record)>,
+    /// How many records, the start of the log included.
+    length: usize,
+}
+
+impl Part {
+    fn of(value: Value) -> Option<Self> {
+        let [first, end, records] = array(value)?.try_into().ok()?;
+        let (first, content) = record(first)?;
+        let beginning = match content {
+            Content::Start => first,
+            // What was before it is gone.
+            Content::Record(_) => before(first),
+        };
+        let records: Vec<_> = array(records)?.into_iter().map(record).collect::<Option<_>>()?;
+        Some(Self {
+            beginning,
+            end: mark(end)?,
+            length: records.len(),
+            records: records
+                .into_iter()
+                .filter_map(|(mark, content)| match content {
+                    Content::Start => None,
+                    Content::Record(record) => Some((mark, record)),
+                })
+                .collect(),
+        })
+    }
+}
+
+enum Content {
+    Start,
+    Record(Record),
+}
+
+fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
+
+fn mark(value: Value) -> Option<Mark> {
+    redis::from_redis_value::<String>(value).ok()?.parse().ok()
+}
+
+fn record(value: Value) -> Option<(Mark, Content)> {
+    let [id, fields] = array(value)?.try_into().ok()?;
+    let fields: Vec<String> = redis::from_redis_value(fields).ok()?;
+    let content = match &fields[..] {
+        [kind, _] if kind == "start" => Content::Start,
+        [kind, text] if kind == "record" => Content::Record(parse(text)),
+        _ => Content::Record(parse("")),
+    };
+    Some((mark(id)?, content))
+}
+
+/// The record that a text is. One that cannot be read, such as a later version's, may purge anything: so it does.
+pub(crate) fn parse(text: &str) -> Record {
+    serde_json::from_str(text).unwrap_or_else(|error| Record {
+        purges: vec![Purge { scope: Scope::Everything, effect: Effect::Remove }],
+        cause: Cause { by: "an unreadable record".into(), reason: Some(error.to_string()) },
+        at: Timestamp::now(),
+    })
+}
+
+/// The greatest mark before this one.
+fn before(mark: Mark) -> Mark {
+    match (mark.millis, mark.number) {
+        (0, 0) => Mark::ZERO,
+        (millis, 0) => Mark::new(millis - 1, u64::MAX),
+        (millis, number) => Mark::new(millis, number - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_before_is_the_greatest_that_is_less() {
+        assert_eq!(before(Mark::new(5, 2)), Mark::new(5, 1));
+        assert_eq!(before(Mark::new(5, 0)), Mark::new(4, u64::MAX));
+        assert_eq!(before(Mark::ZERO), Mark::ZERO);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_purges_everything() {
+        let record = parse("{\"purges\":[{\"scope\":{\"Glob\":\"x\"}}]}");
+        assert_eq!(record.purges, [Purge { scope: Scope::Everything, effect: Effect::Remove }]);
+    }
+}

@@ -1,0 +1,29 @@
+//! Stories on the wire: the real binary between real clients and a scripted origin, one story per file.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops, and says where")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod coalescing;
+mod command_line;
+mod directives;
+mod fleet;
+mod framing;
+mod hits;
+mod http2;
+mod origin_trouble;
+mod pass_through;
+mod preconditions;
+mod privacy;
+mod purge_in_the_air;
+mod purges;
+mod redis_trouble;
+mod reload;
+mod shutdown;
+mod staleness;
+mod telling;
+mod tiers;
+mod tools;
+mod validation;
+mod variants;
+mod writes;

@@ -1,0 +1,234 @@
+//! Redis may be killed, hang, be slow or absent: a miss within the deadline, never a failed request, and recovery by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::support::answer::fresh;
+use crate::support::client::get;
+use crate::support::faults::{FaultProxy, Weather};
+use crate::support::larder::Larder;
+use crate::support::origin::Origin;
+use crate::support::redis::RedisServer;
+use crate::support::until;
+use crate::support::yaml::all_to;
+
+/// What a busy machine may add to any latency.
+const NOISE: Duration = Duration::from_millis(1500);
+
+/// Clients that ask without pause, for hot and for new paths, until they are told to end.
+struct Load {
+    running: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    clients: JoinSet<Vec<Duration>>,
+}
+
+impl Load {
+    fn on(larder: &Larder) -> Self {
+        let running = Arc::new(AtomicBool::new(true));
+        let done = Arc::new(AtomicU64::new(0));
+        let mut clients = JoinSet::new();
+        for client in 0..4 {
+            let (running, done, base) = (Arc::clone(&running), Arc::clone(&done), larder.url(""));
+            clients.spawn(async move {
+                let mut latencies = Vec::new();
+                for n in 0_u32.. {
+                    if !running.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let path =
+                        if n % 2 == 0 { "/hot".to_owned() } else { format!("/cold/{client}/{n}") };
+                    let reply = get(format!("{base}{path}")).await;
+                    reply.has_status(200).says("hello");
+                    latencies.push(reply.took);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                latencies
+            });
+        }
+        Self { running, done, clients }
+    }
+
+    /// Waits until so many more requests have been answered.
+    async fn goes_on_for(&self, more: u64) {
+        let until_done = self.done.load(Ordering::Relaxed) + more;
+        until("the load has gone on", async || {
+            (self.done.load(Ordering::Relaxed) >= until_done).then_some(())
+        })
+        .await;
+    }
+
+    /// Ends it; a client whose request failed fails the test here.
+    async fn latencies(self) -> Vec<Duration> {
+        self.running.store(false, Ordering::Relaxed);
+        let mut all = self.clients.join_all().await.concat();
+        all.sort();
+        all
+    }
+}
+
+async fn until_redis_serves(larder: &Larder, path: &str) {
+    until("Redis serves again", async || {
+        let reply = get(larder.url(path)).await;
+        reply.has_status(200);
+        (reply.outcome() == "HIT" && reply.layer() == "L2").then_some(())
+    })
+    .await;
+}
+
+/// Redis with a deadline of 100 ms; memory forgets at once, so that Redis is asked often.
+async fn larder_on(origin: &Origin, port: u16) -> Larder {
+    all_to(origin).redis(port).top("l1: { max_ttl: 200ms }").start().await
+}
+
+#[tokio::test]
+async fn a_redis_that_is_killed_costs_misses_and_nothing_else() {
+    let mut redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, redis.port()).await;
+    until_redis_serves(&larder, "/hot").await;
+    let load = Load::on(&larder);
+    load.goes_on_for(100).await;
+    redis.kill();
+    load.goes_on_for(400).await;
+    redis.restart().await;
+    until_redis_serves(&larder, "/again").await;
+    let latencies = load.latencies().await;
+    let (median, worst) = (latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
+    assert!(worst < Duration::from_millis(100) + NOISE, "the slowest took {worst:?}");
+    assert!(median < Duration::from_millis(100), "half took {median:?} and more");
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_costs_its_deadline_until_the_breaker_opens() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, redis.port()).await;
+    until_redis_serves(&larder, "/hot").await;
+    let load = Load::on(&larder);
+    load.goes_on_for(100).await;
+    redis.pause();
+    load.goes_on_for(600).await;
+    redis.resume();
+    until_redis_serves(&larder, "/again").await;
+    let latencies = load.latencies().await;
+    let (median, worst) = (latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
+    assert!(worst < Duration::from_millis(300) + NOISE, "the slowest took {worst:?}");
+    assert!(median < Duration::from_millis(100), "half took {median:?} and more");
+}
+
+#[tokio::test]
+async fn a_slow_redis_is_not_waited_for() {
+    let redis = RedisServer::start().await;
+    let faults = FaultProxy::before(redis.port()).await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, faults.port()).await;
+    until_redis_serves(&larder, "/hot").await;
+    faults.turns(Weather::Slow(Duration::from_secs(3)));
+    for n in 0..20 {
+        let reply = get(larder.url(&format!("/{n}"))).await;
+        assert!(reply.has_status(200).says("hello").took < Duration::from_secs(2), "{reply:?}");
+    }
+    faults.turns(Weather::Fair);
+    until_redis_serves(&larder, "/again").await;
+}
+
+#[tokio::test]
+async fn redis_is_not_needed_to_start() {
+    let mut redis = RedisServer::start().await;
+    let port = redis.port();
+    redis.kill();
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, port).await;
+    get(larder.url("/x")).await.has_status(200).says("hello");
+    redis.restart().await;
+    until_redis_serves(&larder, "/x").await;
+}
+
+#[tokio::test]
+async fn a_hit_in_memory_never_asks_redis() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    redis.pause();
+    for _ in 0..20 {
+        get(larder.url("/x")).await.is("HIT", "L1").says("hello");
+    }
+    redis.resume();
+}
+
+#[tokio::test]
+async fn a_redis_that_loses_its_data_costs_misses_and_keeps_purges_working() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("old"));
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    get(larder.url("/x")).await.says("old");
+    redis.run(&["FLUSHALL"]).await;
+    get(larder.url("/x")).await.has_status(200).says("old");
+    origin.on("/x", fresh("new"));
+    until("a purge is taken again", async || {
+        let reply = larder.purge(json!({"urls": [larder.url("/x")]})).await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    get(larder.url("/x")).await.says("new");
+}
+
+#[tokio::test]
+async fn a_full_redis_costs_misses_only() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, redis.port()).await;
+    redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for n in 0..20 {
+        get(larder.url(&format!("/{n}"))).await.has_status(200).says("hello");
+    }
+    redis.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    until_redis_serves(&larder, "/x").await;
+}
+
+#[tokio::test]
+async fn a_purge_while_redis_is_away_says_so_holds_here_and_holds_for_redis_later() {
+    let redis = RedisServer::start().await;
+    let faults = FaultProxy::before(redis.port()).await;
+    for weather in [Weather::BlackHole, Weather::Cut] {
+        redis.run(&["FLUSHALL"]).await;
+        let origin = Origin::start().await;
+        origin.on("/x", fresh("old").field("Surrogate-Key", "t"));
+        let mut larder = all_to(&origin).redis(faults.port()).start().await;
+        get(larder.url("/x")).await.is("MISS", "ORIGIN");
+        until("the old one is in Redis", async || {
+            (!redis.keys("cache:*").await.is_empty()).then_some(())
+        })
+        .await;
+        faults.turns(weather);
+        let refused = until("the loss of Redis is noticed", async || {
+            let reply = larder.purge(json!({"tags": ["t"]})).await;
+            (reply.status == 503).then_some(reply)
+        })
+        .await;
+        refused.is_problem(503);
+        origin.on("/x", fresh("new").field("Surrogate-Key", "t"));
+        get(larder.url("/x")).await.has_status(200).says("new");
+        faults.turns(Weather::Fair);
+        until("purges are taken again", async || {
+            get(larder.url("/x")).await.has_status(200).says("new");
+            let reply = larder.purge(json!({"tags": ["other"]})).await;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        larder.restart().await;
+        get(larder.url("/x")).await.has_status(200).says("new");
+    }
+}

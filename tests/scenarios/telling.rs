@@ -1,0 +1,168 @@
+//! What operators are told: metrics that count, one access line per request, health, configuration.
+
+use serde_json::{Value, json};
+
+use crate::support::answer::fresh;
+use crate::support::client::{get, post};
+use crate::support::origin::Origin;
+use crate::support::redis::RedisServer;
+use crate::support::yaml::all_to;
+
+#[tokio::test]
+async fn hits_and_misses_are_counted_by_layer() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let mut larder = all_to(&origin).redis(redis.port()).start().await;
+    let l1 = [("cache_layer", "L1")];
+    let l2 = [("cache_layer", "L2")];
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    assert_eq!(larder.metric("cache_hits_total", &l1).await, 0);
+    assert_eq!(larder.metric("cache_misses_total", &l1).await, 1);
+    assert_eq!(larder.metric("cache_misses_total", &l2).await, 1);
+    for n in 1..4 {
+        get(larder.url("/x")).await.is("HIT", "L1");
+        assert_eq!(larder.metric("cache_hits_total", &l1).await, n);
+    }
+    assert_eq!(larder.metric("cache_misses_total", &l1).await, 1);
+    larder.restart().await;
+    get(larder.url("/x")).await.is("HIT", "L2");
+    assert_eq!(larder.metric("cache_hits_total", &l2).await, 1);
+    assert_eq!(larder.metric("cache_misses_total", &l2).await, 0);
+}
+
+#[tokio::test]
+async fn every_family_of_the_contract_is_there() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    for _ in 0..2 {
+        get(larder.url("/x")).await.has_status(200);
+    }
+    larder.purges(json!({"everything": true})).await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let metrics = get(larder.admin("/metrics")).await;
+    metrics.has_status(200);
+    for family in [
+        "cache_hits_total",
+        "cache_misses_total",
+        "cache_hit_rate",
+        "cache_operation_duration_seconds",
+        "cache_memory_bytes",
+        "cache_keys_total",
+        "cache_evictions_total",
+        "cache_invalidations_total",
+        "cache_errors_total",
+    ] {
+        assert!(metrics.text().contains(family), "{family} in\n{}", metrics.text());
+    }
+    assert!(
+        metrics.text().contains("cache_operation_duration_seconds_bucket{"),
+        "{}",
+        metrics.text()
+    );
+    assert!(larder.metric("cache_invalidations_total", &[]).await >= 1);
+    assert!(!metrics.text().contains("/x"), "no URL is a label");
+}
+
+#[tokio::test]
+async fn a_failing_redis_is_counted() {
+    let mut redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    get(larder.url("/a")).await.has_status(200);
+    redis.kill();
+    for n in 0..3 {
+        get(larder.url(&format!("/{n}"))).await.has_status(200);
+    }
+    assert!(larder.metric("cache_errors_total", &[("cache_layer", "L2")]).await >= 1);
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_of_json() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    let mut larder = all_to(&origin).top("log: { format: json, access: true }").start().await;
+    for _ in 0..2 {
+        get(larder.url("/x?page=1"))
+            .with("Authorization", "Bearer hush-hush")
+            .await
+            .has_status(200);
+    }
+    post(larder.url("/x")).body("hush-hush").await;
+    larder.stop().await;
+    let said = larder.output().whole().await;
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    for (line, method) in lines.iter().zip(["GET", "GET", "POST"]) {
+        let text = line.to_string();
+        assert!(
+            text.contains(method)
+                && text.contains("/x")
+                && text.contains("200")
+                && text.contains("all"),
+            "{text}"
+        );
+        assert!(text.to_lowercase().contains("outcome") && text.contains("duration"), "{text}");
+    }
+    let all = said + &larder.errors().whole().await;
+    assert!(!all.contains("hush-hush"), "{all}");
+}
+
+#[tokio::test]
+async fn access_lines_may_be_text_or_absent() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    for (log, expected) in
+        [("log: { format: text, access: true }", 1), ("log: { access: false }", 0)]
+    {
+        let mut larder = all_to(&origin).top(log).start().await;
+        get(larder.url("/x")).await.has_status(200);
+        larder.stop().await;
+        let said = larder.output().whole().await;
+        assert_eq!(
+            said.lines().filter(|line| line.contains("/x")).count(),
+            expected,
+            "{log}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn health_and_configuration_can_be_asked() {
+    let origin = Origin::start().await;
+    let larder = all_to(&origin).route("ttl: 5m").start().await;
+    get(larder.admin("/live")).await.has_status(200);
+    get(larder.admin("/ready")).await.has_status(200);
+    let config = get(larder.admin("/admin/config")).await;
+    assert!(config.has_status(200).text().contains(&origin.url()), "{config:?}");
+    get(larder.admin("/admin/nonsense")).await.is_problem(404);
+    get(larder.admin("/admin/purges")).await.has_status(405);
+}
+
+#[tokio::test]
+async fn nothing_of_the_admin_side_is_on_the_public_port() {
+    let origin = Origin::start().await;
+    let larder = all_to(&origin).start().await;
+    for path in ["/metrics", "/live", "/ready", "/admin/config", "/admin/instances"] {
+        get(larder.url(path)).await.has_status(404).says("the test has no answer for this path");
+        assert_eq!(origin.count(path), 1, "{path} is a path of the origin here");
+    }
+}
+
+#[tokio::test]
+async fn why_a_request_was_no_hit_is_told() {
+    let origin = Origin::start().await;
+    origin.on("/private", fresh("x").field("Cache-Control", "private"));
+    let larder = all_to(&origin).start().await;
+    let status = async |path: &str| get(larder.url(path)).await.field("cache-status").to_owned();
+    let private = status("/private").await;
+    assert!(private.starts_with("larder; fwd=") && !private.contains("stored"), "{private}");
+    let passed = post(larder.url("/private")).body("x").await;
+    assert!(passed.field("cache-status").contains("fwd=method"), "{passed:?}");
+}

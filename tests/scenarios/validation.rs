@@ -1,0 +1,117 @@
+//! What is no longer fresh is validated: the origin is asked whether it changed, and its 304 renews the entry.
+
+use crate::support::answer::{fresh, ok, status};
+use crate::support::client::get;
+use crate::support::origin::Origin;
+use crate::support::reply::Reply;
+use crate::support::until;
+use crate::support::yaml::all_to;
+
+/// Asks until the stored entry is no longer a hit.
+async fn first_non_hit(url: &str) -> Reply {
+    until("the entry is over", async || {
+        let reply = get(url).await;
+        (reply.outcome() != "HIT").then_some(reply)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_304_renews_the_entry_and_its_fields() {
+    let origin = Origin::start().await;
+    let renewed = status(304)
+        .field("ETag", "\"v1\"")
+        .field("Cache-Control", "max-age=60")
+        .field("X-Count", "2");
+    origin.script(
+        "/x",
+        [ok("hello").field("ETag", "\"v1\"").field("X-Count", "1").field("X-Own", "kept"), renewed],
+    );
+    let larder = all_to(&origin).route("ttl: 300ms").start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let reply = first_non_hit(&larder.url("/x")).await;
+    reply
+        .is("REVALIDATED", "ORIGIN")
+        .has_status(200)
+        .says("hello")
+        .has("x-count", "2")
+        .has("x-own", "kept");
+    assert_eq!(origin.requests("/x")[1].field("if-none-match"), "\"v1\"");
+    let hit = get(larder.url("/x")).await;
+    hit.is("HIT", "L1")
+        .says("hello")
+        .has("x-count", "2")
+        .has("x-own", "kept")
+        .has("cache-control", "max-age=60");
+    assert_eq!(origin.count("/x"), 2);
+}
+
+#[tokio::test]
+async fn a_date_validates_where_there_is_no_tag() {
+    let origin = Origin::start().await;
+    let modified = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let first = ok("hello").field("Last-Modified", modified).field("Cache-Control", "no-cache");
+    origin.script("/x", [first, status(304).field("Cache-Control", "max-age=60")]);
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    get(larder.url("/x")).await.is("REVALIDATED", "ORIGIN").says("hello");
+    assert_eq!(origin.requests("/x")[1].field("if-modified-since"), modified);
+}
+
+#[tokio::test]
+async fn another_answer_replaces_the_entry() {
+    let origin = Origin::start().await;
+    origin.script("/x", [ok("old").field("ETag", "\"v1\""), fresh("new").field("ETag", "\"v2\"")]);
+    let larder = all_to(&origin).route("ttl: 300ms").start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN").says("old");
+    first_non_hit(&larder.url("/x")).await.is("MISS", "ORIGIN").says("new").has("etag", "\"v2\"");
+    get(larder.url("/x")).await.is("HIT", "L1").says("new");
+}
+
+#[tokio::test]
+async fn a_no_cache_answer_is_validated_each_time() {
+    let origin = Origin::start().await;
+    let first = ok("hello").field("ETag", "\"v1\"").field("Cache-Control", "no-cache");
+    origin.script("/x", [first, status(304).field("ETag", "\"v1\"")]);
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.is_not("HIT").says("hello");
+    for n in 2..5 {
+        get(larder.url("/x")).await.is("REVALIDATED", "ORIGIN").has_status(200).says("hello");
+        assert_eq!(origin.count("/x"), n);
+    }
+}
+
+#[tokio::test]
+async fn a_client_with_the_same_tag_gets_its_304_from_a_validated_entry() {
+    let origin = Origin::start().await;
+    let first = ok("hello").field("ETag", "\"v1\"").field("Cache-Control", "no-cache");
+    origin.script("/x", [first, status(304).field("ETag", "\"v1\"")]);
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.says("hello");
+    get(larder.url("/x")).with("If-None-Match", "\"v1\"").await.has_status(304).says("");
+    get(larder.url("/x")).with("If-None-Match", "\"other\"").await.has_status(200).says("hello");
+}
+
+#[tokio::test]
+async fn a_304_that_nobody_asked_for_is_an_error_and_not_an_entry() {
+    let origin = Origin::start().await;
+    origin.script("/x", [status(304).field("ETag", "\"v1\""), fresh("hello")]);
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.has_status(502);
+    get(larder.url("/x")).await.has_status(200).says("hello");
+}
+
+#[tokio::test]
+async fn a_304_for_another_representation_does_not_renew_this_one() {
+    let origin = Origin::start().await;
+    let first = ok("old").field("ETag", "\"v1\"").field("Cache-Control", "no-cache");
+    origin.script(
+        "/x",
+        [first, status(304).field("ETag", "\"v2\""), fresh("new").field("ETag", "\"v2\"")],
+    );
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.says("old");
+    let reply = get(larder.url("/x")).await;
+    assert!(reply.text() == "new" || reply.status == 502, "{reply:?}");
+    get(larder.url("/x")).await.has_status(200).says("new");
+}

@@ -1,0 +1,122 @@
+//! One fetch per key in the fleet; whatever fails costs a second fetch, never a request.
+
+use std::time::Duration;
+
+use larder::store::redis::Settings;
+use larder::store::redis::lease::RedisLeases;
+use larder::store::shared::FleetLeases;
+use larder::store::{Lease, Leases};
+use tokio::time::Instant;
+
+use crate::benches::{redis, redis_settings};
+use crate::entries::key;
+use crate::support::redis::RedisServer;
+use crate::support::{beside, until, within};
+
+const SPAN: Duration = Duration::from_mins(1);
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// The leases of two instances of one fleet.
+async fn two() -> (RedisServer, RedisLeases, RedisLeases) {
+    let server = RedisServer::start().await;
+    let of = |instance| redis(&redis_settings(&server, instance)).leases();
+    let leases = (of("a"), of("b"));
+    (server, leases.0, leases.1)
+}
+
+async fn is_mine(leases: &impl Leases, url: &str, span: Duration) -> bool {
+    // The guard is forgotten, so that the lease stays.
+    match leases.acquire(key(url), span).await {
+        Lease::Mine(held) => {
+            std::mem::forget(held);
+            true
+        }
+        Lease::Theirs => false,
+    }
+}
+
+#[tokio::test]
+async fn one_of_many_gets_the_lease_and_each_key_has_its_own() {
+    let (_server, one, other) = two().await;
+    let mut mine = 0;
+    for _ in 0..10 {
+        mine += usize::from(is_mine(&one, "u", SPAN).await);
+        mine += usize::from(is_mine(&other, "u", SPAN).await);
+    }
+    assert_eq!(mine, 1);
+    assert!(is_mine(&other, "v", SPAN).await);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_dropped_wakes_those_who_wait() {
+    let (server, one, other) = two().await;
+    let Lease::Mine(held) = one.acquire(key("u"), SPAN).await else { panic!("nobody holds it") };
+    let waiter = beside({
+        let other = other.clone();
+        async move { other.released(key("u"), LONGEST).await }
+    });
+    let names = server.keys("larder:shop:lease:*").await;
+    assert_eq!(names, [format!("larder:shop:lease:{}", key("u"))]);
+    assert!(server.seconds_left(&names[0]).await > 0);
+    assert!(!waiter.is_finished());
+    drop(held);
+    within("the waiter is woken", waiter).await.unwrap();
+    assert!(is_mine(&other, "u", SPAN).await);
+}
+
+#[tokio::test]
+async fn waiting_is_bounded() {
+    let (_server, one, other) = two().await;
+    assert!(is_mine(&one, "u", SPAN).await);
+    let asked = Instant::now();
+    let longest = Duration::from_millis(150);
+    within("waiting ends", other.released(key("u"), longest)).await;
+    assert!(asked.elapsed() >= longest);
+    assert!(!is_mine(&other, "u", SPAN).await, "it is still held");
+}
+
+#[tokio::test]
+async fn the_lease_of_a_dead_holder_ends_and_is_not_released_by_it() {
+    let (_server, one, other) = two().await;
+    let Lease::Mine(lost) = one.acquire(key("u"), Duration::from_millis(30)).await else {
+        panic!("nobody holds it")
+    };
+    other.released(key("u"), LONGEST).await;
+    assert!(is_mine(&other, "u", SPAN).await);
+    drop(lost);
+    // The drop is carried out in the background, so a lease that comes after it must find the other's still there.
+    let Lease::Mine(next) = one.acquire(key("v"), SPAN).await else { panic!("nobody holds it") };
+    drop(next);
+    until("the later release is done", async || is_mine(&other, "v", SPAN).await.then_some(()))
+        .await;
+    assert!(!is_mine(&one, "u", SPAN).await, "a lease was released that was another's");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_or_hangs_grants_every_lease_within_the_deadline() {
+    let mut server = RedisServer::start().await;
+    let timeout = Duration::from_millis(50);
+    let leases = redis(&Settings { timeout, ..redis_settings(&server, "a") }).leases();
+    until("the first lease is held", async || {
+        server.keys("*").await.is_empty().then_some(())?;
+        let held = leases.acquire(key("u"), SPAN).await;
+        (!server.keys("*").await.is_empty()).then_some(held)
+    })
+    .await;
+    server.pause();
+    assert!(within("a hung server", is_mine(&leases, "x", SPAN)).await);
+    within("a hung server", leases.released(key("x"), LONGEST)).await;
+    server.resume();
+    server.kill();
+    assert!(within("a server that is away", is_mine(&leases, "y", SPAN)).await);
+    within("a server that is away", leases.released(key("y"), LONGEST)).await;
+}
+
+#[tokio::test]
+async fn a_lone_instance_is_granted_everything() {
+    let alone = FleetLeases::Alone;
+    for _ in 0..2 {
+        assert!(matches!(alone.acquire(key("u"), SPAN).await, Lease::Mine(None)));
+    }
+    within("nothing to wait for", alone.released(key("u"), LONGEST)).await;
+}

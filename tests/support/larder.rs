@@ -1,0 +1,259 @@
+//! The binary under test as a process: started, asked, signalled, started again.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{get, post};
+use super::lines::Lines;
+use super::reply::Reply;
+use super::{signal, until};
+
+const LISTENING: &str = "larder: listening on http://";
+const ADMIN: &str = "larder: admin on http://";
+
+/// A running Larder; dropping it kills it, and shows what it said when the test has failed.
+pub(crate) struct Larder {
+    arguments: Vec<String>,
+    listen: String,
+    admin: String,
+    child: Child,
+    errors: Lines,
+    output: Lines,
+    home: TempDir,
+}
+
+impl Larder {
+    /// Starts it with this configuration, on free ports.
+    pub(crate) async fn start(yaml: &str) -> Self {
+        let home = TempDir::new().expect("a temporary directory can be made");
+        let file = home.path().join("larder.yaml");
+        std::fs::write(&file, yaml).expect("the temporary directory can be written");
+        let file = file.to_str().expect("the path is text").to_owned();
+        Self::launch(home, vec!["serve".into(), "--config".into(), file]).await
+    }
+
+    /// Starts `larder serve` with these arguments and no file, on free ports.
+    pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        Self::command(&[&["serve"], arguments].concat()).await
+    }
+
+    /// Starts any command that listens, on free ports.
+    pub(crate) async fn command(arguments: &[&str]) -> Self {
+        let home = TempDir::new().expect("a temporary directory can be made");
+        Self::launch(home, arguments.iter().map(ToString::to_string).collect()).await
+    }
+
+    async fn launch(home: TempDir, arguments: Vec<String>) -> Self {
+        let anywhere = "127.0.0.1:0".to_owned();
+        let mut child = spawn(home.path(), &arguments, &anywhere, &anywhere);
+        let (errors, output) = outputs(&mut child);
+        let mut larder = Self {
+            arguments,
+            listen: anywhere.clone(),
+            admin: anywhere,
+            child,
+            errors,
+            output,
+            home,
+        };
+        larder.wait_until_ready().await;
+        larder
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let after = |line: &str, start: &str| {
+            line.strip_prefix(start).map(|rest| rest.trim_end_matches('/').to_owned())
+        };
+        let listen =
+            self.errors.find("larder's listening line", |line| after(line, LISTENING)).await;
+        let admin = self.errors.find("larder's admin line", |line| after(line, ADMIN)).await;
+        let (Some(listen), Some(admin)) = (listen, admin) else {
+            panic!(
+                "larder {:?} ended before it was ready; it said:\n{}",
+                self.arguments,
+                self.errors.text()
+            );
+        };
+        (self.listen, self.admin) = (listen, admin);
+    }
+
+    /// Where clients ask.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    /// Where operators ask.
+    pub(crate) fn admin(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
+    }
+
+    /// Host and port of the public listener.
+    pub(crate) fn authority(&self) -> &str {
+        &self.listen
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said on stderr.
+    pub(crate) fn errors(&self) -> &Lines {
+        &self.errors
+    }
+
+    /// What it has said on stdout.
+    pub(crate) fn output(&self) -> &Lines {
+        &self.output
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.home.path().join("larder.yaml")
+    }
+
+    /// Puts another text into the configuration file, at once, as editors do.
+    pub(crate) fn rewrite(&self, yaml: &str) {
+        let beside = self.home.path().join("larder.yaml.new");
+        std::fs::write(&beside, yaml).expect("the temporary directory can be written");
+        std::fs::rename(&beside, self.config_file()).expect("the file can be replaced");
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.ended().await
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        signal("TERM", self.child.id());
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        until("larder has ended", async || child.try_wait().expect("a child can be asked")).await
+    }
+
+    /// Ends it without a word (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        let _ended_before = self.child.kill();
+        let _status = self.child.wait();
+    }
+
+    /// Starts it again after a `stop` or a `kill`: same arguments, file, directories and ports.
+    pub(crate) async fn start_again(&mut self) {
+        self.child = spawn(self.home.path(), &self.arguments, &self.listen, &self.admin);
+        (self.errors, self.output) = outputs(&mut self.child);
+        self.wait_until_ready().await;
+    }
+
+    /// An orderly restart.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// `POST /admin/purges`, whatever it answers.
+    pub(crate) async fn purge(&self, what: Value) -> Reply {
+        post(self.admin("/admin/purges"))
+            .with("Content-Type", "application/json")
+            .body(what.to_string())
+            .await
+    }
+
+    /// Purges, and returns the receipt's mark.
+    pub(crate) async fn purges(&self, what: Value) -> String {
+        let reply = self.purge(what).await;
+        let mark = reply.has_status(200).json()["mark"].as_str().map(ToOwned::to_owned);
+        mark.unwrap_or_else(|| panic!("no mark in {reply:?}"))
+    }
+
+    /// The sum of all samples of this name that carry all these labels.
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let metrics = get(self.admin("/metrics")).await;
+        let labels: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let of_name =
+            |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let samples = metrics
+            .text()
+            .lines()
+            .filter(|line| of_name(line) && labels.iter().all(|label| line.contains(label)));
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.split('.').next()?.parse::<u64>().ok())
+            .sum()
+    }
+}
+
+impl Drop for Larder {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!(
+                "--- larder {:?} said on stderr:\n{}\n---",
+                self.arguments,
+                self.errors.text()
+            );
+        }
+    }
+}
+
+/// The binary that all tests drive: `LARDER_BIN`, or the one that cargo has just built.
+pub(crate) fn binary() -> PathBuf {
+    match std::env::var_os("LARDER_BIN") {
+        // Tests run in the package's directory, whatever the caller's was.
+        Some(path) => std::path::absolute(path).expect("LARDER_BIN is a path"),
+        None => env!("CARGO_BIN_EXE_larder").into(),
+    }
+}
+
+/// Runs a command of the binary to its end. It must end by itself.
+pub(crate) async fn run(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = bare(directory);
+    let child = command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary is there");
+    let pid = child.id();
+    let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let Ok(ended) = tokio::time::timeout(super::PATIENCE, waiting).await else {
+        signal("KILL", pid);
+        panic!("larder {arguments:?} did not end");
+    };
+    ended.expect("the waiting does not panic").expect("the output can be read")
+}
+
+/// The binary in an environment without anything of the user's.
+fn bare(directory: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .current_dir(directory)
+        .env_clear()
+        .env("HOME", directory)
+        .env("XDG_CACHE_HOME", directory.join("cache"));
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn spawn(home: &Path, arguments: &[String], listen: &str, admin: &str) -> Child {
+    bare(home)
+        .args(arguments)
+        .args(["--listen", listen, "--admin", admin])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary().display()))
+}
+
+fn outputs(child: &mut Child) -> (Lines, Lines) {
+    (
+        Lines::of(child.stderr.take().expect("stderr is piped")),
+        Lines::of(child.stdout.take().expect("stdout is piped")),
+    )
+}
