@@ -1,6 +1,7 @@
 //! The one body type: whole, live from a connection, or read from a fill.
 
 use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,9 @@ pub enum BodyError {
     /// The sender's connection ended, stalled or broke its framing.
     #[error("the body was cut off: {0}")]
     Cut(String),
+    /// The sender sent nothing for longer than it may: its error has a `TimedOut` among its causes.
+    #[error("the sender of the body fell silent")]
+    Silent,
     /// The fetch that wrote the body was given up.
     #[error("the fetch of the body was given up")]
     Abandoned,
@@ -105,6 +109,10 @@ fn cut(error: &(dyn Error + 'static)) -> BodyError {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
+        if inner.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
+        {
+            return BodyError::Silent;
+        }
         text = format!("{text}: {inner}");
         cause = inner.source();
     }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::message::body::BodyError;
 use crate::origin::failure::OriginFailure;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -33,12 +34,21 @@ pub(crate) struct Feed(Mutex<Option<Instant>>);
 
 /// What the client's body failed of.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct RequestBodyFailure(Arc<str>);
+#[error(transparent)]
+pub(crate) struct RequestBodyFailure(OriginFailure);
 
 impl RequestBodyFailure {
-    pub(crate) fn why(&self) -> Arc<str> {
-        Arc::clone(&self.0)
+    fn of(error: &BoxError) -> Self {
+        Self(match error.downcast_ref() {
+            Some(BodyError::Silent) => OriginFailure::RequestSilent,
+            Some(BodyError::Cut(_) | BodyError::Abandoned) | None => {
+                OriginFailure::RequestBody(Arc::from(error.to_string()))
+            }
+        })
+    }
+
+    pub(crate) fn failure(&self) -> OriginFailure {
+        self.0.clone()
     }
 }
 
@@ -79,11 +89,7 @@ impl Body for Outgoing {
         let polled = Pin::new(body).poll_frame(cx);
         *feed.0.lock() = polled.is_ready().then(Instant::now);
         let frame = ready!(polled);
-        Poll::Ready(
-            frame.map(|frame| {
-                frame.map_err(|error| RequestBodyFailure(Arc::from(error.to_string())))
-            }),
-        )
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| RequestBodyFailure::of(&error))))
     }
 
     fn is_end_stream(&self) -> bool {

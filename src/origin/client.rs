@@ -177,7 +177,7 @@ fn trouble(error: &legacy::Error) -> Trouble {
         return Trouble::Unsent;
     }
     if let Some(failure) = cause::<RequestBodyFailure>(error) {
-        return Trouble::Failed(OriginFailure::RequestBody(failure.why()));
+        return Trouble::Failed(failure.failure());
     }
     match cause::<hyper::Error>(error) {
         Some(error) if error.is_parse() => {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, HeaderMap,
-    HeaderValue, VIA,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES,
+    HeaderMap, HeaderValue, VIA,
 };
 use http::{Method, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -105,7 +105,11 @@ where
 
 /// The answer to a request whose origin failed.
 pub(crate) fn failed(failure: OriginFailure, route: Option<Arc<Route>>) -> Departure {
-    let response = problem::response(failure.status(), &failure.to_string());
+    let mut response = problem::response(failure.status(), &failure.to_string());
+    if matches!(failure, OriginFailure::RequestBody(_) | OriginFailure::RequestSilent) {
+        // RFC 9110 §15.5.9, of 408: the rest of the body may still come, so the server SHOULD send "close".
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Departure { response, outcome: Outcome::Failed(failure), route, status: Status::default() }
 }
 

@@ -245,6 +245,7 @@ mod tests {
         whole
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what `judged` returns")]
     fn two_framings(head: u64) -> Option<Doubtful> {
         Some(Doubtful { head, why: Doubt::TwoFramings })
     }

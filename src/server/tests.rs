@@ -195,7 +195,7 @@ async fn a_body_whose_client_falls_silent_fails_while_it_is_awaited() {
         let failures = failures.clone();
         async move {
             let failure = request.into_body().collect().await.unwrap_err();
-            failures.send(matches!(failure, UploadFailure::Silent)).unwrap();
+            failures.send(matches!(failure, UploadFailure::Silent(_))).unwrap();
             Ok(Response::new(Empty::<Bytes>::new()))
         }
     });

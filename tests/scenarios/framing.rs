@@ -123,7 +123,7 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn a_body_that_falls_silent_is_given_up() {
+async fn a_body_that_falls_silent_is_408_and_the_connection_closes() {
     let origin = Origin::start().await;
     origin.on("/x", ok("reached"));
     let larder = all_to(&origin).top("limits: { body_timeout: 300ms }").start().await;
@@ -132,7 +132,9 @@ async fn a_body_that_falls_silent_is_given_up() {
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf",
     )
     .await;
-    assert!(!said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    assert!(said.contains("connection: close\r\n"), "{said}");
+    assert!(said.contains("application/problem+json"), "{said}");
 }
 
 #[tokio::test]
