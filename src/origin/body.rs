@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::message::body::BodyError;
 use crate::origin::failure::OriginFailure;
+use crate::telemetry::metrics::OriginMetrics;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -112,6 +113,7 @@ impl Body for Outgoing {
 pub struct Incoming {
     body: hyper::body::Incoming,
     place: Option<OwnedSemaphorePermit>,
+    metrics: OriginMetrics,
     patience: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     wait: Wait,
@@ -128,8 +130,14 @@ impl Incoming {
         body: hyper::body::Incoming,
         place: OwnedSemaphorePermit,
         patience: Duration,
+        metrics: OriginMetrics,
     ) -> Self {
-        Self { body, place: Some(place), patience, silence: None, wait: Wait::None }
+        Self { body, place: Some(place), metrics, patience, silence: None, wait: Wait::None }
+    }
+
+    fn failed(&self, failure: OriginFailure) -> OriginFailure {
+        self.metrics.failed(failure.token());
+        failure
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -152,17 +160,15 @@ impl Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, OriginFailure>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            return this.poll_silence(cx).map(|()| Some(Err(OriginFailure::Stalled)));
+            return this.poll_silence(cx).map(|()| Some(Err(this.failed(OriginFailure::Stalled))));
         };
         this.wait = Wait::None;
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             this.place = None;
         }
-        Poll::Ready(
-            frame.map(|frame| {
-                frame.map_err(|error| OriginFailure::Cut(Arc::from(error.to_string())))
-            }),
-        )
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| this.failed(OriginFailure::Cut(Arc::from(error.to_string()))))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

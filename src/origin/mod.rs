@@ -30,6 +30,8 @@ use crate::origin::budget::Budget;
 use crate::origin::client::{Blueprint, Tls, Trouble};
 use crate::origin::endpoint::{Endpoint, EndpointFault};
 use crate::origin::failure::OriginFailure;
+use crate::telemetry::labels::BreakerState;
+use crate::telemetry::metrics::OriginMetrics;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -174,11 +176,12 @@ pub struct Origin {
     breaker: Breaker,
     places: Arc<Semaphore>,
     max_connections: usize,
+    metrics: OriginMetrics,
 }
 
 impl Origin {
-    /// Sets everything up and connects to nothing.
-    pub fn new(settings: Settings) -> Result<Self, SettingsFault> {
+    /// Sets everything up and connects to nothing. What it does from then on is counted in `metrics`.
+    pub fn new(settings: Settings, metrics: OriginMetrics) -> Result<Self, SettingsFault> {
         if settings.endpoints.is_empty() {
             return Err(SettingsFault::NoEndpoints(settings.name));
         }
@@ -194,6 +197,7 @@ impl Origin {
             Endpoint::new(uri.clone(), blueprint.clone())
                 .map_err(|fault| SettingsFault::Endpoint(uri, fault))
         });
+        metrics.breaker(BreakerState::Closed);
         Ok(Self {
             name: settings.name,
             endpoints: endpoints.collect::<Result<_, _>>()?,
@@ -206,6 +210,7 @@ impl Origin {
             breaker: Breaker::new(settings.breaker),
             places: Arc::new(Semaphore::new(max_connections)),
             max_connections,
+            metrics,
         })
     }
 
@@ -233,20 +238,52 @@ impl Origin {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let answer = self.attempt(request).await;
+        if let Err(failure) = &answer {
+            self.metrics.failed(failure.token());
+        }
+        answer
+    }
+
+    async fn attempt<B>(&self, request: Request<B>) -> Result<Response<Incoming>, OriginFailure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let permit = self
             .breaker
             .admit(Instant::now())
             .map_err(|open| OriginFailure::BreakerOpen { retry_after: open.retry_after })?;
+        if permit.is_probe() {
+            self.metrics.breaker(BreakerState::HalfOpen);
+        }
         let place = self.place().await?;
         let (mut parts, body) = request.into_parts();
         endpoint::name_host(&self.host, &mut parts);
+        let begun = Instant::now();
         let answer = self.deliver(parts, body).await;
-        match &answer {
-            Ok(_) => permit.succeeded(),
-            Err(failure) if failure.is_the_origins() => permit.failed(Instant::now()),
+        self.learn(permit, &answer, begun);
+        let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
+        Ok(answer?.map(|body| Incoming::new(body, place, idle, metrics)))
+    }
+
+    /// What the breaker and the metrics make of an exchange.
+    fn learn<T>(&self, permit: Permit<'_>, answer: &Result<T, OriginFailure>, begun: Instant) {
+        let now = Instant::now();
+        match answer {
+            Ok(_) => {
+                self.metrics.answered(now - begun);
+                if permit.is_probe() {
+                    self.metrics.breaker(BreakerState::Closed);
+                }
+                permit.succeeded();
+            }
+            Err(failure) if failure.is_the_origins() => {
+                permit.failed(now);
+                self.metrics.breaker(label(self.breaker.state(now)));
+            }
             Err(_) => drop(permit),
         }
-        Ok(answer?.map(|body| Incoming::new(body, place, self.timeouts.idle)))
     }
 
     /// How it is doing.
@@ -296,6 +333,7 @@ impl Origin {
             parts = self.again(spare, trouble, &mut tries)?;
             body = Outgoing::default();
             self.retries.fetch_add(1, Ordering::Relaxed);
+            self.metrics.retried();
         }
     }
 
@@ -333,6 +371,14 @@ impl Origin {
             }
         }
         (&self.endpoints[first], None)
+    }
+}
+
+fn label(state: State) -> BreakerState {
+    match state {
+        State::Closed => BreakerState::Closed,
+        State::HalfOpen => BreakerState::HalfOpen,
+        State::Open => BreakerState::Open,
     }
 }
 
