@@ -78,7 +78,7 @@ impl House {
         let stores = stores(settings, instance, background).await?;
         let ledger = Arc::new(Ledger::default());
         let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge));
-        let (refresher, refreshes) = refresh::queue(REFRESHES);
+        let (refresher, refreshes) = refresh::queue(REFRESHES, metrics.clone());
         let memory = Memory::new(memory::Settings {
             capacity: settings.l1.capacity,
             max_object: settings.l1.max_object,

@@ -10,7 +10,7 @@ use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -30,7 +30,7 @@ use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
-use crate::store::Counts;
+use crate::store::{Counts, memory};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::labels::{Eviction, Reading};
 use crate::telemetry::logs;
@@ -234,9 +234,15 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     read(Reading::L1Bytes, Box::new(move || bytes.bytes()));
     read(Reading::Connections, Box::new(move || drain.connections() as u64));
     read(Reading::AccessLogDropped, Box::new(move || access.dropped()));
-    let evicting = memory.clone();
-    let evicted = move || evicting.counts().capacity.load(Ordering::Relaxed);
-    metrics.l1().read_evictions(Eviction::Capacity, evicted);
+    for (reason, count) in [
+        (Eviction::Capacity, (|counts| &counts.capacity) as fn(&memory::Counts) -> &AtomicU64),
+        (Eviction::Variants, |counts| &counts.variants),
+        (Eviction::Swept, |counts| &counts.swept),
+    ] {
+        let memory = memory.clone();
+        let number = move || count(memory.counts()).load(Ordering::Relaxed);
+        metrics.l1().read_evictions(reason, number);
+    }
     let corrupt = second.clone();
     metrics.l2().read_evictions(Eviction::Corrupt, move || {
         let counts = corrupt.counts().into_iter();

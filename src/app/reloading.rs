@@ -68,6 +68,12 @@ impl Reloading {
                 Some(asked) = self.asked.recv() => Some(asked),
             };
             let result = self.load();
+            let counts = self.house.metrics.counts();
+            match &result {
+                Ok(_) => counts.reloads.one(),
+                Err(Refusal::Faulty(_)) => counts.reloads_refused.one(),
+                Err(Refusal::NoFile) => {}
+            }
             tell(self.config.path(), &result);
             if let Some(asked) = asked {
                 asked.answer(result);

@@ -101,7 +101,7 @@ Try these, in another terminal, and watch X-Cache and \"origin_request\":
   curl -i http://{proxy}/products/1    # MISS: it was purged
 
 More: /products (a list), /slow (2 s once, then at once), /cart (never stored),
-curl -X PUT 'http://{proxy}/products/1?price=1250' (a write purges what it changed).
+curl -X PUT http://{proxy}/products/1 -d '{{\"cents\": 1250}}' (a write purges what it changed).
 Figures: http://{admin}/    Metrics: http://{admin}/metrics    End: Ctrl-C
 "
     )

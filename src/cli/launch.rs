@@ -39,11 +39,9 @@ pub(super) fn demo(api: SocketAddr, proxy: SocketAddr, admin: SocketAddr) -> Res
 }
 
 fn start(config: Config, overrides: Overrides) -> Result<(), Failure> {
-    let Loaded { settings, warnings } = load(&config, &overrides)?;
-    if !warnings.is_empty() {
-        // Nobody reads: then nobody misses it.
-        let _ = writeln!(io::stderr(), "{warnings}");
-    }
+    let loaded = config.load(&overrides).map_err(|faults| refused(&config, &faults))?;
+    let Loaded { settings, warnings } = loaded;
+    warn(&warnings);
     let ready = Box::new(app::tell);
     app::run(Plan { settings, config, overrides, ready }).map_err(|error| match error {
         StartError::Configuration(what) => Failure::Usage(what),
@@ -51,18 +49,24 @@ fn start(config: Config, overrides: Overrides) -> Result<(), Failure> {
     })
 }
 
-fn load(config: &Config, overrides: &Overrides) -> Result<Loaded, Failure> {
-    config.load(overrides).map_err(|faults| refused(config, &faults))
-}
-
 /// Faults of a file say their place; those of the command line are all there is to say.
 fn refused(config: &Config, faults: &Faults) -> Failure {
     match config {
-        Config::File(_) => Failure::Faults(faults.to_string()),
+        Config::File(file) => {
+            let file = file.display();
+            Failure::Faults(format!("larder: cannot start with {file}, which has faults\n{faults}"))
+        }
         Config::Origin(_) => {
             let each = faults.iter().map(ToString::to_string).collect::<Vec<_>>();
             Failure::Usage(each.join("\nlarder: "))
         }
+    }
+}
+
+fn warn(warnings: &Faults) {
+    if !warnings.is_empty() {
+        // Nobody reads: then nobody misses it.
+        let _ = writeln!(io::stderr(), "{warnings}");
     }
 }
 
@@ -86,10 +90,10 @@ fn behind_memory(asked: &Serve) -> Result<L2Override, Failure> {
 /// Tells all faults of a file; prints it as it would be in force, where that is asked for.
 pub(super) fn check(asked: &Check) -> Result<(), Failure> {
     let config = Config::File(asked.config.clone());
-    let Loaded { settings, warnings } = load(&config, &Overrides::default())?;
-    if !warnings.is_empty() {
-        let _ = writeln!(io::stderr(), "{warnings}");
-    }
+    let loaded = config.load(&Overrides::default());
+    let loaded = loaded.map_err(|faults| Failure::Faults(faults.to_string()))?;
+    let Loaded { settings, warnings } = loaded;
+    warn(&warnings);
     if asked.print {
         return tell(settings.print().trim_end());
     }

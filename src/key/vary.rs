@@ -181,19 +181,19 @@ fn codings(fields: &HeaderMap) -> Normal {
         .filter(|coding| coding.weight > 0)
         .map(|coding| lower(coding.name))
         .collect();
-    set.sort();
+    set.sort_unstable();
     set.dedup();
     joined(set.iter().map(SmallVec::as_slice))
 }
 
-/// The languages that are accepted, the most wanted first, each with its weight; case and order do not count.
+/// The languages that are accepted, each with its weight; case and order do not count.
 fn languages(fields: &HeaderMap) -> Normal {
     let mut ranges: SmallVec<[(u16, SmallVec<[u8; 16]>); 8]> = members(fields, &ACCEPT_LANGUAGE)
         .map(Weighted::parse)
         .filter(|range| range.weight > 0)
         .map(|range| (range.weight, lower(range.name)))
         .collect();
-    ranges.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+    ranges.sort_unstable();
     ranges.dedup();
     let mut normal = Normal::new();
     for (weight, range) in ranges {
@@ -526,6 +526,9 @@ mod tests {
             (Some("de-AT"), Some("de")),
             (Some("EN-gb;q=0.1, fr"), Some("en")),
             (Some("en;q=0, *"), Some("de")),
+            // What names it exactly says more than what it is the beginning of.
+            (Some("en;q=0, en-gb, de;q=0.5"), Some("de")),
+            (Some("en-gb;q=0, en, de;q=0.5"), Some("en")),
             (Some("deu"), None),
             (Some("fr"), None),
             (None, None),

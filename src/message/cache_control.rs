@@ -504,6 +504,7 @@ mod tests {
         assert_eq!(all.max_stale, Some(MaxStale::Up(Duration::from_secs(3))));
         assert_eq!(asked("max-stale").max_stale, Some(MaxStale::Any));
         assert_eq!(asked("max-stale=x, min-fresh=x"), RequestDirectives::default());
+        assert_eq!(asked("max-stale=, min-fresh="), RequestDirectives::default());
         assert_eq!(asked("max-age=x").max_age, seconds(0));
         assert_eq!(asked("nothing-to-see-here"), RequestDirectives::default());
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HeaderMap, VIA};
+use http::header::{CONTENT_LENGTH, DATE, HeaderMap, VIA};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use rand::Rng;
@@ -19,12 +19,14 @@ use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::body::{Body, BodyError};
+use crate::message::date;
 use crate::message::fields::remove_unstorable;
 use crate::message::fill::{Fill, Writer};
 use crate::message::problem;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::onward::{self, Trusted, via};
 use crate::pipeline::peek::Descent;
+use crate::policy::deception::contradicts;
 use crate::policy::revalidate::{Validation, merge, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
@@ -103,7 +105,8 @@ impl Fetch {
     /// What was held is confirmed (RFC 9111 §4.3.4): its fields are updated, its age begins anew.
     fn confirmed(&self, lookup: &Lookup, held: &Arc<Entry>, asked: &Asked) -> Answer {
         let fields = merge(&held.head.fields, asked.response.headers());
-        let head = Head { status: held.head.status, fields };
+        let mut head = Head { status: held.head.status, fields };
+        Self::clean(&mut head, lookup, asked.received);
         match self.verdict(lookup, asked, &head) {
             Ok(Keeping { facts, freshness, variant }) => {
                 let entry = Entry::new(facts, head, freshness, variant, held.body.clone());
@@ -125,8 +128,7 @@ impl Fetch {
             Ok(keeping) => keeping,
             Err(why) => return Answer::once(asked.response, Outcome::Miss(Kept::Left(why))),
         };
-        remove_unstorable(&mut head.fields);
-        strip(&mut head.fields, &lookup.route.policy);
+        Self::clean(&mut head, lookup, asked.received);
         // Once for all who will be served from it.
         head.fields.append(VIA, via(asked.response.version()));
         let length = content_length(&head.fields);
@@ -146,6 +148,18 @@ impl Fetch {
         )
     }
 
+    /// Leaves what may be stored of a head, and dates it.
+    fn clean(head: &mut Head, lookup: &Lookup, received: Timestamp) {
+        remove_unstorable(&mut head.fields);
+        strip(&mut head.fields, &lookup.route.policy);
+        // RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date header field
+        // MUST record the time it was received and append a corresponding Date header field to the message's
+        // header section if it is cached or forwarded downstream."
+        if !head.fields.contains_key(DATE) {
+            head.fields.insert(DATE, date::format(received.as_seconds()));
+        }
+    }
+
     fn verdict(&self, lookup: &Lookup, asked: &Asked, head: &Head) -> Result<Keeping, WhyNot> {
         let exchange = Exchange {
             method: &lookup.request.method,
@@ -161,6 +175,9 @@ impl Fetch {
         };
         if content_length(&head.fields).is_some_and(|length| length > self.limit(&lookup.route)) {
             return Err(WhyNot::TooLarge);
+        }
+        if contradicts(lookup.target.path(), &head.fields) {
+            return Err(WhyNot::Contradiction);
         }
         let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
         let tags = tags.map_err(|_| WhyNot::TooManyTags)?;

@@ -17,7 +17,7 @@ use crate::pipeline::judge::{Judge, Verdict};
 use crate::pipeline::peek::Descent;
 use crate::policy::reuse::OnError;
 use crate::route::{Layers, Route};
-use crate::store::{Store, StoreError};
+use crate::store::{Place, Store, StoreError};
 use crate::telemetry::labels::Operation;
 use crate::telemetry::metrics::{LayerMetrics, Metrics};
 use crate::time::Timestamp;
@@ -31,6 +31,15 @@ struct Parts<St, S> {
     layer: CacheLayer,
     metrics: Metrics,
     inner: S,
+}
+
+/// What a look into a store brought.
+enum Found {
+    Answer(Answer),
+    /// It has nothing, and may be given something.
+    Nothing,
+    /// It was not asked, did not say, or has something that may not be served as it is.
+    Unknown,
 }
 
 impl<St, S> Tier<St, S>
@@ -56,50 +65,67 @@ where
         if !is_used(&lookup.route, parts.layer) {
             return parts.inner.clone().oneshot(lookup).await;
         }
-        let looks = lookup.company != Company::Unshared;
-        if looks {
-            let found = self.find(&mut lookup).await;
-            self.count(found.as_ref());
-            if let Some(answer) = found {
-                return Ok(answer);
-            }
-        }
-        if let Some(answer) = self.compared(&mut lookup) {
+        let place = lookup.place();
+        let found = match lookup.company {
+            Company::Shared | Company::Alone => self.find(&mut lookup, &place).await,
+            Company::Unshared => Found::Unknown,
+        };
+        if let Found::Answer(answer) = found {
             return Ok(answer);
         }
-        let place = lookup.place();
+        if let Some(answer) = self.compared(&mut lookup) {
+            return Ok(match found {
+                // The fleet lost it, or never got it: it has it again.
+                Found::Nothing => self.keeping(answer, place),
+                Found::Answer(_) | Found::Unknown => answer,
+            });
+        }
         let held = lookup.held.clone();
         let answer = parts.inner.clone().oneshot(lookup).await;
-        let answer = Self::or_stale(answer, held)?;
-        let store = self.clone();
+        Ok(self.keeping(Self::or_stale(answer, held)?, place))
+    }
+
+    /// The answer, whose landing ends in this store as well.
+    fn keeping(&self, answer: Answer, place: Place) -> Answer {
+        let tier = self.clone();
         let landing = answer.landing.then(move |entry: Arc<Entry>| async move {
             let begun = Instant::now();
             entry.take_at(Timestamp::now());
-            let kept = store.0.store.put(&place, entry).await;
-            store.note(Operation::Put, begun, kept.as_ref().err());
+            let kept = tier.0.store.put(&place, entry).await;
+            tier.note(Operation::Put, begun, kept.as_ref().err());
         });
-        Ok(Answer { landing, ..answer })
+        Answer { landing, ..answer }
     }
 
     /// What the store has, if it may be served.
-    async fn find(&self, lookup: &mut Lookup) -> Option<Answer> {
+    async fn find(&self, lookup: &mut Lookup, place: &Place) -> Found {
         let parts = &self.0;
         let begun = Instant::now();
-        let place = lookup.place();
-        let found = parts.store.get(&place, &lookup.selector()).await;
+        let found = parts.store.get(place, &lookup.selector()).await;
         self.note(Operation::Get, begun, found.as_ref().err());
-        // A store never fails a request: its errors are misses from here on.
-        let Some(entry) = found.unwrap_or_default() else {
-            return None;
+        let found = match found {
+            Ok(Some(entry)) => self.judge(lookup, entry, place).await,
+            Ok(None) => Found::Nothing,
+            // A store never fails a request: its errors are misses from here on.
+            Err(_) => Found::Unknown,
         };
+        self.count(&found);
+        found
+    }
+
+    async fn judge(&self, lookup: &mut Lookup, entry: Arc<Entry>, place: &Place) -> Found {
+        let parts = &self.0;
         match parts.judge.judge(lookup, &entry, parts.layer) {
             // Handed up, it is kept above as well; it keeps its age.
-            Verdict::Answer(answer) => Some(Answer { landing: Landing::whole(entry), ..answer }),
-            Verdict::Hold => None,
+            Verdict::Answer(answer) => {
+                Found::Answer(Answer { landing: Landing::whole(entry), ..answer })
+            }
+            Verdict::Hold => Found::Unknown,
             Verdict::Gone => {
-                let removed = parts.store.remove(&place).await;
+                let begun = Instant::now();
+                let removed = parts.store.remove(place).await;
                 self.note(Operation::Remove, begun, removed.as_ref().err());
-                None
+                Found::Nothing
             }
         }
     }
@@ -111,7 +137,8 @@ where
         }
         let held = lookup.held.take_if(|held| held.until == Until::Compared)?;
         held.entry.take_at(Timestamp::now());
-        Some(Answer::stored(held.entry, Outcome::Hit(CacheLayer::L1)))
+        let landing = Landing::whole(held.entry.clone());
+        Some(Answer { landing, ..Answer::stored(held.entry, Outcome::Hit(CacheLayer::L1)) })
     }
 
     /// A held response in the place of an origin's failure, where its windows allow (RFC 5861 §4, RFC 9111 §4.2.4).
@@ -141,11 +168,11 @@ where
     }
 
     /// Counts a look into the fleet's store; memory was counted when it was peeked at.
-    fn count(&self, found: Option<&Answer>) {
+    fn count(&self, found: &Found) {
         match (self.0.layer, found) {
             (CacheLayer::L1, _) => {}
-            (CacheLayer::L2, Some(_)) => self.metrics().hit(),
-            (CacheLayer::L2, None) => self.metrics().miss(),
+            (CacheLayer::L2, Found::Answer(_)) => self.metrics().hit(),
+            (CacheLayer::L2, Found::Nothing | Found::Unknown) => self.metrics().miss(),
         }
     }
 

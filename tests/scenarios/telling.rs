@@ -40,7 +40,8 @@ async fn every_family_of_the_contract_is_there() {
     for _ in 0..2 {
         get(larder.url("/x")).await.has_status(200);
     }
-    larder.purges(json!({"tags": ["t"]})).await;
+    larder.purges(json!({"everything": true})).await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
     let metrics = get(larder.admin("/metrics")).await;
     metrics.has_status(200);
     for family in [
