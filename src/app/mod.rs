@@ -4,6 +4,7 @@ mod admin;
 mod assemble;
 mod reloading;
 mod routes;
+mod sweeping;
 mod workers;
 
 use std::future::pending;
@@ -127,6 +128,7 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     }
     tasks.spawn(follower.follow());
 
+    tasks.spawn(sweeping::sweep(house.clone()));
     let (make, below) = pipeline::build(house.stack());
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
