@@ -132,7 +132,7 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     let (make, below) = pipeline::build(house.stack());
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
-    let workers = Workers::start(sockets, make, Arc::new(limits(&settings.limits)), &drain)?;
+    let workers = Workers::start(sockets, make, &Arc::new(limits(&settings.limits)), &drain)?;
     let changing = Changing::new(&settings);
     let (reloading, loader) = Reloading::new(reloading::Start {
         house: house.clone(),

@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::time::Timestamp;
 
 /// How long a follower waits for a head before it goes by itself; the flight's own deadlines are shorter.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often a follower changes over to the flight of its own variant before it goes by itself.
 const CHANGES: usize = 2;
 

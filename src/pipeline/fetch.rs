@@ -103,19 +103,19 @@ impl Fetch {
     }
 
     /// What was held is confirmed (RFC 9111 §4.3.4): its fields are updated, its age begins anew.
-    fn confirmed(&self, lookup: &Lookup, held: &Arc<Entry>, asked: &Asked) -> Answer {
-        let fields = merge(&held.head.fields, asked.response.headers());
-        let mut head = Head { status: held.head.status, fields };
+    fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
+        let fields = merge(&known.head.fields, asked.response.headers());
+        let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
         match self.verdict(lookup, asked, &head) {
             Ok(Keeping { facts, freshness, variant }) => {
-                let entry = Entry::new(facts, head, freshness, variant, held.body.clone());
+                let entry = Entry::new(facts, head, freshness, variant, known.body.clone());
                 let entry = Arc::new(entry);
                 let landing = Landing::whole(entry.clone());
                 Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
             }
             // Confirmed, but not to be kept any longer: it answers this once.
-            Err(_) => Answer::stored(Arc::new(held.with_head(head)), Outcome::Revalidated),
+            Err(_) => Answer::stored(Arc::new(known.with_head(head)), Outcome::Revalidated),
         }
     }
 
