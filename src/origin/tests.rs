@@ -232,7 +232,9 @@ impl Leaving {
                 }
                 socket.write_all(last).unwrap();
                 // What has said something stays open, so that this something is all there is to notice.
-                if !last.is_empty() {
+                if last.is_empty() {
+                    drop(socket);
+                } else {
                     stay.push(socket);
                 }
                 leaving.send(()).unwrap();
