@@ -37,7 +37,8 @@ const STATIC: &[(&str, &[&str])] = &[
 ];
 const IMAGE: &[&str] = &["image/"];
 const SCRIPT: &[&str] = &["text/javascript", "application/javascript", "application/x-javascript"];
-const FONT: &[&str] = &["font/", "application/font", "application/x-font", "application/vnd.ms-font"];
+const FONT: &[&str] =
+    &["font/", "application/font", "application/x-font", "application/vnd.ms-font"];
 
 /// What says nothing about the content, and so contradicts nothing.
 const OPAQUE: &[&str] = &["application/octet-stream", "binary/octet-stream"];

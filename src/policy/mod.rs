@@ -1,7 +1,7 @@
 //! What HTTP allows and a route may override: pure functions of values, whose verdicts carry reasons.
 
-mod lifetime;
 pub mod deception;
+mod lifetime;
 pub mod reuse;
 pub mod revalidate;
 pub mod storable;
