@@ -448,7 +448,7 @@ async fn an_origin_that_cannot_be_reached_opens_the_breaker() {
     }
     let failure = failure_of(&origin).await;
     assert!(matches!(failure, OriginFailure::BreakerOpen { .. }), "{failure:?}");
-    assert_eq!(failure.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure.status(), StatusCode::BAD_GATEWAY);
     assert!(failure.retry_after().is_some_and(|after| after <= SOON));
 }
 
