@@ -1,4 +1,5 @@
 //! What every store, every purge log and every lease promises, shown on the real ones: memory, disk, Redis.
+#![cfg(feature = "disk")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops, and says where")]
 
 #[path = "support/mod.rs"]

@@ -4,13 +4,14 @@ mod admin;
 mod assemble;
 mod reloading;
 mod routes;
+mod sweeping;
 mod workers;
 
 use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -24,15 +25,16 @@ use crate::app::admin::Changing;
 use crate::app::assemble::{House, Loose, limits};
 use crate::app::reloading::Reloading;
 use crate::app::workers::Workers;
+use crate::breaker;
 use crate::config::settings::{self, Settings};
 use crate::config::{Config, Overrides};
 use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
-use crate::store::Counts;
+use crate::store::{Counts, memory};
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::labels::{Eviction, Reading};
+use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
@@ -127,10 +129,11 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     }
     tasks.spawn(follower.follow());
 
+    tasks.spawn(sweeping::sweep(house.clone()));
     let (make, below) = pipeline::build(house.stack());
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
-    let workers = Workers::start(sockets, make, Arc::new(limits(&settings.limits)), &drain)?;
+    let workers = Workers::start(sockets, make, &Arc::new(limits(&settings.limits)), &drain)?;
     let changing = Changing::new(&settings);
     let (reloading, loader) = Reloading::new(reloading::Start {
         house: house.clone(),
@@ -234,9 +237,15 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     read(Reading::L1Bytes, Box::new(move || bytes.bytes()));
     read(Reading::Connections, Box::new(move || drain.connections() as u64));
     read(Reading::AccessLogDropped, Box::new(move || access.dropped()));
-    let evicting = memory.clone();
-    let evicted = move || evicting.counts().capacity.load(Ordering::Relaxed);
-    metrics.l1().read_evictions(Eviction::Capacity, evicted);
+    for (reason, count) in [
+        (Eviction::Capacity, (|counts| &counts.capacity) as fn(&memory::Counts) -> &AtomicU64),
+        (Eviction::Variants, |counts| &counts.variants),
+        (Eviction::Swept, |counts| &counts.swept),
+    ] {
+        let memory = memory.clone();
+        let number = move || count(memory.counts()).load(Ordering::Relaxed);
+        metrics.l1().read_evictions(reason, number);
+    }
     let corrupt = second.clone();
     metrics.l2().read_evictions(Eviction::Corrupt, move || {
         let counts = corrupt.counts().into_iter();
@@ -244,5 +253,16 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     });
     if let Some(counts) = second.counts() {
         counts.report_to(metrics);
+    }
+    if let Some(redis) = house.redis.clone() {
+        read(Reading::L2Breaker, Box::new(move || breaker(redis.breaker_state()) as u64));
+    }
+}
+
+fn breaker(state: breaker::State) -> BreakerState {
+    match state {
+        breaker::State::Closed => BreakerState::Closed,
+        breaker::State::HalfOpen => BreakerState::HalfOpen,
+        breaker::State::Open => BreakerState::Open,
     }
 }

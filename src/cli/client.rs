@@ -105,7 +105,7 @@ async fn read(url: &Url, response: Response) -> Result<Value, Failure> {
             let detail = problem["detail"].as_str().unwrap_or("no reason was given");
             let hint =
                 if status.as_u16() == 401 { format!("; set {TOKEN}") } else { String::new() };
-            Err(Failure::Failed(format!("the purge was refused ({status}): {detail}{hint}")))
+            Err(Failure::Failed(format!("{detail}{hint} (status {status})")))
         }
         Some(_) | None => {
             Err(Failure::Failed(format!("{url} does not answer as Larder does (status {status})")))

@@ -1,6 +1,7 @@
 //! A small API for the demo, which counts how often it was asked.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt::Write;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,8 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body::Body;
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tower::service_fn;
@@ -29,6 +32,14 @@ struct Shop {
     requests: AtomicU64,
 }
 
+/// The body of a change.
+#[derive(Deserialize)]
+struct Change {
+    cents: u32,
+}
+
+/// The largest body that is read.
+const LARGEST: usize = 1024;
 /// How long the slow one takes.
 const SLOW: Duration = Duration::from_secs(2);
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
@@ -48,9 +59,10 @@ fn answer<B>(
     request: Request<B>,
 ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send
 where
-    B: Send,
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (request, _) = request.into_parts();
+    let (request, body) = request.into_parts();
     async move {
         let number = shop.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let path = request.uri.path();
@@ -59,7 +71,11 @@ where
         }
         Ok(match (&request.method, product(path)) {
             (&Method::GET | &Method::HEAD, Some(id)) => shop.show(id, number, &request.headers),
-            (&Method::PUT, Some(id)) => shop.change(id, request.uri.query()),
+            (&Method::PUT, Some(id)) => {
+                // What is too large, cut off or late is no price.
+                let body = Limited::new(body, LARGEST).collect().await.ok();
+                shop.change(id, body.map(Collected::to_bytes))
+            }
             (&Method::GET | &Method::HEAD, None) => shop.page(path, number),
             _ => respond(StatusCode::METHOD_NOT_ALLOWED, "no-store", error("method not allowed")),
         })
@@ -100,9 +116,10 @@ impl Shop {
         response
     }
 
-    /// Another price, as `PUT /products/7?price=1250` gives it.
-    fn change(&self, id: usize, query: Option<&str>) -> Response<Full<Bytes>> {
-        let price = query.and_then(|query| query.strip_prefix("price=")?.parse().ok());
+    /// Another price, as `{"cents": 1250}` gives it.
+    fn change(&self, id: usize, body: Option<Bytes>) -> Response<Full<Bytes>> {
+        let body: Option<Change> = body.and_then(|body| serde_json::from_slice(&body).ok());
+        let price = body.map(|change| change.cents);
         let mut products = self.products.lock();
         match (products.get_mut(id), price) {
             (Some((cents, version)), Some(price)) => {
@@ -110,7 +127,7 @@ impl Shop {
                 respond(StatusCode::OK, "no-store", format!("{{\"id\":{id},\"changed\":true}}\n"))
             }
             (Some(_), None) => {
-                let text = error("say ?price= and a number of cents");
+                let text = error("send a body such as {'cents': 1250}, as JSON");
                 respond(StatusCode::BAD_REQUEST, "no-store", text)
             }
             (None, _) => respond(StatusCode::NOT_FOUND, "no-store", error("no such product")),
@@ -172,12 +189,19 @@ fn put(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt;
-
     use super::*;
 
     async fn ask(shop: &Arc<Shop>, request: http::request::Builder) -> Response<Full<Bytes>> {
-        answer(shop.clone(), request.body(()).unwrap()).await.unwrap()
+        send(shop, request, "").await
+    }
+
+    async fn send(
+        shop: &Arc<Shop>,
+        request: http::request::Builder,
+        body: &'static str,
+    ) -> Response<Full<Bytes>> {
+        let body = Full::new(Bytes::from(body));
+        answer(shop.clone(), request.body(body).unwrap()).await.unwrap()
     }
 
     async fn text(response: Response<Full<Bytes>>) -> String {
@@ -193,10 +217,9 @@ mod tests {
         assert_eq!(first.headers()[SURROGATE_KEY], "product:1 products");
         let known = ask(&shop, Request::get("/products/1").header(IF_NONE_MATCH, &tag)).await;
         assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
-        assert_eq!(
-            ask(&shop, Request::put("/products/1?price=1250")).await.status(),
-            StatusCode::OK
-        );
+        let put = || Request::put("/products/1");
+        assert_eq!(send(&shop, put(), "1250").await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(send(&shop, put(), "{\"cents\": 1250}").await.status(), StatusCode::OK);
         let changed = ask(&shop, Request::get("/products/1").header(IF_NONE_MATCH, &tag)).await;
         assert_eq!(changed.status(), StatusCode::OK);
         assert!(text(changed).await.contains("\"price\":12.50"));

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::config::check::{LAST_RESORT, matches};
-use crate::config::file::{self, File, Keys, Layer};
-use crate::config::scalar::{HostField, Span, Word};
+use crate::config::check::routes::{LAST_RESORT, matches};
+use crate::config::file::route::{Keys, Layer};
+use crate::config::file::{self, File};
+use crate::config::scalar::address::HostField;
+use crate::config::scalar::amount::Span;
+use crate::config::scalar::name::{FieldName, Word};
 use crate::config::settings::{
     AccessLog, Admin, Breaker, Disk, L1, L2, Limits, Log, LogFormat, LogLevel, Origin, Purge,
     Redis, Settings, Token, TokenScope, WhenDetached,
@@ -42,8 +45,8 @@ pub(crate) fn compile(file: File) -> Settings {
         l2: l2(&file.l2),
         purge: Purge {
             when_detached: match file.purge.when_detached {
-                file::WhenDetached::Validate => WhenDetached::Validate,
-                file::WhenDetached::Serve => WhenDetached::Serve,
+                file::service::WhenDetached::Validate => WhenDetached::Validate,
+                file::service::WhenDetached::Serve => WhenDetached::Serve,
             },
             lease: file.purge.lease.0,
             retention: file.purge.retention.get(),
@@ -61,12 +64,12 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn admin(admin: &file::Admin) -> Admin {
+fn admin(admin: &file::service::Admin) -> Admin {
     let tokens = admin.tokens.iter().filter_map(|token| {
         let scopes = token.scopes.iter().flatten().map(|scope| match scope {
-            file::TokenScope::Read => TokenScope::Read,
-            file::TokenScope::Purge => TokenScope::Purge,
-            file::TokenScope::Config => TokenScope::Config,
+            file::service::TokenScope::Read => TokenScope::Read,
+            file::service::TokenScope::Purge => TokenScope::Purge,
+            file::service::TokenScope::Config => TokenScope::Config,
         });
         Some(Token {
             name: token.name.as_ref()?.0.as_str().into(),
@@ -77,7 +80,7 @@ fn admin(admin: &file::Admin) -> Admin {
     Admin { listen: admin.listen.0, tokens: tokens.collect() }
 }
 
-fn server(name: &str, origin: &file::Origin) -> Origin {
+fn server(name: &str, origin: &file::origin::Origin) -> Origin {
     Origin {
         name: name.into(),
         endpoints: origin.endpoints.clone(),
@@ -95,14 +98,14 @@ fn server(name: &str, origin: &file::Origin) -> Origin {
     }
 }
 
-fn breaker(breaker: &file::Breaker) -> Breaker {
+fn breaker(breaker: &file::origin::Breaker) -> Breaker {
     Breaker { failures: breaker.failures.get(), open_for: breaker.open_for.0 }
 }
 
-fn l2(l2: &file::L2) -> L2 {
+fn l2(l2: &file::store::L2) -> L2 {
     let stores = match l2 {
-        file::L2::Without(file::Without::None) => return L2::None,
-        file::L2::Stores(stores) => stores,
+        file::store::L2::Without(file::store::Without::None) => return L2::None,
+        file::store::L2::Stores(stores) => stores,
     };
     let max_object = stores.max_object.0;
     if let Some((redis, url)) =
@@ -130,7 +133,7 @@ fn l2(l2: &file::L2) -> L2 {
     L2::None
 }
 
-fn limits(limits: &file::Limits) -> Limits {
+fn limits(limits: &file::service::Limits) -> Limits {
     let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     Limits {
         connections: limits.connections.get(),
@@ -145,25 +148,25 @@ fn limits(limits: &file::Limits) -> Limits {
     }
 }
 
-fn log(log: &file::Log) -> Log {
+fn log(log: &file::service::Log) -> Log {
     Log {
         format: match log.format {
-            file::LogFormat::Text => LogFormat::Text,
-            file::LogFormat::Json => LogFormat::Json,
+            file::service::LogFormat::Text => LogFormat::Text,
+            file::service::LogFormat::Json => LogFormat::Json,
         },
         access: if log.access { AccessLog::On } else { AccessLog::Off },
         level: match log.level {
-            file::LogLevel::Error => LogLevel::Error,
-            file::LogLevel::Warn => LogLevel::Warn,
-            file::LogLevel::Info => LogLevel::Info,
-            file::LogLevel::Debug => LogLevel::Debug,
-            file::LogLevel::Trace => LogLevel::Trace,
+            file::service::LogLevel::Error => LogLevel::Error,
+            file::service::LogLevel::Warn => LogLevel::Warn,
+            file::service::LogLevel::Info => LogLevel::Info,
+            file::service::LogLevel::Debug => LogLevel::Debug,
+            file::service::LogLevel::Trace => LogLevel::Trace,
         },
     }
 }
 
 /// A route whose keys hold their defaults already.
-fn route_settings(file: &File, route: &file::Route) -> route::Settings {
+fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
     let keys = &route.keys;
     let matches = matches(route);
     let path = &matches.path;
@@ -218,14 +221,17 @@ fn origin_of(file: &File, keys: &Keys) -> Arc<str> {
 
 fn server_fields(keys: &Keys) -> ServerFields {
     match keys.server_fields.unwrap_or_default() {
-        file::ServerFields::Full => ServerFields::Full,
-        file::ServerFields::Minimal => ServerFields::Minimal,
+        file::route::ServerFields::Full => ServerFields::Full,
+        file::route::ServerFields::Minimal => ServerFields::Minimal,
     }
 }
 
-fn methods(methods: Option<&[file::Method]>) -> Methods {
+fn methods(methods: Option<&[file::route::Method]>) -> Methods {
     let Some(methods) = methods else { return Methods::GetAndHead };
-    match (methods.contains(&file::Method::Get), methods.contains(&file::Method::Head)) {
+    match (
+        methods.contains(&file::route::Method::Get),
+        methods.contains(&file::route::Method::Head),
+    ) {
         (true, false) => Methods::OnlyGet,
         (false, true) => Methods::OnlyHead,
         (true, true) | (false, false) => Methods::GetAndHead,
@@ -252,9 +258,9 @@ fn policy(keys: &Keys) -> Policy {
         .flatten()
         .filter_map(|(status, span)| Some((StatusCode::from_u16(status.0).ok()?, span.0)));
     let share = keys.share.iter().flatten().map(|share| match share {
-        file::Share::Authorization => Share::Authorization,
-        file::Share::SetCookie => Share::SetCookie,
-        file::Share::Private => Share::Private,
+        file::route::Share::Authorization => Share::Authorization,
+        file::route::Share::SetCookie => Share::SetCookie,
+        file::route::Share::Private => Share::Private,
     });
     Policy {
         ttl: duration(keys.ttl),
@@ -269,8 +275,8 @@ fn policy(keys: &Keys) -> Policy {
         jitter: keys.jitter.map_or(base.jitter, |part| part.0),
         negative: negative.collect(),
         client_directives: match keys.client_directives.unwrap_or_default() {
-            file::ClientDirectives::Honour => ClientDirectives::Honoured,
-            file::ClientDirectives::Ignore => ClientDirectives::Ignored,
+            file::route::ClientDirectives::Honour => ClientDirectives::Honoured,
+            file::route::ClientDirectives::Ignore => ClientDirectives::Ignored,
         },
         share: share.collect(),
         heuristic_cap: duration(keys.heuristic_ttl).unwrap_or(base.heuristic_cap),
@@ -278,26 +284,22 @@ fn policy(keys: &Keys) -> Policy {
     }
 }
 
-fn key_rules(key: &file::Key) -> KeyRules {
+fn key_rules(key: &file::route::Key) -> KeyRules {
     KeyRules {
         query: QueryRules {
             allow: key.query.allow.as_deref().map(texts),
             deny: texts(&key.query.deny),
             order: if key.query.sort { QueryOrder::Sorted } else { QueryOrder::AsSent },
         },
-        headers: key.headers.iter().map(file_name).collect(),
+        headers: key.headers.iter().map(FieldName::name).collect(),
         cookies: texts(&key.cookies),
         host: if key.host { HostRule::Keyed } else { HostRule::Ignored },
     }
 }
 
-fn vary(vary: &file::Vary) -> VaryRules {
-    let normalize = vary.normalize.iter().map(|(name, values)| (file_name(name), texts(values)));
+fn vary(vary: &file::route::Vary) -> VaryRules {
+    let normalize = vary.normalize.iter().map(|(name, values)| (name.name(), texts(values)));
     VaryRules { normalize: normalize.collect(), max_variants: vary.max_variants.get() }
-}
-
-fn file_name(name: &crate::config::scalar::FieldName) -> http::header::HeaderName {
-    name.name()
 }
 
 fn texts(words: &[Word]) -> Vec<String> {

@@ -12,13 +12,17 @@ mod check;
 mod compile;
 mod print;
 mod tree;
+mod values;
 
 use std::path::{Path, PathBuf};
 
 use crate::config::check::At;
 use crate::config::fault::{Fault, Faults, Place, Severity};
-use crate::config::file::{Disk, File, L2, OneOrMany, Origin, Redis, Stores, Without};
-use crate::config::scalar::{Address, Endpoint, Name, RedisUrl};
+use crate::config::file::origin::Origin;
+use crate::config::file::store::{Disk, L2, Redis, Stores, Without};
+use crate::config::file::{File, OneOrMany};
+use crate::config::scalar::address::{Address, Endpoint, RedisUrl};
+use crate::config::scalar::name::Name;
 use crate::config::schema::Told;
 use crate::config::settings::Settings;
 use crate::config::tree::{Content, Node};

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::config::compile::compile;
-use crate::config::file::{File, L2, Without};
+use crate::config::file::File;
+use crate::config::file::store::{L2, Without};
 use crate::config::settings::Settings;
 
 /// How long a file must have been quiet before it is read: editors write in several steps.

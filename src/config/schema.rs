@@ -1,5 +1,6 @@
 //! Holds a tree against the schema: unknown keys, wrong kinds and bad values, all at once and each at its place.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use schemars::schema_for;
@@ -7,8 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::config::fault::{Fault, Faults, Place, Severity, listed, nearest};
 use crate::config::file::File;
-use crate::config::scalar::{KEYWORD, KINDS, Kind};
+use crate::config::scalar::HIDDEN;
+use crate::config::scalar::kind::{KEYWORD, KINDS, Kind};
 use crate::config::tree::{Content, Node, Scalar, Source};
+use crate::config::values::{number, of_kind, one_of, truth, whole, words};
 
 /// The keyword that names the kind of a map's keys.
 const KEYS: &str = "x-keys";
@@ -39,7 +42,7 @@ impl Told {
     }
 }
 
-/// Holds the tree against the schema. Every fault goes to `faults`; what is told is left out of the value, but
+/// Holds the tree against the schema. Every fault goes to `faults`; what is faulty is left out of the value, but
 /// for elements of lists of maps, which become empty, so that the others keep their numbers.
 pub(crate) fn hold(root: &Node, schema: &Value, faults: &mut Faults) -> Held {
     let mut hold = Hold { schema, faults, told: Told::default() };
@@ -183,7 +186,7 @@ impl<'a> Hold<'a> {
         let (not, why, right) = match (&scalar.source, kind) {
             (_, Some(kind)) if (kind.is_secret)() => (String::new(), unfit.why, unfit.right),
             (Source::Literal, _) => {
-                (format!(", not `{}`", shortened(text)), unfit.why, unfit.right)
+                (format!(", not `{}`", shortened(&without_user(text))), unfit.why, unfit.right)
             }
             // What is wrong with a value from outside, and what would be right, could repeat the value.
             (Source::Variables(written), _) => {
@@ -217,7 +220,7 @@ impl<'a> Hold<'a> {
 
     /// What to say of a key that is not known in this place.
     fn unknown(
-        &self,
+        &mut self,
         name: &str,
         known: Option<&Map<String, Value>>,
         path: &str,
@@ -226,6 +229,9 @@ impl<'a> Hold<'a> {
         let names = || known.into_iter().flat_map(Map::keys).map(String::as_str);
         let homes = self.homes(name);
         let right = if let Some(near) = nearest(name, names()) {
+            // What is missing under that name is not missing.
+            let parent = path.strip_suffix(name).unwrap_or_default();
+            self.told.0.insert(format!("{parent}{near}"));
             format!("did you mean `{near}`?")
         } else if let (false, false) = (homes.is_empty(), path.contains("tokens")) {
             format!("it stands under {}", listed(homes.iter().map(String::as_str)))
@@ -273,104 +279,6 @@ impl<'a> Hold<'a> {
     }
 }
 
-/// What is wrong with a scalar, before it knows its key.
-struct Unfit {
-    wanted: String,
-    /// May repeat the value, as `right` may.
-    why: String,
-    right: String,
-    /// What would be right, whatever the value.
-    general: String,
-}
-
-impl Unfit {
-    fn new(wanted: impl Into<String>, right: impl Into<String>) -> Self {
-        let right = right.into();
-        Self { wanted: wanted.into(), why: String::new(), general: right.clone(), right }
-    }
-}
-
-fn of_kind(text: &str, kind: &Kind) -> Result<Value, Unfit> {
-    (kind.check)(text).map(|()| text.into()).map_err(|wrong| Unfit {
-        wanted: kind.noun.to_owned(),
-        why: wrong.why,
-        right: wrong.right,
-        general: format!("write one such as {}", kind.example),
-    })
-}
-
-fn one_of(text: &str, words: &[&str]) -> Result<Value, Unfit> {
-    if words.contains(&text) {
-        return Ok(text.into());
-    }
-    let general = match words {
-        [only] => format!("write `{only}`"),
-        several => format!("write one of {}", listed(several.iter().copied())),
-    };
-    let near = nearest(text, words.iter().copied());
-    let right = near.map_or_else(|| general.clone(), |near| format!("did you mean `{near}`?"));
-    let wanted = listed(words.iter().copied()).replace(" and ", " or ");
-    Err(Unfit { wanted, why: String::new(), right, general })
-}
-
-fn truth(text: &str) -> Result<Value, Unfit> {
-    text.parse::<bool>().map(Value::Bool).map_err(|_| {
-        let right = match text.to_lowercase().as_str() {
-            "yes" | "on" | "1" | "true" => "write true",
-            "no" | "off" | "0" | "false" => "write false",
-            _ => "write true or false",
-        };
-        let general = "write true or false".to_owned();
-        Unfit { general, ..Unfit::new("`true` or `false`", right) }
-    })
-}
-
-fn whole(text: &str, schema: &Value) -> Result<Value, Unfit> {
-    let least = schema.get("minimum").and_then(Value::as_u64).unwrap_or(0);
-    let format = schema.get("format").and_then(Value::as_str);
-    let widest = if format == Some("uint32") { u64::from(u32::MAX) } else { u64::MAX };
-    let most = schema.get("maximum").and_then(Value::as_u64).unwrap_or(widest);
-    match text.parse::<u64>() {
-        Ok(number) if (least..=most).contains(&number) => Ok(number.into()),
-        Ok(number) if number < least => {
-            Err(Unfit::new("a whole number", format!("write {least} or more")))
-        }
-        Ok(_) => Err(Unfit::new("a whole number", format!("write {most} or less"))),
-        Err(_) => Err(Unfit::new("a whole number", "write digits only, without a unit")),
-    }
-}
-
-fn number(text: &str, schema: &Value) -> Result<Value, Unfit> {
-    let above = schema.get("exclusiveMinimum").and_then(Value::as_f64);
-    let most = schema.get("maximum").and_then(Value::as_f64);
-    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-    let Some(number) = number else {
-        return Err(Unfit::new("a number", "write a number such as 1.0"));
-    };
-    if above.is_some_and(|above| number <= above) {
-        let above = above.unwrap_or_default();
-        return Err(Unfit::new("a number", format!("write more than {above}")));
-    }
-    if most.is_some_and(|most| number > most) {
-        return Err(Unfit::new("a number", format!("write {} or less", most.unwrap_or_default())));
-    }
-    Ok(number.into())
-}
-
-/// The words that a schema allows, if it allows only some.
-fn words(schema: &Value) -> Vec<&str> {
-    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return words.iter().filter_map(Value::as_str).collect();
-    }
-    let branches = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    branches
-        .flat_map(|branch| match branch.get("const").and_then(Value::as_str) {
-            Some(word) => vec![word],
-            None => words(branch),
-        })
-        .collect()
-}
-
 fn is(schema: &Value, wanted: &str) -> bool {
     schema.get("type").and_then(Value::as_str) == Some(wanted)
 }
@@ -406,6 +314,15 @@ fn join(path: &str, key: &str) -> String {
 fn named(path: &str) -> String {
     let last = path.rsplit('.').next().unwrap_or_default();
     if last.is_empty() { "the file".to_owned() } else { format!("`{}`", shortened(last)) }
+}
+
+/// A URL without its user and password; any other text as it is.
+fn without_user(text: &str) -> Cow<'_, str> {
+    let hidden = text.split_once("://").and_then(|(scheme, rest)| {
+        let (_, host) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://{HIDDEN}@{host}"))
+    });
+    hidden.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// A text on one line of bounded length.

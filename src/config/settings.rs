@@ -9,7 +9,7 @@ use http::uri::Authority;
 use secrecy::SecretString;
 
 use crate::config::file::File;
-use crate::config::scalar::{Endpoint, Network};
+use crate::config::scalar::address::{Endpoint, Network};
 use crate::route;
 
 /// Everything that a running Larder is built from. Holds secrets, but shows none: neither in `Debug` nor in

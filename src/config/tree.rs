@@ -292,7 +292,11 @@ impl Stop {
         let (place, what, right) = match self {
             Self::Syntax(error) => {
                 let place = place(*error.marker());
-                (place, format!("this is no YAML: {}", error.info()), hint(text, place))
+                (
+                    place,
+                    format!("this is no YAML: {}", error.info()),
+                    hint(text, error.info(), place),
+                )
             }
             Self::SeveralDocuments(place) => {
                 (place, "a second document begins here".into(), "keep one document in a file")
@@ -309,11 +313,13 @@ impl Stop {
     }
 }
 
-fn hint(text: &str, place: Place) -> &'static str {
+fn hint(text: &str, error: &str, place: Place) -> &'static str {
     let near = text.lines().skip(place.line.saturating_sub(2)).take(2);
     let mut indents = near.map(|line| &line[..line.len() - line.trim_start().len()]);
     if indents.any(|indent| indent.contains('\t')) {
         "indent with spaces, never with tabs"
+    } else if error.contains("flow") {
+        "within `{ }` and `[ ]`, quote every text that holds `{`, `}`, `[`, `]`, `,` or `:`"
     } else {
         "look at the quotes, brackets, colons and indentation here and in the line above"
     }

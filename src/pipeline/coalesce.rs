@@ -22,10 +22,11 @@ use crate::pipeline::peek::Descent;
 use crate::pipeline::unshared::Unshared;
 use crate::purge::ledger::Ledger;
 use crate::route::Coalescing;
+use crate::telemetry::metrics::Metrics;
 use crate::time::Timestamp;
 
 /// How long a follower waits for a head before it goes by itself; the flight's own deadlines are shorter.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often a follower changes over to the flight of its own variant before it goes by itself.
 const CHANGES: usize = 2;
 
@@ -37,6 +38,7 @@ struct Parts<S> {
     board: Arc<Board>,
     unshared: Arc<Unshared>,
     tasks: TaskTracker,
+    metrics: Metrics,
     inner: S,
 }
 
@@ -68,16 +70,19 @@ where
     pub(crate) fn layer(
         ledger: Arc<Ledger>,
         flights: Flights,
+        metrics: Metrics,
     ) -> impl Layer<S, Service = Self> + Clone {
         layer_fn(move |inner| {
             let Flights { board, unshared, tasks } = flights.clone();
-            Self(Arc::new(Parts { ledger: ledger.clone(), board, unshared, tasks, inner }))
+            let (ledger, metrics) = (ledger.clone(), metrics.clone());
+            Self(Arc::new(Parts { ledger, board, unshared, tasks, metrics, inner }))
         })
     }
 
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
         let parts = &self.0;
         if lookup.company == Company::Shared && parts.unshared.knows(lookup.key, lookup.now) {
+            parts.metrics.counts().hits_for_miss.one();
             lookup.company = Company::Unshared;
         }
         if lookup.company != Company::Shared || lookup.route.coalescing == Coalescing::Off {
@@ -85,8 +90,14 @@ where
         }
         for _ in 0..=CHANGES {
             let news = match parts.board.board(&lookup, &parts.ledger) {
-                Part::Lead(captain) => return self.lead(captain, lookup).await,
-                Part::Follow(news) => news,
+                Part::Lead(captain) => {
+                    parts.metrics.counts().flights.one();
+                    return self.lead(captain, lookup).await;
+                }
+                Part::Follow(news) => {
+                    parts.metrics.counts().followers.one();
+                    news
+                }
             };
             match hear(news).await {
                 News::Landed(entry, outcome) => {

@@ -26,6 +26,7 @@ use crate::message::problem;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::onward::{self, Trusted, via};
 use crate::pipeline::peek::Descent;
+use crate::policy::deception::contradicts;
 use crate::policy::revalidate::{Validation, merge, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
@@ -102,19 +103,19 @@ impl Fetch {
     }
 
     /// What was held is confirmed (RFC 9111 §4.3.4): its fields are updated, its age begins anew.
-    fn confirmed(&self, lookup: &Lookup, held: &Arc<Entry>, asked: &Asked) -> Answer {
-        let fields = merge(&held.head.fields, asked.response.headers());
-        let mut head = Head { status: held.head.status, fields };
+    fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
+        let fields = merge(&known.head.fields, asked.response.headers());
+        let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
         match self.verdict(lookup, asked, &head) {
             Ok(Keeping { facts, freshness, variant }) => {
-                let entry = Entry::new(facts, head, freshness, variant, held.body.clone());
+                let entry = Entry::new(facts, head, freshness, variant, known.body.clone());
                 let entry = Arc::new(entry);
                 let landing = Landing::whole(entry.clone());
                 Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
             }
             // Confirmed, but not to be kept any longer: it answers this once.
-            Err(_) => Answer::stored(Arc::new(held.with_head(head)), Outcome::Revalidated),
+            Err(_) => Answer::stored(Arc::new(known.with_head(head)), Outcome::Revalidated),
         }
     }
 
@@ -174,6 +175,9 @@ impl Fetch {
         };
         if content_length(&head.fields).is_some_and(|length| length > self.limit(&lookup.route)) {
             return Err(WhyNot::TooLarge);
+        }
+        if contradicts(lookup.target.path(), &head.fields) {
+            return Err(WhyNot::Contradiction);
         }
         let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
         let tags = tags.map_err(|_| WhyNot::TooManyTags)?;

@@ -59,8 +59,10 @@ where
             return parts.inner.clone().oneshot(lookup).await;
         }
         let span = expected(&lookup);
+        let counts = parts.judge.metrics.counts();
         match parts.leases.acquire(lookup.key, span).await {
             Right::Mine(held) => {
+                counts.leases_taken.one();
                 let answer = parts.inner.clone().oneshot(lookup).await?;
                 let landing = match held {
                     Some(held) => answer.landing.holding(held),
@@ -69,11 +71,13 @@ where
                 Ok(Answer { landing, ..answer })
             }
             Right::Theirs => {
+                counts.leases_waited.one();
                 parts.leases.released(lookup.key, span).await;
-                match self.brought(&mut lookup).await {
-                    Some(answer) => Ok(answer),
-                    None => parts.inner.clone().oneshot(lookup).await,
+                if let Some(answer) = self.brought(&mut lookup).await {
+                    return Ok(answer);
                 }
+                counts.leases_missed.one();
+                parts.inner.clone().oneshot(lookup).await
             }
         }
     }

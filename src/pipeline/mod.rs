@@ -86,7 +86,7 @@ where
     });
     let below = ServiceBuilder::new()
         // One flight per URL and variant: whatever is slow below is done once.
-        .layer(Coalesce::layer(ledger.clone(), flights.clone()))
+        .layer(Coalesce::layer(ledger.clone(), flights.clone(), metrics.clone()))
         // Memory again, since somebody may have landed since the peek.
         .layer(Tier::layer(judge.clone(), memory.clone(), Layer::L1, metrics.clone()))
         .layer(Tier::layer(judge.clone(), second.clone(), Layer::L2, metrics.clone()))

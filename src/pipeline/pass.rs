@@ -36,7 +36,7 @@ use crate::time::Timestamp;
 const PURGE_TIME: Duration = Duration::from_secs(1);
 
 /// How long a tunnel may be silent both ways.
-const TUNNEL_IDLE: Duration = Duration::from_secs(600);
+const TUNNEL_IDLE: Duration = Duration::from_mins(10);
 
 /// A request that is passed on.
 pub(crate) struct Passage {

@@ -1,5 +1,6 @@
 //! What HTTP allows and a route may override: pure functions of values, whose verdicts carry reasons.
 
+pub mod deception;
 mod lifetime;
 pub mod reuse;
 pub mod revalidate;

@@ -64,6 +64,8 @@ pub enum WhyNot {
     TooLarge,
     /// It carries more tags than can be kept.
     TooManyTags,
+    /// Its media type contradicts its path's extension: see [`crate::policy::deception`].
+    Contradiction,
 }
 
 /// What the response says, whichever field says it.
@@ -316,6 +318,7 @@ impl WhyNot {
             Self::Vetoed => "vetoed",
             Self::TooLarge => "too-large",
             Self::TooManyTags => "too-many-tags",
+            Self::Contradiction => "contradiction",
         }
     }
 
@@ -333,7 +336,8 @@ impl WhyNot {
             | Self::ArrivedStale
             | Self::Vetoed
             | Self::TooLarge
-            | Self::TooManyTags => true,
+            | Self::TooManyTags
+            | Self::Contradiction => true,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::entry::facts::Mark;
 use crate::purge::ledger::{Contact, Ledger};
@@ -183,7 +183,7 @@ impl<L: PurgeLog> Purger<L> {
         loop {
             match timeout_at(until, follower.join()).await {
                 Ok(Ok(())) => return follower,
-                Ok(Err(why)) => warn!(error = %why, "the purge log cannot be read yet"),
+                Ok(Err(why)) => debug!(error = %why, "the purge log cannot be read yet"),
                 Err(_) => break,
             }
             if timeout_at(until, sleep(Duration::from_millis(100))).await.is_err() {

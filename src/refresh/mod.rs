@@ -4,7 +4,6 @@ pub mod worker;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -15,6 +14,7 @@ use crate::lookup::outcome::{Forwarded, Layer};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::cache_control::RequestDirectives;
 use crate::policy::reuse::OnError;
+use crate::telemetry::metrics::Metrics;
 
 /// Asks for refreshes. Never blocks: what is queued already is not queued again, what does not fit is counted and
 /// dropped; the next hit asks again.
@@ -22,16 +22,19 @@ use crate::policy::reuse::OnError;
 pub struct Refresher {
     sender: mpsc::Sender<Asked>,
     queued: Arc<Queued>,
+    metrics: Metrics,
 }
 
 #[derive(Default)]
 struct Queued {
     names: Mutex<HashSet<(Key, u128)>>,
-    dropped: AtomicU64,
 }
 
 /// The receiving side, for the worker.
-pub struct Queue(mpsc::Receiver<Asked>);
+pub struct Queue {
+    receiver: mpsc::Receiver<Asked>,
+    pub(crate) metrics: Metrics,
+}
 
 /// A refresh that is wanted; as long as it lives, no other is queued for the same variant.
 pub struct Asked {
@@ -45,9 +48,10 @@ struct Name {
 }
 
 /// A queue of at most `capacity` refreshes.
-pub fn queue(capacity: usize) -> (Refresher, Queue) {
+pub fn queue(capacity: usize, metrics: Metrics) -> (Refresher, Queue) {
     let (sender, receiver) = mpsc::channel(capacity);
-    (Refresher { sender, queued: Arc::default() }, Queue(receiver))
+    let queue = Queue { receiver, metrics: metrics.clone() };
+    (Refresher { sender, queued: Arc::default(), metrics }, queue)
 }
 
 impl Refresher {
@@ -59,14 +63,11 @@ impl Refresher {
         }
         let name = Name { queued: self.queued.clone(), name };
         let asked = Asked { lookup: refreshing(lookup, entry, layer), _name: name };
+        let counts = self.metrics.counts();
+        counts.refreshes_asked.one();
         if self.sender.try_send(asked).is_err() {
-            self.queued.dropped.fetch_add(1, Ordering::Relaxed);
+            counts.refreshes_dropped.one();
         }
-    }
-
-    /// How many refreshes did not fit into the queue.
-    pub fn dropped(&self) -> u64 {
-        self.queued.dropped.load(Ordering::Relaxed)
     }
 
     /// How many are queued or under way.
@@ -104,7 +105,7 @@ fn shared_request(lookup: &Lookup) -> http::request::Parts {
 impl Queue {
     /// The next refresh; nothing when nobody can ask any more.
     pub async fn next(&mut self) -> Option<Asked> {
-        self.0.recv().await
+        self.receiver.recv().await
     }
 }
 

@@ -11,6 +11,7 @@ use tracing::debug;
 use crate::lookup::Lookup;
 use crate::lookup::answer::Answer;
 use crate::refresh::{Asked, Queue};
+use crate::telemetry::metrics::Metrics;
 
 /// Works the queue off until nobody can ask any more. A refresh is a lookup like any other: it joins a client's
 /// flight, or finds what a sibling wrote, or asks the origin conditionally; the tiers keep the answer. A failed
@@ -24,15 +25,15 @@ where
     let permits = Arc::new(Semaphore::new(at_once));
     while let Some(asked) = queue.next().await {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let stack = stack.clone();
+        let (stack, metrics) = (stack.clone(), queue.metrics.clone());
         tasks.spawn(async move {
-            refresh(stack, asked).await;
+            refresh(stack, asked, &metrics).await;
             drop(permit);
         });
     }
 }
 
-async fn refresh<S>(stack: S, asked: Asked)
+async fn refresh<S>(stack: S, asked: Asked, metrics: &Metrics)
 where
     S: Service<Lookup, Response = Answer>,
     S::Error: Display,
@@ -42,6 +43,9 @@ where
     match stack.oneshot(lookup).await {
         // Whoever leads the flight lands it; here only a lookup that went alone could have something left.
         Ok(answer) => drop(answer.landing.run().await),
-        Err(why) => debug!(error = %why, "a refresh failed"),
+        Err(why) => {
+            metrics.counts().refreshes_failed.one();
+            debug!(error = %why, "a refresh failed");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
     HybridCachePolicy, PsyncIoEngineConfig, RecoverMode, Spawner,
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::entry::{Entry, wire};
 use crate::key::vary::Selector;
-use crate::store::index::{self, Listed};
+use crate::store::bundle::Bundle;
 use crate::store::queue::{Before, Queue, Work};
 use crate::store::{Counts, Place, Store, StoreError};
 use crate::time::Timestamp;
@@ -198,13 +198,13 @@ impl Store for Disk {
             return Err(StoreError::Away("closed".into()));
         }
         let Some(bytes) = self.read(place).await? else { return Ok(None) };
-        let Some(slot) = Slot::parse(&bytes) else {
+        let Some(bundle) = Bundle::parse(&bytes) else {
             self.0.counts.unread_index();
             self.discard(place, "index");
             return Ok(None);
         };
-        let Some(entry) = slot.newest(selector) else { return Ok(None) };
-        match wire::decode(&alone(entry, &bytes), place.key) {
+        let Some(entry) = bundle.newest(selector) else { return Ok(None) };
+        match wire::decode(&entry, place.key) {
             Ok(entry) if entry.variant.is_selected_by(selector) => Ok(Some(Arc::new(entry))),
             Ok(_) => Ok(None),
             Err(why) => {
@@ -230,15 +230,6 @@ impl Store for Disk {
 
     async fn remove(&self, place: &Place) -> Result<(), StoreError> {
         self.0.queue.remove(place)
-    }
-}
-
-/// The variant, without the others of its slot where these would keep much more memory than it costs.
-fn alone(variant: &Bytes, slot: &Bytes) -> Bytes {
-    if slot.len() > variant.len() * 5 / 4 {
-        Bytes::copy_from_slice(variant)
-    } else {
-        variant.clone()
     }
 }
 
@@ -329,16 +320,16 @@ impl Writer {
             Before::Nothing => self.cache.get(&key).await.ok().flatten(),
         };
         let old = old.map(|old| old.value().0.clone());
-        let mut slot = old.as_ref().and_then(Slot::parse).unwrap_or_default();
+        let mut bundle = old.as_ref().and_then(Bundle::parse).unwrap_or_default();
         let now = Timestamp::now();
         let entries = work.entries.iter();
-        let added = entries.filter(|entry| slot.add(entry, &work.place, now)).count();
+        let added = entries.filter(|entry| bundle.add(entry, work.place.max_variants, now)).count();
         if added == 0 && work.before == Before::Nothing {
             return 0;
         }
         // An update that is dropped under load would leave the old value readable, so the old one goes first.
         self.cache.remove(&key);
-        let bytes = slot.bytes(self.most);
+        let bytes = bundle.bytes(self.most);
         if let Some(bytes) = &bytes {
             self.cache.insert(key, Blob(bytes.clone()));
             self.counts.written.fetch_add(added as u64, Ordering::Relaxed);
@@ -346,78 +337,6 @@ impl Writer {
             self.counts.lose(&StoreError::TooLarge);
         }
         bytes.map_or(0, |bytes| bytes.len())
-    }
-}
-
-/// A slot as it is written: the length of the index, the index, the variants in the order of the index.
-#[derive(Default)]
-struct Slot(Vec<(Listed, Bytes)>);
-
-impl Slot {
-    fn parse(bytes: &Bytes) -> Option<Self> {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let index = rest.get(..length)?;
-        let index: Vec<(Listed, usize)> = rmp_serde::from_slice(index).ok()?;
-        let mut at = 4 + length;
-        let mut slot = Vec::with_capacity(index.len());
-        for (listed, length) in index {
-            let end = at.checked_add(length).filter(|end| *end <= bytes.len())?;
-            slot.push((listed, bytes.slice(at..end)));
-            at = end;
-        }
-        (at == bytes.len()).then_some(Self(slot))
-    }
-
-    fn newest(&self, selector: &Selector<'_>) -> Option<&Bytes> {
-        let listed: Vec<_> = self.0.iter().map(|(listed, _)| listed.clone()).collect();
-        let newest = index::newest(&listed, selector, Timestamp::now())?;
-        self.0.iter().find(|(listed, _)| listed.digest == newest.digest).map(|(_, bytes)| bytes)
-    }
-
-    /// Whether the entry is now part of the slot.
-    fn add(&mut self, entry: &Entry, place: &Place, now: Timestamp) -> bool {
-        let Some(bytes) = wire::encode(entry) else { return false };
-        let listed = Listed::of(entry);
-        let digest = listed.digest.clone();
-        let known: Vec<_> = self.0.iter().map(|(listed, _)| listed.clone()).collect();
-        let Some(index) = index::with(known, listed, place.max_variants, now) else { return false };
-        let old = std::mem::take(&mut self.0);
-        let bytes_of = |listed: &Listed| {
-            if listed.digest == digest {
-                return Some(bytes.clone());
-            }
-            old.iter().find(|(old, _)| old.digest == listed.digest).map(|(_, bytes)| bytes.clone())
-        };
-        self.0 = index
-            .into_iter()
-            .filter_map(|listed| bytes_of(&listed).map(|bytes| (listed, bytes)))
-            .collect();
-        true
-    }
-
-    /// The slot without as many of its oldest variants as are too much; nothing when none is left.
-    fn bytes(mut self, most: usize) -> Option<Bytes> {
-        loop {
-            if self.0.is_empty() {
-                return None;
-            }
-            let index: Vec<_> =
-                self.0.iter().map(|(listed, bytes)| (listed, bytes.len())).collect();
-            let index = rmp_serde::to_vec(&index).ok()?;
-            let length =
-                4 + index.len() + self.0.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-            if length <= most {
-                let mut whole = BytesMut::with_capacity(length);
-                whole.put_u32(u32::try_from(index.len()).ok()?);
-                whole.put_slice(&index);
-                for (_, bytes) in &self.0 {
-                    whole.put_slice(bytes);
-                }
-                return Some(whole.freeze());
-            }
-            self.0.pop();
-        }
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn newest<'a>(
 
 /// The index with `new` in the place of what it replaces, at most `cap` variants and none that is of no more use;
 /// nothing when a younger fetch is there already.
+#[cfg(feature = "disk")]
 pub(crate) fn with(
     variants: Vec<Listed>,
     new: Listed,

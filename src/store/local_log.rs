@@ -30,12 +30,23 @@ pub struct LocalLog(Arc<Parts>);
 struct Parts {
     instance: String,
     retention: usize,
-    /// Held by one writer at a time, while it waits for the disk. Nothing where the log ends with the process.
+    lasts: Lasts,
+    /// Held by one writer at a time, while it waits for the disk.
     file: Mutex<Option<LogFile>>,
     state: Mutex<State>,
     appended: Notify,
 }
 
+/// What a log outlives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    /// Nothing: it ends with the process, and an append waits for nothing.
+    InMemory,
+    /// The process: an append waits for the disk.
+    OnDisk,
+}
+
+#[derive(Clone)]
 struct State {
     records: VecDeque<(Mark, Record)>,
     beginning: Mark,
@@ -85,6 +96,7 @@ impl LocalLog {
         Self(Arc::new(Parts {
             instance: instance.to_owned(),
             retention: retention.max(1),
+            lasts: if file.is_some() { Lasts::OnDisk } else { Lasts::InMemory },
             file: Mutex::new(file),
             state: Mutex::new(state),
             appended: Notify::new(),
@@ -104,19 +116,19 @@ impl Parts {
         state.records.push_back((mark, record));
         state.end = mark;
         state.trim(self.retention);
-        if let Some(file) = &mut *file
-            && file.frames > self.retention.saturating_mul(2)
-        {
+        let is_long = |file: &LogFile| file.frames > self.retention.saturating_mul(2);
+        let kept = file.as_ref().is_some_and(is_long).then(|| state.clone());
+        drop(state);
+        self.appended.notify_waiters();
+        if let Some((file, kept)) = file.as_mut().zip(kept) {
             // The record is safe already; a file that cannot be shortened is only long.
-            match LogFile::write(&file.path, &state) {
+            match LogFile::write(&file.path, &kept) {
                 Ok(shorter) => *file = shorter,
                 Err(error) => {
                     tracing::warn!(log.cause = %error, "the purge log cannot be compacted");
                 }
             }
         }
-        drop(state);
-        self.appended.notify_waiters();
         Ok(mark)
     }
 
@@ -135,11 +147,11 @@ impl Parts {
 impl PurgeLog for LocalLog {
     async fn append(&self, record: &Record) -> Result<Mark, LogError> {
         let (parts, record) = (self.0.clone(), record.clone());
-        if parts.file.lock().is_none() {
-            return parts.append(record).map_err(unwritable);
-        }
-        let appended = tokio::task::spawn_blocking(move || parts.append(record));
-        appended.await.map_err(|ended| LogError::Unwritable(ended.to_string()))?.map_err(unwritable)
+        let appended = match parts.lasts {
+            Lasts::InMemory => Ok(parts.append(record)),
+            Lasts::OnDisk => tokio::task::spawn_blocking(move || parts.append(record)).await,
+        };
+        appended.map_err(|ended| LogError::Unwritable(ended.to_string()))?.map_err(unwritable)
     }
 
     async fn read(&self, after: Mark, patience: Duration) -> Result<Page, LogError> {

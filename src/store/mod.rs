@@ -1,6 +1,8 @@
 //! Where entries are kept, and how a store may fail. Stores decide nothing.
 
 #[cfg(feature = "disk")]
+mod bundle;
+#[cfg(feature = "disk")]
 pub mod disk;
 mod index;
 pub mod local_log;

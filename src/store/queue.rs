@@ -140,6 +140,7 @@ impl Queue {
     }
 
     /// Lets the taker end when all is written. What is put later is still written if the taker is still there.
+    #[cfg(feature = "disk")]
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_one();

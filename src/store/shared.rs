@@ -63,10 +63,11 @@ impl SecondLevel {
         }
     }
 
-    /// Writes what is queued, at most until `patience` is over. Redis is closed by its owner.
+    /// Writes what is queued, at most until `patience` is over. The connections to Redis are closed by their owner.
     pub async fn close(&self, patience: Duration) {
         match self {
-            Self::None | Self::Redis(_) => {}
+            Self::None => {}
+            Self::Redis(entries) => entries.flush(patience).await,
             #[cfg(feature = "disk")]
             Self::Disk(disk) => disk.close(patience).await,
         }

@@ -464,6 +464,28 @@ mod tests {
     }
 
     #[test]
+    fn every_family_is_in_the_runbook() {
+        let metrics = Metrics::new("shop");
+        metrics.origin("api").failed("reset");
+        metrics.l2().failed(Operation::Get, "late");
+        for (.., reading) in GAUGES {
+            metrics.read(*reading, || 1.0);
+        }
+        for reading in [Reading::L1Bytes, Reading::L1Keys, Reading::AccessLogDropped] {
+            metrics.read(reading, || 1.0);
+        }
+        let runbook = include_str!("../../docs/operations.md");
+        let page = metrics.render();
+        for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.strip_suffix(" counter").map_or_else(
+                || line.split(' ').next().unwrap_or_default().to_owned(),
+                |name| format!("{name}_total"),
+            );
+            assert!(runbook.contains(&name), "{name} is missing");
+        }
+    }
+
+    #[test]
     fn names_with_odd_characters_are_escaped() {
         let metrics = Metrics::new("a\"b");
         assert!(metrics.render().contains(r#"service="a\"b""#));

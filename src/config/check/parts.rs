@@ -1,0 +1,210 @@
+//! Whether listeners, tokens, origins, stores and limits fit each other.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::config::check::{At, Check};
+use crate::config::file::OneOrMany;
+use crate::config::file::store::{Disk, L2, Stores, Without};
+use crate::config::scalar::amount::Size;
+
+impl Check<'_> {
+    pub(super) fn parts(&mut self) {
+        self.listeners();
+        self.tokens();
+        self.origins();
+        self.l1();
+        self.l2();
+        self.spans();
+    }
+
+    fn listeners(&mut self) {
+        let at = self.root.key("listen");
+        let addresses = self.file.listen.as_slice();
+        for (index, address) in addresses.iter().enumerate() {
+            let place =
+                if let OneOrMany::One(_) = self.file.listen { at.clone() } else { at.index(index) };
+            if address.0.port() != 0 && addresses[..index].contains(address) {
+                self.fault(&place, format!("`{address}` is listed twice"), "remove one of them");
+            }
+            if address.0.port() != 0 && *address == self.file.admin.listen {
+                let admin = self.root.key("admin").key("listen").or(place);
+                let what = format!("`{address}` is both for clients and for the admin side");
+                self.fault(&admin, what, "give the admin side a port of its own, such as 9090");
+            }
+        }
+        let admin = self.root.key("admin");
+        let open = !self.file.admin.listen.0.ip().is_loopback();
+        let tokens = admin.key("tokens");
+        if open && self.file.admin.tokens.is_empty() && !self.told.covers(&tokens.path) {
+            let what = format!(
+                "`{}` can be reached by others, and there is no token",
+                self.file.admin.listen
+            );
+            let right = "add `admin.tokens`, or listen on 127.0.0.1";
+            self.fault(&admin.key("listen"), what, right);
+        }
+        for (index, network) in self.file.trusted_proxies.iter().enumerate() {
+            if network.bits == 0 {
+                let at = self.root.key("trusted_proxies").index(index);
+                let what = format!("`{network}` believes everybody about who they are");
+                self.warn(&at, what, "name the networks of your own proxies");
+            }
+        }
+    }
+
+    fn tokens(&mut self) {
+        let mut names = HashSet::new();
+        for (index, token) in self.file.admin.tokens.iter().enumerate() {
+            let at = self.root.key("admin").key("tokens").index(index);
+            let missing = [
+                ("name", token.name.is_none(), "give it one, for the audit log"),
+                ("secret", token.secret.is_none(), "take it from the environment: ${CI_TOKEN}"),
+                ("scopes", token.scopes.is_none(), "list some of read, purge and config"),
+            ];
+            for (key, is_missing, right) in missing {
+                if is_missing {
+                    self.fault(&at.key(key), format!("this token has no `{key}`"), right);
+                }
+            }
+            if let Some(name) = &token.name
+                && !names.insert(name)
+            {
+                let what = format!("there is a token `{name}` already");
+                self.fault(&at.key("name"), what, "give each its own name");
+            }
+        }
+    }
+
+    fn origins(&mut self) {
+        let at = self.root.key("origins");
+        if self.file.origins.is_empty() && !self.is_partly_faulty(&at) {
+            let right = "name one: origins: { api: { endpoints: [ http://127.0.0.1:3000 ] } }";
+            self.fault(&at, "there is no origin", right);
+        }
+        for (name, origin) in &self.file.origins {
+            let at = at.key(&name.0);
+            if origin.endpoints.is_empty() {
+                let what = format!("the origin `{name}` has no endpoint");
+                let endpoints = At { place: at.place, ..at.key("endpoints") };
+                self.fault(&endpoints, what, "add endpoints: [ http://HOST:PORT ]");
+            }
+            let mut seen = HashSet::new();
+            for (index, endpoint) in origin.endpoints.iter().enumerate() {
+                if !seen.insert(endpoint.to_string()) {
+                    let what = format!("`{endpoint}` is listed twice");
+                    self.fault(&at.key("endpoints").index(index), what, "remove one of them");
+                }
+            }
+            let timeouts = at.key("timeouts");
+            let spans = &origin.timeouts;
+            self.positive(&timeouts.key("connect"), spans.connect);
+            self.positive(&timeouts.key("first_byte"), spans.first_byte);
+            self.positive(&timeouts.key("idle"), spans.idle);
+            self.positive(&at.key("breaker").key("open_for"), origin.breaker.open_for);
+        }
+    }
+
+    fn l1(&mut self) {
+        let at = self.root.key("l1");
+        let l1 = &self.file.l1;
+        if l1.capacity.0 == 0 {
+            let what = "`capacity` is nothing, so that nothing is kept in memory";
+            self.fault(&at.key("capacity"), what, "give it at least 1MiB, better 256MiB");
+            return;
+        }
+        let Some(object) = l1.max_object else { return };
+        let largest = Size(l1.capacity.0 / 4);
+        if object.0 > largest.0 {
+            // Memory is kept in shards of equal size; one of a few must be able to hold the largest object.
+            let what =
+                format!("`{object}` is more than a quarter of `l1.capacity` ({})", l1.capacity);
+            let right = format!("write {largest} or less, or raise the capacity");
+            self.fault(&at.key("max_object"), what, &right);
+        } else if object.0 == 0 {
+            let what = "`max_object` is nothing, so that nothing is kept in memory";
+            self.fault(&at.key("max_object"), what, "write a size such as 1MiB");
+        }
+    }
+
+    fn l2(&mut self) {
+        let at = self.root.key("l2");
+        let stores = match &self.file.l2 {
+            L2::Without(Without::None) => return,
+            L2::Stores(stores) => stores,
+        };
+        let Stores { redis, disk, max_object } = &**stores;
+        match (redis, disk) {
+            (Some(_), Some(_)) => {
+                let both = [at.key("redis"), at.key("disk")];
+                let later =
+                    both.into_iter().max_by_key(|at| at.place).unwrap_or_else(|| at.clone());
+                self.fault(&later, "`l2` names both `redis` and `disk`", "keep one of the two");
+            }
+            (None, None) if !self.is_partly_faulty(&at) => {
+                let right = "add `redis` or `disk`, or write l2: none";
+                self.fault(&at, "`l2` names no store", right);
+            }
+            (Some(_) | None, None) | (None, Some(_)) => {}
+        }
+        if let Some(redis) = redis {
+            let at = at.key("redis");
+            if redis.url.is_none() {
+                self.fault(&at.key("url"), "`redis` has no `url`", "add url: redis://HOST:6379/0");
+            }
+            self.positive(&at.key("timeout"), redis.timeout);
+            self.positive(&at.key("breaker").key("open_for"), redis.breaker.open_for);
+        }
+        if let Some(disk) = disk {
+            self.disk(disk, &at.key("disk"));
+        }
+        if max_object.0 == 0 {
+            let what = "`max_object` is nothing, so that nothing is kept in L2";
+            self.fault(&at.key("max_object"), what, "write a size such as 100KiB, or l2: none");
+        }
+    }
+
+    fn disk(&mut self, disk: &Disk, at: &At<'_>) {
+        if !cfg!(feature = "disk") {
+            let right = "build with the feature `disk`, use `redis`, or write l2: none";
+            self.fault(at, "this Larder was built without the disk store", right);
+        }
+        if disk.path.as_ref().is_none_or(String::is_empty) {
+            let right = "add path: /var/lib/larder";
+            self.fault(&at.key("path"), "`disk` has no `path`", right);
+        }
+        if disk.capacity.0 < 64 << 20 {
+            let what = format!("`{}` is too little for the disk store", disk.capacity);
+            self.fault(&at.key("capacity"), what, "give it at least 64MiB");
+        }
+        self.positive(&at.key("timeout"), disk.timeout);
+    }
+
+    /// Spans that must not be zero, or not so short.
+    fn spans(&mut self) {
+        let at = self.root.key("limits");
+        let limits = &self.file.limits;
+        let spans = [
+            ("header_timeout", limits.header_timeout),
+            ("idle_timeout", limits.idle_timeout),
+            ("body_timeout", limits.body_timeout),
+            ("stall_timeout", limits.stall_timeout),
+        ];
+        for (key, span) in spans {
+            self.positive(&at.key(key), span);
+        }
+        let sizes = [("header_bytes", limits.header_bytes), ("target_bytes", limits.target_bytes)];
+        for (key, size) in sizes {
+            if !((1 << 10)..=(16 << 20)).contains(&size.0) {
+                let what = format!("`{key}` of {size} is out of range");
+                self.fault(&at.key(key), what, "write 1KiB to 16MiB");
+            }
+        }
+        let lease = self.file.purge.lease;
+        if lease.0 < Duration::from_secs(1) {
+            let at = self.root.key("purge").key("lease");
+            let what = format!("a lease of {lease} ends before the log can be heard");
+            self.fault(&at, what, "write 1s or more, better 10s");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Whether routes can be told apart, can be reached, and name what there is.
+
+use std::collections::HashSet;
+
+use crate::config::check::{At, Check};
+use crate::config::fault::{listed, nearest};
+use crate::config::file::OneOrMany;
+use crate::config::file::route::{Keys, Layer, Route, Share};
+use crate::config::file::store::{L2, Without};
+use crate::route::pattern::PathPattern;
+use crate::route::table::Match;
+use crate::route::tags::{BadTemplate, OnWrite, TagRules};
+
+/// The name of the route that takes what no other does.
+pub(crate) const LAST_RESORT: &str = "last-resort";
+
+impl<'a> Check<'a> {
+    pub(super) fn routes(&mut self) {
+        self.names();
+        self.reachable();
+        for (index, route) in self.file.routes.iter().enumerate() {
+            let at = self.root.key("routes").index(index);
+            self.route(route, &at);
+        }
+        self.last_resort();
+    }
+
+    /// Names of routes.
+    fn names(&mut self) {
+        let mut names = HashSet::new();
+        for (index, route) in self.file.routes.iter().enumerate() {
+            let at = self.root.key("routes").index(index);
+            let Some(name) = &route.name else {
+                let right = "give it one, for metrics, logs and purges";
+                self.fault(&at.key("name"), "this route has no `name`", right);
+                continue;
+            };
+            if !names.insert(name) {
+                let what = format!("there is a route `{name}` already");
+                self.fault(&at.key("name"), what, "give each its own name");
+            }
+            if name.0 == LAST_RESORT {
+                let what = format!("`{name}` is the name of what no route matches");
+                self.fault(&at.key("name"), what, "take another");
+            }
+        }
+    }
+
+    /// Routes that no request can get to.
+    fn reachable(&mut self) {
+        let mut earlier: Vec<(Match, String)> = Vec::new();
+        for (index, route) in self.file.routes.iter().enumerate() {
+            let at = self.root.key("routes").index(index);
+            let unknown = self.told.covers(&at.path)
+                || ["match", "match.path", "match.host"]
+                    .iter()
+                    .any(|key| self.told.covers(&format!("{}.{key}", at.path)));
+            if unknown {
+                continue;
+            }
+            let matches = matches(route);
+            let name = route.name.as_ref().map_or_else(|| at.path.clone(), |name| name.0.clone());
+            if let Some((_, before)) = earlier.iter().find(|(before, _)| before.covers(&matches)) {
+                let what = format!("`{before}` takes everything before `{name}` is asked");
+                let right = "put the narrower one first; methods do not tell routes apart";
+                self.fault(&at.key("match").key("path").or(at.key("match")), what, right);
+            }
+            earlier.push((matches, name));
+        }
+    }
+
+    fn route(&mut self, route: &Route, at: &At<'a>) {
+        let path = route.matches.path.as_ref().map(|path| path.0.clone());
+        let path = path.unwrap_or_else(PathPattern::every);
+        if !self.told.covers(&format!("{}.match.path", at.path)) {
+            self.keys(&route.keys, &path, at);
+        }
+        self.passing(route, at);
+    }
+
+    /// What says nothing on a route that stores nothing; only what the route says itself.
+    fn passing(&mut self, route: &Route, at: &At<'_>) {
+        if route.keys.cache != Some(false) {
+            return;
+        }
+        for key in Keys::STORING {
+            if at.key(key).is_written() {
+                let what = format!("`{key}` says nothing where `cache: false` stores nothing");
+                self.fault(&at.key(key), what, "remove one of the two");
+            }
+        }
+    }
+
+    /// What a route says, `defaults` included.
+    fn keys(&mut self, keys: &Keys, path: &PathPattern, at: &At<'a>) {
+        let defaults = self.root.key("defaults");
+        let find = |key: &str| at.key(key).or(defaults.key(key));
+        self.origin_of(keys, at);
+        let stores = keys.cache != Some(false);
+        if stores && keys.respect_origin == Some(false) && keys.ttl.is_none() {
+            let what =
+                "`respect_origin: false` puts `ttl` in the place of lifetimes, and there is none";
+            self.fault(&find("respect_origin"), what, "add a `ttl`");
+        }
+        if keys.refresh_ahead.is_some_and(|part| part.0 >= 1.0) {
+            let what = "`refresh_ahead` of 100% fetches on every request";
+            self.fault(&find("refresh_ahead"), what, "write a part such as 20%");
+        }
+        for status in keys.negative.iter().flatten().map(|(status, _)| status) {
+            if [206, 304, 412, 416].contains(&status.0) {
+                let at = find("negative").key(&status.to_string());
+                let what =
+                    format!("{status} answers one client's question only and is never stored");
+                self.fault(&at, what, "remove it");
+            }
+        }
+        self.layers(keys, &find("layers"));
+        self.shares(keys, &find("share"));
+        for (index, text) in keys.tags.iter().flatten().enumerate() {
+            if let Err(bad) = TagRules::default().add(text, path) {
+                self.template(&find("tags").index(index), text, &bad, path);
+            }
+        }
+        let writes = keys.on_write.iter().flat_map(|rule| &rule.purge);
+        for (index, text) in writes.enumerate() {
+            self.write(&find("on_write").key("purge").index(index), text, path);
+        }
+    }
+
+    fn origin_of(&mut self, keys: &Keys, at: &At<'_>) {
+        let known = &self.file.origins;
+        if self.told.covers("origins") {
+            return;
+        }
+        match &keys.origin {
+            Some(origin) if !known.contains_key(origin) => {
+                let at = at.key("origin").or(self.root.key("defaults").key("origin"));
+                if self.told.covers(&format!("origins.{origin}")) {
+                    return;
+                }
+                let names = || known.keys().map(|name| name.0.as_str());
+                let right = nearest(&origin.0, names()).map_or_else(
+                    || format!("there are {}", listed(names())),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                self.fault(&at, format!("there is no origin `{origin}`"), &right);
+            }
+            None if known.len() > 1 => {
+                let what = "this route names no `origin`, and there are several";
+                let names = listed(known.keys().map(|name| name.0.as_str()));
+                self.fault(&at.key("origin"), what, &format!("add one of {names}"));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn layers(&mut self, keys: &Keys, at: &At<'_>) {
+        let layers = keys.layers.as_deref().unwrap_or_default();
+        let without = matches!(self.file.l2, L2::Without(Without::None));
+        if at.is_written() && without && layers.contains(&Layer::L2) && !self.told.covers("l2") {
+            self.fault(at, "`layers` names l2, and there is none", "configure `l2`, or write [l1]");
+        }
+    }
+
+    fn shares(&mut self, keys: &Keys, at: &At<'_>) {
+        let shared = keys.share.iter().flatten().any(|share| *share == Share::Private);
+        let key = keys.key.as_ref();
+        if shared && key.is_none_or(|key| key.headers.is_empty() && key.cookies.is_empty()) {
+            let what = "`private` answers are shared between all clients";
+            let right = "make the client's identity part of the `key`, or remove it";
+            self.warn(at, what, right);
+        }
+    }
+
+    fn write(&mut self, at: &At<'_>, text: &str, path: &PathPattern) {
+        match OnWrite::parse(text, path) {
+            Err(bad) => self.template(at, text, &bad, path),
+            Ok(OnWrite::Route(id)) => {
+                let names = || self.file.routes.iter().filter_map(|route| route.name.as_ref());
+                if names().all(|name| name.0 != id.as_str()) {
+                    let names = names().map(|name| name.0.as_str());
+                    let right = nearest(id.as_str(), names).map_or_else(
+                        || "name one".to_owned(),
+                        |near| format!("did you mean `{near}`?"),
+                    );
+                    self.fault(at, format!("there is no route `{id}`"), &right);
+                }
+            }
+            Ok(OnWrite::Tag(_) | OnWrite::Url(_) | OnWrite::Prefix(_)) => {}
+        }
+    }
+
+    fn template(&mut self, at: &At<'_>, text: &str, bad: &BadTemplate, path: &PathPattern) {
+        let right = match bad {
+            BadTemplate::Empty => "write a text, or remove it".to_owned(),
+            BadTemplate::Brace => "write {name} with a name that `match.path` captures".to_owned(),
+            BadTemplate::NotCaptured(_) if path.names().next().is_none() => {
+                format!("`{path}` captures nothing; capture it, as in /api/products/{{id}}")
+            }
+            BadTemplate::NotCaptured(_) => format!("`{path}` captures {}", listed(path.names())),
+            BadTemplate::Field(_) => "write header:NAME with a field's name".to_owned(),
+            BadTemplate::Kind(_) => {
+                "write header:NAME or a tag here, or, in `on_write`, tag:…, /path, prefix:/path or route:NAME"
+                    .to_owned()
+            }
+            BadTemplate::Separator => "write several tags as several elements".to_owned(),
+            BadTemplate::Path => "write it percent-encoded".to_owned(),
+            BadTemplate::Prefix => "use a tag, tag:…:{id}, or a shorter prefix".to_owned(),
+        };
+        self.fault(at, format!("`{text}` cannot be used: {bad}"), &right);
+    }
+
+    /// Whether it is clear where requests go that no route matches.
+    fn last_resort(&mut self) {
+        let several = self.file.origins.len() > 1;
+        let at = self.root.key("routes");
+        let caught = self.file.routes.iter().any(|route| matches(route) == Match::everything());
+        if several && !caught && self.file.defaults.origin.is_none() && at.is_written() {
+            let first = self.file.origins.keys().next().map_or("", |name| name.0.as_str());
+            let what =
+                format!("what no route matches passes to the origin `{first}`, the first by name");
+            let right = "say where it goes: defaults: { origin: … }, or a last route for /**";
+            self.warn(&at, what, right);
+        }
+    }
+}
+
+/// What a route matches.
+pub(crate) fn matches(route: &Route) -> Match {
+    let path = route.matches.path.as_ref().map(|path| path.0.clone());
+    let hosts = route.matches.host.as_ref().map_or(&[][..], OneOrMany::as_slice);
+    Match {
+        path: path.unwrap_or_else(PathPattern::every),
+        hosts: hosts.iter().map(|host| host.0.clone()).collect(),
+    }
+}

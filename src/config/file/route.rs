@@ -1,0 +1,312 @@
+//! Routes, and what holds for all of them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::file::{OneOrMany, count, seconds};
+use crate::config::scalar::amount::{Part, Span};
+use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
+
+/// One rule set, and which requests it is for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Route {
+    /// Names the route in metrics, logs, purges and keys. Entries stored under another name are not found again.
+    pub name: Option<Name>,
+    /// Which URLs it is for; all of them where it is not given.
+    #[serde(rename = "match", skip_serializing_if = "Match::is_empty")]
+    pub matches: Match,
+    #[serde(flatten)]
+    pub keys: Keys,
+}
+
+/// Which URLs a route is for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Match {
+    /// `/api/products/**`; `*` within a segment, `{name}` captures one, `**` any number of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
+    /// `shop.example` or `*.shop.example`, or a list; every host where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<OneOrMany<Host>>,
+    /// Which methods are answered from the cache. The other methods take the same route, and pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub methods: Option<Vec<Method>>,
+}
+
+/// What can be answered from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    Get,
+    Head,
+}
+
+/// What a route may say, and `defaults` for all of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Keys {
+    /// The origin that is asked; need not be said where there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Name>,
+    /// `false` passes everything and stores nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
+    /// The lifetime of answers whose origin states none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// `false`: `ttl` replaces the origin's lifetime too. What the origin marks private stays so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub respect_origin: Option<bool>,
+    /// How long after its lifetime an entry is served while a new one is fetched, where the origin does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_while_revalidate: Option<Span>,
+    /// How long after its lifetime an entry is served when the origin fails, where the origin does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_if_error: Option<Span>,
+    /// The longest lifetime that is guessed from `Last-Modified` where nobody states one; `0s` guesses none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heuristic_ttl: Option<Span>,
+    /// How long an entry that can be validated is kept when it can no longer be served as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Span>,
+    /// An entry is fetched again when it is asked for with less than this part of its lifetime left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_ahead: Option<Part>,
+    /// Refreshes by chance before the end, the sooner the longer a fetch takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_refresh: Option<EarlyRefresh>,
+    /// Lifetimes that this file sets are shortened by up to this part, so that entries do not end together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Part>,
+    /// Statuses other than success that are stored, and for how long, where the origin states nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-keys" = "status"))]
+    pub negative: Option<BTreeMap<Status, Span>>,
+    /// The lifetime that clients are told instead of the origin's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ttl: Option<Span>,
+    /// Whether `Cache-Control` of requests is heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_directives: Option<ClientDirectives>,
+    /// Where entries live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub layers: Option<Vec<Layer>>,
+    /// What tells two requests apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// How `Vary` is heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vary: Option<Vary>,
+    /// What may be shared between clients although HTTP says no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<Vec<Share>>,
+    /// Tags of its entries, beside those in `Surrogate-Key`, `Cache-Tag` and `xkey`: `product:{id}`, with what
+    /// `match.path` captures, or `header:X-Tags`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// What else a successful POST, PUT, PATCH or DELETE purges, beside its own URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_write: Option<OnWrite>,
+    /// Whether simultaneous requests for one URL share one fetch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coalesce: Option<bool>,
+    /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_fields: Option<ServerFields>,
+}
+
+/// Refreshes by chance before the end.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EarlyRefresh {
+    /// Above 1 refreshes sooner, below 1 later.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 100))]
+    pub beta: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientDirectives {
+    /// RFC 9111: clients may ask for a fresher answer.
+    #[default]
+    Honour,
+    /// Clients cannot force requests to the origin.
+    Ignore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// Memory.
+    L1,
+    /// Redis or disk.
+    L2,
+}
+
+/// What tells two requests apart, beside scheme and path.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Key {
+    /// Which parts of the query count. What does not count is not sent to the origin either.
+    pub query: Query,
+    /// Fields of the request whose values count.
+    pub headers: Vec<FieldName>,
+    /// Cookies whose values count.
+    pub cookies: Vec<Word>,
+    /// `false`: all hosts share their entries, and the origin gets its own host.
+    pub host: bool,
+}
+
+/// Which parts of the query count.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// Only these parameters; all where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<Word>>,
+    /// Not these.
+    pub deny: Vec<Word>,
+    /// Whether their order does not count.
+    pub sort: bool,
+}
+
+/// How `Vary` is heard.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vary {
+    /// Fields whose values are reduced to the first of these that the client accepts.
+    #[schemars(extend("x-keys" = "field-name"))]
+    pub normalize: BTreeMap<FieldName, Vec<Word>>,
+    /// Variants of one URL that are kept.
+    #[schemars(range(max = 1024))]
+    pub max_variants: NonZeroUsize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Share {
+    /// Answers to requests with `Authorization`.
+    Authorization,
+    /// Answers with `Set-Cookie`.
+    SetCookie,
+    /// Answers marked `private`.
+    Private,
+}
+
+/// What a successful write purges.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnWrite {
+    /// `tag:product:{id}`, `/api/products` on the same host, `prefix:/api/products` on every host, `route:NAME`.
+    pub purge: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerFields {
+    #[default]
+    Full,
+    /// None of them is shown.
+    Minimal,
+}
+
+impl Default for EarlyRefresh {
+    fn default() -> Self {
+        Self { beta: 1.0 }
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self { query: Query::default(), headers: Vec::new(), cookies: Vec::new(), host: true }
+    }
+}
+
+impl Default for Vary {
+    fn default() -> Self {
+        Self { normalize: BTreeMap::new(), max_variants: count(64) }
+    }
+}
+
+impl Match {
+    fn is_empty(&self) -> bool {
+        let Self { path, host, methods } = self;
+        path.is_none() && host.is_none() && methods.is_none()
+    }
+}
+
+impl Keys {
+    /// What holds where neither a route nor `defaults` says anything, whatever else is configured.
+    pub(crate) fn builtin() -> Self {
+        Self {
+            cache: Some(true),
+            respect_origin: Some(true),
+            heuristic_ttl: Some(seconds(24 * 3600)),
+            keep: Some(seconds(600)),
+            jitter: Some(Part(0.0)),
+            client_directives: Some(ClientDirectives::Honour),
+            key: Some(Key::default()),
+            vary: Some(Vary::default()),
+            share: Some(Vec::new()),
+            coalesce: Some(true),
+            server_fields: Some(ServerFields::Full),
+            ..Self::default()
+        }
+    }
+
+    /// These, and what `base` says of the keys that are not here.
+    #[must_use]
+    pub(crate) fn or(self, base: &Self) -> Self {
+        macro_rules! or {
+            ($($key:ident)*) => {
+                Self { $($key: self.$key.or_else(|| base.$key.clone())),* }
+            };
+        }
+        or! {
+            origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
+            early_refresh jitter negative client_ttl client_directives layers key vary share tags on_write coalesce
+            server_fields
+        }
+    }
+
+    /// These without what says nothing on a route that stores nothing ([`Keys::STORING`]).
+    #[must_use]
+    pub(super) fn passing(self) -> Self {
+        Self {
+            ttl: None,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            heuristic_ttl: None,
+            refresh_ahead: None,
+            early_refresh: None,
+            negative: None,
+            layers: None,
+            ..self
+        }
+    }
+
+    /// The keys that say nothing where nothing is stored.
+    pub(crate) const STORING: [&str; 8] = [
+        "ttl",
+        "stale_while_revalidate",
+        "stale_if_error",
+        "heuristic_ttl",
+        "refresh_ahead",
+        "early_refresh",
+        "negative",
+        "layers",
+    ];
+
+    pub(super) fn is_empty(&self) -> bool {
+        serde_json::to_value(self).is_ok_and(|keys| keys == serde_json::json!({}))
+    }
+}

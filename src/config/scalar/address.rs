@@ -1,0 +1,236 @@
+//! Addresses of listeners, origins, stores and networks.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use http::uri::{Authority, Scheme, Uri};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::scalar::{HIDDEN, Wrong};
+
+/// Where to listen: an address and a port. `localhost` is 127.0.0.1; port 0 lets the system choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl FromStr for Address {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self(address));
+        }
+        if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+            return Ok(Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
+        }
+        let right = if text.parse::<IpAddr>().is_ok() {
+            let host = if text.contains(':') { format!("[{text}]") } else { text.to_owned() };
+            format!("write the port too, such as {host}:8080")
+        } else if let Ok(port) = text.trim_start_matches(['*', ':']).parse::<u16>() {
+            format!("write 127.0.0.1:{port} for this machine alone, 0.0.0.0:{port} for all")
+        } else {
+            "write an address and a port, such as 127.0.0.1:8080".to_owned()
+        };
+        Err(Wrong::new("", right))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// An origin's address: scheme, host and port, nothing behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub scheme: Scheme,
+    pub authority: Authority,
+}
+
+impl FromStr for Endpoint {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let example = "write a scheme, a host and a port, such as http://10.0.0.1:3000";
+        if !text.contains("://") {
+            return Err(Wrong::new("it has no scheme", format!("write http://{text}")));
+        }
+        let uri: Uri = text.parse().map_err(|_| Wrong::new("", example))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return Err(Wrong::new("", example));
+        };
+        if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS {
+            return Err(Wrong::new("its scheme is neither http nor https", example));
+        }
+        if authority.as_str().contains('@') {
+            return Err(Wrong::new("it holds a user or a password", example));
+        }
+        if authority.host().is_empty() || authority.port().is_some_and(|port| port.as_u16() == 0) {
+            return Err(Wrong::new("it names no host or no port that could be reached", example));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            let right =
+                format!("write {scheme}://{authority}; paths go through as clients send them");
+            return Err(Wrong::new("it has a path", right));
+        }
+        Ok(Self { scheme: scheme.clone(), authority: authority.clone() })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+/// What the origin gets as `Host`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostField {
+    /// What the client sent.
+    #[default]
+    Preserve,
+    Fixed(Authority),
+}
+
+impl FromStr for HostField {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if text == "preserve" {
+            return Ok(Self::Preserve);
+        }
+        let right = "write `preserve`, or a host such as api.internal or api.internal:8080";
+        match text.parse::<Authority>() {
+            Ok(host) if !text.contains('@') => Ok(Self::Fixed(host)),
+            Ok(_) | Err(_) => Err(Wrong::new("", right)),
+        }
+    }
+}
+
+impl fmt::Display for HostField {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Preserve => formatter.write_str("preserve"),
+            Self::Fixed(host) => formatter.write_str(host.as_str()),
+        }
+    }
+}
+
+/// Where Redis is; the whole of it is a secret, for it may hold a password.
+#[derive(Clone)]
+pub struct RedisUrl(pub SecretString);
+
+impl FromStr for RedisUrl {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right =
+            "write redis://HOST:PORT/0, or rediss:// for TLS, with :PASSWORD@ before the host";
+        let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
+        let rest = rest.ok_or_else(|| Wrong::new("it begins with no redis://", right))?;
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        let (authority, database) = host.split_once('/').unwrap_or((host, ""));
+        let database = database.split('?').next().unwrap_or_default();
+        if authority.parse::<Authority>().map_or(true, |host| host.host().is_empty()) {
+            return Err(Wrong::new("it names no host", right));
+        }
+        if !database.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Wrong::new("its database is no number", right));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    /// Without the user and the password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.0.expose_secret();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+        match rest.rsplit_once('@') {
+            Some((_, host)) => write!(formatter, "{scheme}://{HIDDEN}@{host}"),
+            None => formatter.write_str(url),
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// Addresses that begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub bits: u8,
+}
+
+impl Network {
+    /// Whether `address` is of this network; an IPv4 address in IPv6 dress is the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let differs = match (self.address, address.to_canonical()) {
+            (IpAddr::V4(mine), IpAddr::V4(other)) => {
+                let differs = u128::from(mine.to_bits() ^ other.to_bits()) << 96;
+                (self.bits, differs)
+            }
+            (IpAddr::V6(mine), IpAddr::V6(other)) => (self.bits, mine.to_bits() ^ other.to_bits()),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        let (bits, differs) = differs;
+        differs.leading_zeros() >= u32::from(bits)
+    }
+}
+
+impl FromStr for Network {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let wrong = || Wrong::new("", "write an address, or a network such as 10.0.0.0/8");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits > most {
+            return Err(Wrong::new(
+                format!("it has only {most} bits"),
+                format!("write {address}/{most}"),
+            ));
+        }
+        Ok(Self { address, bits })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_what_begins_alike() {
+        let rows = [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", true),
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("0.0.0.0/0", "::1", false),
+            ("192.168.1.7", "192.168.1.7", true),
+            ("192.168.1.7", "192.168.1.6", false),
+            ("fd00::/8", "fd12::1", true),
+            ("fd00::/8", "fe80::1", false),
+        ];
+        for (network, address, expected) in rows {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(network.contains(address.parse().unwrap()), expected, "{network} {address}");
+        }
+    }
+}

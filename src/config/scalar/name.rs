@@ -1,0 +1,172 @@
+//! Names, patterns, secrets and other words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::header::HeaderName;
+use secrecy::SecretString;
+
+use crate::config::scalar::{HIDDEN, Wrong};
+use crate::route::host::HostPattern;
+use crate::route::pattern::PathPattern;
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub struct Secret(pub SecretString);
+
+impl FromStr for Secret {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let is_printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.is_empty() || !is_printable {
+            let why = "it is empty, or holds what a field cannot carry";
+            return Err(Wrong::new(why, "name a variable that is set: ${TOKEN}"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
+
+/// A name of ours: in keys of Redis, labels of metrics, and fields of responses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(pub String);
+
+impl FromStr for Name {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
+            return Err(Wrong::new("", "write 1 to 64 letters, digits, `-`, `_` and `.`"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A field's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldName(pub String);
+
+impl FieldName {
+    pub(crate) fn name(&self) -> HeaderName {
+        self.0.parse().expect("it was parsed when this was made")
+    }
+}
+
+impl FromStr for FieldName {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text.parse::<HeaderName>() {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(Wrong::new("", "write a name such as Accept-Language")),
+        }
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// See [`PathPattern`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path(pub PathPattern);
+
+impl FromStr for Path {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right = "write a path such as /api/products/**, /images/*.jpg or /users/{id}";
+        PathPattern::parse(text).map(Self).map_err(|error| Wrong::new(error.to_string(), right))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// See [`HostPattern`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host(pub HostPattern);
+
+impl FromStr for Host {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right = "write a host such as shop.example, *.shop.example or 127.0.0.1:8080";
+        HostPattern::parse(text).map(Self).map_err(|_| Wrong::new("", right))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// The status of a final answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Status(pub u16);
+
+impl FromStr for Status {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        // RFC 9110 §15: "valid status codes range from 100 to 599"; some servers go on to 999. 1xx are not final.
+        let status = text.parse().ok().filter(|status| (200..=999).contains(status));
+        status
+            .map(Self)
+            .ok_or_else(|| Wrong::new("", "write a number from 200 to 999, such as 404"))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A name that clients use, of a parameter, a cookie, or a value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(pub String);
+
+impl FromStr for Word {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let fits = |character: char| character.is_ascii_graphic() && !"&=;,#".contains(character);
+        if text.is_empty() || !text.chars().all(fits) {
+            let right = "write it as it is sent, percent-encoded, without `&`, `=`, `;` and `,`";
+            return Err(Wrong::new("", right));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
