@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{
-    EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, VIA,
-};
+use http::header::{EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, VIA};
 use http::request::Parts;
 use http::uri::Uri;
 use http::{Method, Request, Version};
@@ -18,14 +15,10 @@ use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
 use crate::message::body::Body;
 use crate::message::fields::{
-    STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
+    CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
 };
 use crate::policy::revalidate::conditions;
 use crate::route::Route;
-
-/// The fields that make an answer depend on what one client has already.
-const CONDITIONS: [http::HeaderName; 6] =
-    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// Whether the client asks for a part, or only for what is new to it.
 pub(crate) fn is_conditional(fields: &HeaderMap) -> bool {
@@ -99,9 +92,10 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
         for name in CONDITIONS {
             fields.remove(name);
         }
-        // What was normalised for the key is sent so: the origin sees what the variant is named after.
-        lookup.route.vary.rewrite(fields);
     }
+    // What was normalised for the variant is sent so, by who goes alone as well: its answer may be kept, and the
+    // origin must see no more than what the variant is named after.
+    lookup.route.vary.rewrite(fields);
     if parts.method == Method::GET
         && !is_conditional(fields)
         && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held

@@ -5,6 +5,7 @@ pub mod worker;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use http::header::{CACHE_CONTROL, PRAGMA};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -13,6 +14,7 @@ use crate::key::Key;
 use crate::lookup::outcome::{Forwarded, Layer};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::cache_control::RequestDirectives;
+use crate::message::fields::CONDITIONS;
 use crate::policy::reuse::OnError;
 use crate::telemetry::metrics::Metrics;
 
@@ -95,10 +97,14 @@ fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
     }
 }
 
-/// The client's request as a GET: a refresh that a HEAD asked for must bring the body.
+/// The client's request as a GET, since a refresh that a HEAD asked for must bring the body; and without what the
+/// client has already or wants for itself, since a refresh may go alone, and nobody is there to take a 304.
 fn shared_request(lookup: &Lookup) -> http::request::Parts {
     let mut request = lookup.request.clone();
     request.method = http::Method::GET;
+    for name in CONDITIONS.iter().chain(&[CACHE_CONTROL, PRAGMA]) {
+        request.headers.remove(name);
+    }
     request
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 mod coalescing;
 mod command_line;
+mod company;
 mod directives;
 mod fleet;
 mod framing;
