@@ -9,21 +9,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use crate::message::failure::BodyError;
 use crate::message::fill::Reader;
-
-/// Why a body ended before its end.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The sender's connection ended, stalled or broke its framing.
-    #[error("the body was cut off: {0}")]
-    Cut(String),
-    /// The sender sent nothing for longer than it may: its error has a `TimedOut` among its causes.
-    #[error("the sender of the body fell silent")]
-    Silent,
-    /// The fetch that wrote the body was given up.
-    #[error("the fetch of the body was given up")]
-    Abandoned,
-}
 
 /// A message body. Dropping it ends the reading: a live one closes its connection's stream.
 pub enum Body {

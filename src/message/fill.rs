@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use crate::message::body::BodyError;
+use crate::message::failure::BodyError;
 
 /// How far the writer may be ahead of the slowest reader once the body is known to be too large to keep.
 const WINDOW: u64 = 256 * 1024;

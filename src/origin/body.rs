@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::message::body::BodyError;
+use crate::message::failure::BodyError;
 use crate::origin::failure::OriginFailure;
 use crate::telemetry::metrics::OriginMetrics;
 
