@@ -17,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::{Authority, Scheme};
+use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body::Body;
-use hyper_rustls::ConfigBuilderExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -191,7 +190,7 @@ impl Origin {
             protocol: settings.protocol,
             pool_idle: settings.pool_idle,
             connections: max_connections,
-            tls: tls(&settings)?,
+            tls: Tls::of(&settings.endpoints, settings.protocol).map_err(SettingsFault::Trust)?,
         };
         let endpoints = settings.endpoints.into_iter().map(|uri| {
             Endpoint::new(uri.clone(), blueprint.clone())
@@ -392,28 +391,6 @@ impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-/// Reads the machine's authorities only if an endpoint needs them.
-fn tls(settings: &Settings) -> Result<Tls, SettingsFault> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider knows the protocol versions that rustls has by default");
-    let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
-    let builder = if settings.endpoints.iter().any(is_https) {
-        builder.with_native_roots().map_err(SettingsFault::Trust)?
-    } else {
-        builder.with_root_certificates(rustls::RootCertStore::empty())
-    };
-    let mut usual = builder.with_no_client_auth();
-    let mut upgrade = usual.clone();
-    upgrade.alpn_protocols = vec![b"http/1.1".to_vec()];
-    usual.alpn_protocols = match settings.protocol {
-        Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        Protocol::Http2 => vec![b"h2".to_vec()],
-    };
-    Ok(Tls { usual: Arc::new(usual), upgrade: Arc::new(upgrade) })
 }
 
 #[cfg(test)]
