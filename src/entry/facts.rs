@@ -35,7 +35,7 @@ pub struct Facts {
     pub key: Key,
     /// The key of the URL alone, which a purge by URL names.
     pub url_key: Key,
-    /// The canonical URL, which a purge by prefix matches.
+    /// The canonical URL, which a purge by prefix matches; from its path on where its route ignores the host.
     pub url: Arc<str>,
     pub route: RouteId,
     pub tags: Box<[Tag]>,

@@ -40,7 +40,7 @@ impl Slot {
     }
 
     /// This slot with `entry` in the place of what it replaces, at most `cap` variants, without those that are of
-    /// no more use. An entry whose fetch began earlier never replaces one whose fetch began later.
+    /// no more use. An entry whose fetch began before a purge never replaces one whose fetch began after it.
     #[must_use]
     pub fn with(&self, entry: Arc<Entry>, cap: usize, now: Timestamp) -> Self {
         let newer =

@@ -6,6 +6,8 @@ use http::header::{COOKIE, HOST, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Uri};
 
+use crate::key::HostRule;
+
 /// A request's URL in its canonical form. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -105,6 +107,14 @@ impl Target {
         &self.path
     }
 
+    /// What purges by prefix compare: the URL, without its beginning where the host does not tell URLs apart.
+    pub(crate) fn url_under(&self, host: HostRule) -> String {
+        match host {
+            HostRule::Keyed => self.url(),
+            HostRule::Ignored => self.path.as_str().to_owned(),
+        }
+    }
+
     /// The URL written out, as purges, logs and people know it.
     pub fn url(&self) -> String {
         format!("{}://{}{}", self.scheme, self.host_str(), self.path)
@@ -161,6 +171,9 @@ fn canonical_host(host: HeaderValue, scheme: &Scheme) -> Result<HeaderValue, Mal
     }
     let port: &[u8] = if *scheme == Scheme::HTTPS { b":443" } else { b":80" };
     let bare = bytes.strip_suffix(port).unwrap_or(bytes);
+    if bare.is_empty() {
+        return Err(Malformed::Host);
+    }
     if bare.len() == bytes.len() && !bytes.iter().any(u8::is_ascii_uppercase) {
         return Ok(host);
     }
@@ -179,7 +192,12 @@ fn without_dot_segments(path: PathAndQuery) -> Result<PathAndQuery, Malformed> {
     if !path.path().starts_with('/') {
         return Err(Malformed::Path);
     }
-    let Some(clean) = clean(path.path()) else { return Ok(path) };
+    let clean = match clean(path.path()) {
+        Some(clean) => clean,
+        // `http://h?x=1`: RFC 9110 §4.2.3 gives an empty path the same meaning as `/`.
+        None if !path.as_str().starts_with('/') => "/".to_owned(),
+        None => return Ok(path),
+    };
     let text = path.query().map_or_else(|| clean.clone(), |query| format!("{clean}?{query}"));
     PathAndQuery::try_from(text).map_err(|_| Malformed::Path)
 }
@@ -232,14 +250,18 @@ fn dots(segment: &str) -> Option<usize> {
     }
 }
 
-/// The value of a request's cookie, over all `Cookie` lines.
-pub fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+/// The values of a request's cookies of this name, over all `Cookie` lines: of several, some origins take the first
+/// and some the last.
+pub fn cookies<'a>(fields: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     fields
         .get_all(COOKIE)
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .map(<[u8]>::trim_ascii)
-        .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        .filter_map(move |pair| {
+            let at = pair.iter().position(|byte| *byte == b'=')?;
+            let is_named = pair[..at].trim_ascii() == name.as_bytes();
+            is_named.then(|| pair[at + 1..].trim_ascii())
+        })
 }
 
 #[cfg(test)]
@@ -277,6 +299,12 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_path_is_a_slash() {
+        assert_eq!(target("http://h?x=1").path_and_query().as_str(), "/?x=1");
+        assert_eq!(target("http://h").path_and_query().as_str(), "/");
+    }
+
+    #[test]
     fn query_rules_select_and_sort() {
         let rules = QueryRules {
             allow: Some(vec!["page".into(), "sort".into()]),
@@ -298,13 +326,16 @@ mod tests {
         assert_eq!(Target::of(&two, Scheme::HTTP), Err(Malformed::SeveralHosts));
         let odd = Request::get("/a").header(HOST, "a/b").body(()).unwrap();
         assert_eq!(Target::of(&odd, Scheme::HTTP), Err(Malformed::Host));
+        let bare = Request::get("/a").header(HOST, ":80").body(()).unwrap();
+        assert_eq!(Target::of(&bare, Scheme::HTTP), Err(Malformed::Host));
     }
 
     #[test]
-    fn a_cookie_is_found_by_its_whole_name() {
+    fn cookies_are_found_by_their_whole_name() {
         let mut fields = HeaderMap::new();
         fields.append(COOKIE, HeaderValue::from_static("aid=1; id=2"));
-        assert_eq!(cookie(&fields, "id"), Some(&b"2"[..]));
-        assert_eq!(cookie(&fields, "d"), None);
+        fields.append(COOKIE, HeaderValue::from_static("id=3=4"));
+        assert_eq!(cookies(&fields, "id").collect::<Vec<_>>(), [&b"2"[..], b"3=4"]);
+        assert_eq!(cookies(&fields, "d").count(), 0);
     }
 }

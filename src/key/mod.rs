@@ -5,7 +5,7 @@ pub mod vary;
 
 use std::fmt;
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::key::canonical::Target;
@@ -53,14 +53,11 @@ impl Key {
         text.part(b"key").part(identity.service.as_bytes()).part(identity.route.as_bytes());
         text.target(identity.target, identity.rules.host);
         for name in &identity.rules.headers {
-            text.part(name.as_str().as_bytes());
-            for value in identity.fields.get_all(name) {
-                text.part(value.as_bytes());
-            }
+            let values = identity.fields.get_all(name).iter();
+            text.values(name.as_str(), values.map(HeaderValue::as_bytes));
         }
         for name in &identity.rules.cookies {
-            text.part(name.as_bytes());
-            text.part(canonical::cookie(identity.fields, name).unwrap_or_default());
+            text.values(name, canonical::cookies(identity.fields, name));
         }
         text.digest()
     }
@@ -107,6 +104,15 @@ impl Text {
         self
     }
 
+    /// A name and its values, with their number before them: a value may read like the next name.
+    fn values<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        let values: SmallVec<[&[u8]; 4]> = values.collect();
+        self.part(name.as_bytes()).0.extend_from_slice(&(values.len() as u64).to_le_bytes());
+        for value in values {
+            self.part(value);
+        }
+    }
+
     fn target(&mut self, target: &Target, host: HostRule) -> &mut Self {
         self.part(target.scheme().as_str().as_bytes());
         match host {
@@ -121,5 +127,39 @@ impl Text {
         let mut bits = [0; 16];
         bits.copy_from_slice(&digest.as_bytes()[..16]);
         Key(u128::from_be_bytes(bits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(rules: &KeyRules, fields: &[(&'static str, &'static str)]) -> Key {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let target = &Target::parse("http://h/a").unwrap();
+        Key::of(&Identity { service: "s", route: "r", target, rules, fields: &map })
+    }
+
+    #[test]
+    fn a_value_that_reads_like_the_next_name_is_no_other_request() {
+        let headers = vec![HeaderName::from_static("x-a"), HeaderName::from_static("x-b")];
+        let rules = KeyRules { headers, ..KeyRules::default() };
+        let honest = key(&rules, &[("x-a", "1"), ("x-b", "x-b")]);
+        assert_ne!(key(&rules, &[("x-a", "1"), ("x-a", "x-b")]), honest);
+        assert_eq!(key(&rules, &[("x-b", "x-b"), ("x-a", "1")]), honest);
+    }
+
+    #[test]
+    fn every_cookie_of_a_name_counts_and_none_is_not_an_empty_one() {
+        let rules = KeyRules { cookies: vec!["c".into()], ..KeyRules::default() };
+        let plain = key(&rules, &[("cookie", "c=EUR")]);
+        assert_eq!(key(&rules, &[("cookie", "x=1; c=EUR")]), plain);
+        for other in ["c=EUR; c=USD", "c=EUR; c =USD", "c=USD", "c=", "x=1"] {
+            assert_ne!(key(&rules, &[("cookie", other)]), plain, "{other}");
+        }
+        assert_ne!(key(&rules, &[("cookie", "c=")]), key(&rules, &[]));
     }
 }

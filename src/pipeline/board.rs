@@ -9,11 +9,14 @@ use tokio::sync::watch;
 
 use crate::entry::Entry;
 use crate::entry::facts::{Mark, RouteId, Standing};
+use crate::entry::freshness::UseWithoutAsking;
 use crate::key::Key;
 use crate::lookup::Lookup;
 use crate::lookup::outcome::Outcome;
+use crate::message::cache_control::RequestDirectives;
 use crate::origin::failure::OriginFailure;
 use crate::purge::ledger::{Expected, Ledger};
+use crate::time::Timestamp;
 
 /// What tells flights apart: the URL, and the variant as far as it is known.
 pub(crate) type FlightName = (Key, u128);
@@ -42,8 +45,8 @@ struct Flight {
 pub(crate) enum News {
     /// Its head has not come yet.
     Aloft,
-    /// Its answer may be shared; its body may still arrive.
-    Landed(Arc<Entry>, Outcome),
+    /// Its answer may be shared; its body may still arrive. With it goes what its leader asked of stored responses.
+    Landed(Arc<Entry>, Outcome, RequestDirectives),
     /// Its answer is for the leader alone: everybody goes by themselves.
     Released,
     Failed(OriginFailure),
@@ -88,7 +91,7 @@ impl Board {
         let (tell, news) = watch::channel(News::Aloft);
         let flight = Arc::new(Flight {
             url_key: Key::of_url(&lookup.target, lookup.route.key.host),
-            url: lookup.target.url(),
+            url: lookup.target.url_under(lookup.route.key.host),
             route: lookup.route.id.clone(),
             as_of: ledger.known(),
             news,
@@ -114,8 +117,29 @@ impl Flight {
                 route: &self.route,
                 as_of: self.as_of,
             }),
-            News::Landed(entry, _) => ledger.standing(entry) == Standing::Good,
+            News::Landed(entry, outcome, _) => {
+                ledger.standing(entry) == Standing::Good && may_be_shared(entry, outcome)
+            }
             News::Released | News::Failed(_) => false,
+        }
+    }
+}
+
+/// Whether an answer serves others too, now: a body may arrive for longer than it is fresh. One that is kept only to be validated does not (RFC 9111 §5.2.2.4:
+/// "MUST NOT be used to satisfy any other request without forwarding it for validation").
+pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Stale(_) | Outcome::StaleOnError(..) => true,
+        Outcome::Hit(_)
+        | Outcome::Revalidated
+        | Outcome::Miss(_)
+        | Outcome::Followed(_)
+        | Outcome::Passed(_)
+        | Outcome::Failed(_)
+        | Outcome::Refused(_) => {
+            let freshness = &entry.freshness;
+            freshness.use_without_asking != UseWithoutAsking::Never
+                && freshness.is_fresh(Timestamp::now())
         }
     }
 }

@@ -10,21 +10,20 @@ use tokio_util::task::TaskTracker;
 use tower::layer::layer_fn;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::entry::freshness::UseWithoutAsking;
 use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
-use crate::lookup::{Company, Lookup};
+use crate::lookup::{Company, Held, Lookup};
 use crate::message::fill::Fill;
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::board::{Board, Captain, News, Part};
+use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
+use crate::pipeline::judge::stand_in;
 use crate::pipeline::peek::Descent;
 use crate::pipeline::unshared::Unshared;
 use crate::purge::ledger::Ledger;
 use crate::route::Coalescing;
 use crate::telemetry::metrics::Metrics;
-use crate::time::Timestamp;
 
 /// How long a follower waits for a head before it goes by itself; the flight's own deadlines are shorter.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -101,7 +100,10 @@ where
                 }
             };
             match hear(news).await {
-                News::Landed(entry, outcome) => {
+                News::Landed(entry, outcome, wanted) => {
+                    if !is_for_all(&outcome) && wanted != lookup.directives {
+                        break;
+                    }
                     if !entry.variant.is_selected_by(&lookup.selector()) {
                         lookup.variant =
                             Variant::digest_for(entry.variant.names(), &lookup.selector());
@@ -118,12 +120,29 @@ where
                     }
                     break;
                 }
-                News::Failed(failure) => return Err(failure),
+                News::Failed(failure) => {
+                    return Self::or_stale(failure, lookup.held, &parts.ledger);
+                }
                 News::Released | News::Aloft => break,
             }
         }
         lookup.company = Company::Alone;
         self.alone(lookup).await
+    }
+
+    /// What the leader could not serve a follower may hold itself: a refresh's failure hides nothing that is
+    /// servable on error.
+    fn or_stale(
+        failure: OriginFailure,
+        held: Option<Held>,
+        ledger: &Ledger,
+    ) -> Result<Answer, OriginFailure> {
+        match stand_in(held, ledger) {
+            Some((entry, layer)) => {
+                Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
+            }
+            None => Err(failure),
+        }
     }
 
     /// Descends in a task of its own, so that a client that leaves changes nothing for the others.
@@ -141,7 +160,7 @@ where
         lookup: Lookup,
         client: oneshot::Sender<Result<Answer, OriginFailure>>,
     ) {
-        let (key, now) = (lookup.key, lookup.now);
+        let (key, now, wanted) = (lookup.key, lookup.now, lookup.directives);
         let answer = match self.0.inner.clone().oneshot(lookup).await {
             Ok(answer) => answer,
             Err(failure) => {
@@ -155,7 +174,7 @@ where
         match &content {
             Content::Stored(entry) | Content::Arriving(entry, _) => {
                 captain.tell(if may_be_shared(entry, &outcome) {
-                    News::Landed(entry.clone(), outcome.clone())
+                    News::Landed(entry.clone(), outcome.clone(), wanted)
                 } else {
                     News::Released
                 });
@@ -216,22 +235,18 @@ fn arriving(content: &Content) -> Option<Fill> {
     }
 }
 
-/// Whether an answer serves others too. One that is kept only to be validated does not (RFC 9111 §5.2.2.4:
-/// "MUST NOT be used to satisfy any other request without forwarding it for validation").
-fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
+/// Whether an answer has the origin's word of now. What was found in a store is right for what its leader asked of
+/// stored responses (RFC 9111 §5.2.1), and for nobody who asks for less or for more.
+fn is_for_all(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Stale(_) | Outcome::StaleOnError(..) => true,
-        Outcome::Hit(_)
+        Outcome::Hit(_) | Outcome::Stale(_) => false,
+        Outcome::StaleOnError(..)
         | Outcome::Revalidated
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
         | Outcome::Failed(_)
-        | Outcome::Refused(_) => {
-            let freshness = &entry.freshness;
-            freshness.use_without_asking != UseWithoutAsking::Never
-                && freshness.is_fresh(Timestamp::now())
-        }
+        | Outcome::Refused(_) => true,
     }
 }
 

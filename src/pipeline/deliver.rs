@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES,
-    HeaderMap, HeaderValue, VIA,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, HeaderMap,
+    HeaderValue, VIA,
 };
 use http::{Method, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -24,10 +24,9 @@ use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::fields::remove_hop_by_hop;
 use crate::message::fill::Reader;
-use crate::message::problem;
 use crate::message::range::{self, Ranges};
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::gate::Departure;
+use crate::pipeline::crossing::Departure;
 use crate::pipeline::onward::{is_conditional, via};
 use crate::route::Route;
 use crate::time::Timestamp;
@@ -98,19 +97,9 @@ where
         let asked = this.asked.take().expect("polled again after it was ready");
         Poll::Ready(Ok(match answer {
             Ok(answer) => asked.deliver(answer),
-            Err(failure) => failed(failure, Some(asked.route)),
+            Err(failure) => Departure::failed(failure, asked.route),
         }))
     }
-}
-
-/// The answer to a request whose origin failed.
-pub(crate) fn failed(failure: OriginFailure, route: Option<Arc<Route>>) -> Departure {
-    let mut response = problem::response(failure.status(), &failure.to_string());
-    if matches!(failure, OriginFailure::RequestBody(_) | OriginFailure::RequestSilent) {
-        // RFC 9110 §15.5.9, of 408: the rest of the body may still come, so the server SHOULD send "close".
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Departure { response, outcome: Outcome::Failed(failure), route, status: Status::default() }
 }
 
 impl Asked {

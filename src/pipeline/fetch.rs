@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use rand::Rng;
 use tower::Service;
 
-use crate::entry::facts::{Facts, Mark, Tag};
-use crate::entry::freshness::Freshness;
+use crate::entry::facts::{Facts, Mark, Standing, Tag};
+use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
@@ -68,7 +68,7 @@ impl Fetch {
             return Ok(Answer::once(response, Outcome::Refused(WhyRefused::OnlyIfCached)));
         }
         loop {
-            let asked = self.ask(&lookup).await?;
+            let asked = self.ask(&mut lookup).await?;
             let status = asked.response.status();
             if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
                 let answer = self.keep(&lookup, asked);
@@ -93,8 +93,11 @@ impl Fetch {
     }
 
     /// Sends the request. The purge log's mark is taken before: whatever is purged from now on beats the answer.
-    async fn ask(&self, lookup: &Lookup) -> Result<Asked, OriginFailure> {
-        let as_of = self.0.ledger.known();
+    async fn ask(&self, lookup: &mut Lookup) -> Result<Asked, OriginFailure> {
+        let ledger = &self.0.ledger;
+        let as_of = ledger.known();
+        // What was purged since it was found does not exist: a 304 would bring it back.
+        lookup.held.take_if(|held| ledger.standing(&held.entry) == Standing::Gone);
         let request = onward::request(lookup, self.0.trusted.trust(lookup.client));
         let conditional = onward::is_conditional(request.headers());
         let requested = Timestamp::now();
@@ -115,8 +118,12 @@ impl Fetch {
                 let landing = Landing::whole(entry.clone());
                 Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
             }
-            // Confirmed, but not to be kept any longer: it answers this once.
-            Err(_) => Answer::stored(Arc::new(known.with_head(head)), Outcome::Revalidated),
+            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+            Err(_) => {
+                let mut entry = known.with_head(head);
+                entry.freshness.use_without_asking = UseWithoutAsking::Never;
+                Answer::stored(Arc::new(entry), Outcome::Revalidated)
+            }
         }
     }
 
@@ -218,7 +225,7 @@ fn facts(lookup: &Lookup, as_of: Mark, tags: Box<[Tag]>) -> Facts {
     Facts {
         key: lookup.key,
         url_key: Key::of_url(&lookup.target, lookup.route.key.host),
-        url: lookup.target.url().into(),
+        url: lookup.target.url_under(lookup.route.key.host).into(),
         route: lookup.route.id.clone(),
         tags,
         as_of,

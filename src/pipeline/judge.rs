@@ -15,6 +15,7 @@ use crate::purge::ledger::Ledger;
 use crate::refresh::Refresher;
 use crate::telemetry::labels::Invalidation;
 use crate::telemetry::metrics::Metrics;
+use crate::time::Timestamp;
 
 /// What every layer that finds a stored response asks.
 pub(crate) struct Judge {
@@ -123,6 +124,20 @@ fn hold(lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer, until: Until) -> 
         lookup.forwarded = Forwarded::Stale;
     }
     Verdict::Hold
+}
+
+/// What is held, where it may stand in for an origin that failed (RFC 5861 §4). Asking took its time: what was purged
+/// meanwhile does not exist any more, and a window that is over is over.
+pub(crate) fn stand_in(held: Option<Held>, ledger: &Ledger) -> Option<(Arc<Entry>, Layer)> {
+    let Held { entry, layer, until: Until::Validated(OnError::Serve) } = held? else { return None };
+    let now = Timestamp::now();
+    let natural = entry.freshness.staleness(now);
+    let staleness = match ledger.standing(&entry) {
+        Standing::Good => natural,
+        Standing::MarkedStale(since) => natural.max(now.since(since)),
+        Standing::Unvouched | Standing::Gone => return None,
+    };
+    (staleness < entry.freshness.stale_if_error).then_some((entry, layer))
 }
 
 fn outcome_while_refreshing(why: WhyRefresh, layer: Layer) -> Outcome {

@@ -13,9 +13,8 @@ use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Layer as CacheLayer, Outcome};
 use crate::lookup::{Company, Held, Lookup, Until};
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::judge::{Judge, Verdict};
+use crate::pipeline::judge::{Judge, Verdict, stand_in};
 use crate::pipeline::peek::Descent;
-use crate::policy::reuse::OnError;
 use crate::route::{Layers, Route};
 use crate::store::{Place, Store, StoreError};
 use crate::telemetry::labels::Operation;
@@ -82,7 +81,7 @@ where
         }
         let held = lookup.held.clone();
         let answer = parts.inner.clone().oneshot(lookup).await;
-        Ok(self.keeping(Self::or_stale(answer, held)?, place))
+        Ok(self.keeping(self.or_stale(answer, held)?, place))
     }
 
     /// The answer, whose landing ends in this store as well.
@@ -143,19 +142,16 @@ where
 
     /// A held response in the place of an origin's failure, where its windows allow (RFC 5861 §4, RFC 9111 §4.2.4).
     fn or_stale(
+        &self,
         answer: Result<Answer, OriginFailure>,
         held: Option<Held>,
     ) -> Result<Answer, OriginFailure> {
-        let Some(Held { entry, layer, until: Until::Validated(OnError::Serve) }) = held else {
-            return answer;
+        let failure = match &answer {
+            Err(failure) => Some(failure.clone()),
+            Ok(answer) => failure_in(answer),
         };
-        let failure = match answer {
-            Err(failure) => failure,
-            Ok(answer) => match failure_in(&answer) {
-                Some(failure) => failure,
-                None => return Ok(answer),
-            },
-        };
+        let Some(failure) = failure else { return answer };
+        let Some((entry, layer)) = stand_in(held, &self.0.judge.ledger) else { return answer };
         debug!(error = %failure, "a stale response stands in for the origin's");
         Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
     }

@@ -255,13 +255,20 @@ impl Struck {
     }
 }
 
-/// Whether a URL begins with a prefix; one that begins with a slash speaks of paths on every host.
+/// Whether a URL begins with a prefix. Where one of them names no host, their paths are compared: such a prefix
+/// speaks of every host, such a URL is the same on every host.
 fn begins_with(url: &str, prefix: &str) -> bool {
-    if !prefix.starts_with('/') {
-        return url.starts_with(prefix);
+    match (url.starts_with('/'), prefix.starts_with('/')) {
+        (true, true) | (false, false) => url.starts_with(prefix),
+        (false, true) => path(url).starts_with(prefix),
+        (true, false) => url.starts_with(path(prefix)),
     }
-    let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
-    path.is_some_and(|path| path.starts_with(prefix))
+}
+
+/// A URL from its path on; empty where it has none.
+fn path(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.find('/').map_or("", |at| &rest[at..])
 }
 
 #[cfg(test)]
@@ -307,6 +314,14 @@ mod tests {
             assert_eq!(judge(&ledger, &facts(&["t"], 5)), Standing::Good, "{scope:?}");
             assert_eq!(ledger.known(), Mark::new(5, 0));
         }
+    }
+
+    #[test]
+    fn a_prefix_finds_a_url_that_is_the_same_on_every_host() {
+        assert!(begins_with("/api/a", "http://shop.example/api/"));
+        assert!(!begins_with("/api/a", "http://shop.example/b"));
+        assert!(begins_with("/api/a", "/api"));
+        assert!(!begins_with("http://shop.example/api/a", "http://other.example/api/"));
     }
 
     #[test]

@@ -260,7 +260,7 @@ async fn a_body_that_turns_out_too_large_is_served_whole_to_all_and_kept_by_none
     origin.on("/x", fresh("").chunk(part.clone()).chunk(part.clone()).chunk(part.clone()));
     let small = "l1: { capacity: 4MiB, max_object: 64KiB }";
     let larder = all_to(&origin).top(small).start().await;
-    let mut clients = tokio::task::JoinSet::new();
+    let mut clients = JoinSet::new();
     for _ in 0..5 {
         let url = larder.url("/x");
         clients.spawn(async move { get(url).await.has_status(200).body.len() });

@@ -85,3 +85,162 @@ async fn what_is_fetched_for_one_client_alone_is_asked_for_in_the_words_that_nam
     get(larder.url("/x")).with("Accept-Encoding", "zstd").await.says("identity");
     get(larder.url("/x")).with("Accept-Encoding", "identity").await.says("identity");
 }
+
+#[tokio::test]
+async fn a_client_that_wants_the_origins_word_does_not_get_what_a_flight_found_in_the_fleets_store()
+{
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.script("/x", [fresh("old"), fresh("new")]);
+    let yaml = all_to(&origin).top(&format!(
+        "l2:\n  redis: {{ url: \"redis://127.0.0.1:{}/0\", timeout: 10s }}",
+        redis.port()
+    ));
+    let mut larder = yaml.start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    until("the entry is in Redis", async || {
+        (!redis.keys("cache:*").await.is_empty()).then_some(())
+    })
+    .await;
+    larder.restart().await;
+    redis.pause();
+    let leader = beside(get(larder.url("/x")).into_future());
+    counted(&larder, "larder_flights_begun_total", 1).await;
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let follower = joining(&larder, ask, 1).await;
+    redis.resume();
+    leader.await.unwrap().is("HIT", "L2").says("old");
+    follower.await.unwrap().says("new");
+}
+
+#[tokio::test]
+async fn a_stale_answer_that_its_leader_asked_for_is_not_given_to_others() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.script("/x", [ok("old").field("ETag", "\"v1\""), fresh("new")]);
+    let yaml = all_to(&origin).route("ttl: 1s").top(&format!(
+        "l2:\n  redis: {{ url: \"redis://127.0.0.1:{}/0\", timeout: 10s }}",
+        redis.port()
+    ));
+    let mut larder = yaml.start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    until("the entry is in Redis", async || {
+        (!redis.keys("cache:*").await.is_empty()).then_some(())
+    })
+    .await;
+    larder.restart().await;
+    // Nothing tells that an entry in Redis is stale but asking for it, which would bring it here.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    redis.pause();
+    let ask = get(larder.url("/x")).with("Cache-Control", "max-stale");
+    let leader = beside(ask.into_future());
+    counted(&larder, "larder_flights_begun_total", 1).await;
+    let follower = joining(&larder, get(larder.url("/x")), 1).await;
+    redis.resume();
+    leader.await.unwrap().is("STALE", "L2").says("old");
+    follower.await.unwrap().says("new");
+}
+
+#[tokio::test]
+async fn a_client_that_joins_a_failing_refresh_gets_what_it_may_have_on_error() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.script("/x", [ok("old"), close().held(&gate)]);
+    let larder = all_to(&origin)
+        .route("ttl: 300ms")
+        .route("stale_while_revalidate: 1m")
+        .route("stale_if_error: 1h")
+        .start()
+        .await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    first_non_hit(&larder, "/x").await.is("STALE", "L1");
+    origin.seen("/x", 2).await;
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let follower = joining(&larder, ask, 1).await;
+    gate.open();
+    follower.await.unwrap().has_status(200).is("STALE", "L1").says("old");
+}
+
+#[tokio::test]
+async fn what_was_purged_while_the_origin_failed_does_not_stand_in_for_it() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.script("/x", [ok("old"), status(503).held(&gate)]);
+    let larder = all_to(&origin).route("ttl: 1m").route("stale_if_error: 1h").start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let failing = beside(ask.into_future());
+    origin.seen("/x", 2).await;
+    larder.purges(json!({"urls": [larder.url("/x")]})).await;
+    gate.open();
+    failing.await.unwrap().has_status(503);
+}
+
+#[tokio::test]
+async fn a_body_that_arrives_for_longer_than_it_is_fresh_is_joined_no_more() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.script("/x", [ok("old, first, ").pause(&gate).chunk("old, last"), fresh("new")]);
+    let larder = all_to(&origin).route("ttl: 300ms").start().await;
+    let mut leader = get(larder.url("/x")).open().await;
+    assert_eq!(leader.at_least(12).await, b"old, first, ");
+    until("a request that comes later has its own fetch", async || {
+        let _joined_or_not = get(larder.url("/x")).open().await;
+        (origin.count("/x") > 1).then_some(())
+    })
+    .await;
+    gate.open();
+    assert_eq!(leader.rest().await.unwrap(), "old, last");
+}
+
+#[tokio::test]
+async fn what_a_304_makes_private_is_given_to_nobody_else() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let private = status(304).field("ETag", "\"v1\"").field("Cache-Control", "private");
+    origin
+        .script("/x", [fresh("old").field("ETag", "\"v1\""), private.clone().held(&gate), private]);
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let ask = || get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let leader = beside(ask().into_future());
+    origin.seen("/x", 2).await;
+    let follower = joining(&larder, ask(), 1).await;
+    gate.open();
+    leader.await.unwrap().says("old");
+    follower.await.unwrap().says("old");
+    assert_eq!(origin.count("/x"), 3, "each had the origin's word for itself");
+}
+
+#[tokio::test]
+async fn what_was_purged_while_it_was_held_is_not_confirmed_but_fetched_anew() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.script("/x", [fresh("old").field("ETag", "\"v1\""), fresh("new")]);
+    let yaml = all_to(&origin).top(&format!(
+        "l2:\n  redis: {{ url: \"redis://127.0.0.1:{}/0\", timeout: 30s }}",
+        redis.port()
+    ));
+    let larder = yaml.start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    redis.pause();
+    let ask = get(larder.url("/x")).with("Cache-Control", "no-cache");
+    let validating = beside(ask.into_future());
+    counted(&larder, "larder_flights_begun_total", 2).await;
+    // The log is away as well: the purge holds here.
+    larder.purge(json!({"urls": [larder.url("/x")]})).await.has_status(503);
+    redis.resume();
+    validating.await.unwrap().says("new");
+    assert_eq!(origin.requests("/x")[1].field("if-none-match"), "");
+}
+
+#[tokio::test]
+async fn a_url_that_is_the_same_on_every_host_is_purged_by_its_prefix_on_any() {
+    let origin = Origin::start().await;
+    origin.script("/api/x", [fresh("old"), fresh("new")]);
+    let larder = all_to(&origin).route("key: { host: false }").start().await;
+    get(larder.url("/api/x")).with("Host", "a.example").await.says("old");
+    get(larder.url("/api/x")).with("Host", "b.example").await.is("HIT", "L1").says("old");
+    larder.purges(json!({"prefixes": ["http://b.example/api/"]})).await;
+    get(larder.url("/api/x")).with("Host", "b.example").await.says("new");
+}
