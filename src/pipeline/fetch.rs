@@ -111,20 +111,16 @@ impl Fetch {
         let fields = merge(&known.head.fields, asked.response.headers());
         let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
-        match self.verdict(lookup, asked, &head) {
-            Ok(Keeping { facts, freshness, variant }) => {
-                let entry = Entry::new(facts, head, freshness, variant, known.body.clone());
-                let entry = Arc::new(entry);
-                let landing = Landing::whole(entry.clone());
-                Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
-            }
-            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
-            Err(_) => {
-                let mut entry = known.with_head(head);
-                entry.freshness.use_without_asking = UseWithoutAsking::Never;
-                Answer::stored(Arc::new(entry), Outcome::Revalidated)
-            }
+        if let Ok(Keeping { facts, freshness, variant }) = self.verdict(lookup, asked, &head) {
+            let entry = Entry::new(facts, head, freshness, variant, known.body.clone());
+            let entry = Arc::new(entry);
+            let landing = Landing::whole(entry.clone());
+            return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
         }
+        // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+        let mut entry = known.with_head(head);
+        entry.freshness.use_without_asking = UseWithoutAsking::Never;
+        Answer::stored(Arc::new(entry), Outcome::Revalidated)
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
