@@ -112,3 +112,24 @@ pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fet
 
 /// What answers one client's requests.
 pub(crate) type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+    use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
+
+    /// Layers that clone what they hold make a hit three times as dear.
+    #[test]
+    fn every_layer_is_one_arc_deep() {
+        type Inner = Below<SecondLevel, FleetLeases>;
+        let pointer = size_of::<usize>();
+        assert_eq!(size_of::<Fetch>(), pointer);
+        assert_eq!(size_of::<Lease<FleetLeases, SecondLevel, Fetch>>(), pointer);
+        assert_eq!(size_of::<Tier<SecondLevel, Lease<FleetLeases, SecondLevel, Fetch>>>(), pointer);
+        assert_eq!(size_of::<Inner>(), pointer);
+        assert_eq!(size_of::<Deliver<Peek<Inner>>>(), pointer);
+        assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog>>>(), pointer);
+    }
+}

@@ -105,7 +105,8 @@ impl<L: PurgeLog> Purger<L> {
     /// Purges: appends `record`, applies it here, and waits as asked, for at most `longest`.
     ///
     /// When it returns, nothing that the record purges is served by this instance to a request that begins now,
-    /// whatever the result. Dropped while it waits, the purge holds all the same.
+    /// whatever the result. Dropped while it waits, the purge holds all the same: what is not known to be in the log
+    /// is appended by whoever follows it.
     pub async fn submit(
         &self,
         record: Record,
@@ -116,25 +117,21 @@ impl<L: PurgeLog> Purger<L> {
         let until = Instant::now() + longest;
         // Applied before it is appended: the caller may not come back to apply it after.
         parts.ledger.apply_locally(&record, Timestamp::now());
-        let appended = timeout(DEADLINE, parts.log.append(&record)).await;
-        match appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into()))) {
-            Ok(mark) => {
-                parts.ledger.apply(mark, &record, Timestamp::now());
-                Ok(self.wait(mark, wait, until).await)
-            }
-            Err(why) => {
-                self.keep(record);
-                Err(Detached { why })
-            }
-        }
+        let unappended = Unappended { purger: self, record: &record };
+        let appended = timeout(DEADLINE.min(longest), parts.log.append(&record)).await;
+        let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
+        let mark = appended.map_err(|why| Detached { why })?;
+        unappended.is_appended();
+        parts.ledger.apply(mark, &record, Timestamp::now());
+        Ok(self.wait(mark, wait, until).await)
     }
 
     async fn wait(&self, mark: Mark, wait: Wait, until: Instant) -> Receipt {
         let mut pause = Duration::from_millis(1);
         loop {
-            let receipt = self.receipt(mark).await;
+            let receipt = timeout_at(until, self.receipt(mark)).await;
             let nothing_yet = Receipt { mark, complete: false, instances: Vec::new() };
-            let receipt = receipt.unwrap_or(nothing_yet);
+            let receipt = receipt.ok().and_then(Result::ok).unwrap_or(nothing_yet);
             let enough = match wait {
                 Wait::Local => true,
                 Wait::All => receipt.complete,
@@ -220,8 +217,28 @@ impl<L: PurgeLog> Purger<L> {
     }
 }
 
-/// One following of the log: this instance's part in the fleet.
-pub struct Follower<L> {
+/// A record that is applied here and may not be in the log; dropped, it is kept for it.
+struct Unappended<'a, L: PurgeLog> {
+    purger: &'a Purger<L>,
+    record: &'a Record,
+}
+
+impl<L: PurgeLog> Unappended<'_, L> {
+    /// Says that the log has it.
+    fn is_appended(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<L: PurgeLog> Drop for Unappended<'_, L> {
+    fn drop(&mut self) {
+        self.purger.keep(self.record.clone());
+    }
+}
+
+/// One following of the log: this instance's part in the fleet. Dropped (a panic of its task, too), it leaves nothing
+/// that is stored trusted.
+pub struct Follower<L: PurgeLog> {
     purger: Purger<L>,
     cursor: Mark,
     /// When the last acknowledgement that came through was sent; the fleet counts our lease from later than that.
@@ -281,10 +298,11 @@ impl<L: PurgeLog> Follower<L> {
 
     async fn turn(&mut self, begun: Instant) -> Result<(), LogError> {
         let log = self.purger.0.log.clone();
+        // First, since the log may only just be back, and what the others keep in the fleet's store with it.
+        self.append_pending(&log).await?;
         let read = log.read(self.cursor, PATIENCE);
         let page = self.in_time(read).await?;
         self.take(&page);
-        self.append_pending(&log).await?;
         let lease = self.purger.0.settings.lease;
         if self.acknowledged != Some(self.cursor) || self.vouched.elapsed() > lease / 4 {
             self.acknowledge(begun).await?;
@@ -362,5 +380,100 @@ impl<L: PurgeLog> Follower<L> {
             WhenDetached::Validate => parts.ledger.set_contact(Contact::Lost),
             WhenDetached::Serve => {}
         }
+    }
+}
+
+impl<L: PurgeLog> Drop for Follower<L> {
+    fn drop(&mut self) {
+        self.lose();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    /// A log that never says anything new; whether it takes records is told when it is made.
+    #[derive(Clone, Copy)]
+    enum Silent {
+        Takes,
+        Hangs,
+    }
+
+    impl PurgeLog for Silent {
+        async fn append(&self, _: &Record) -> Result<Mark, LogError> {
+            match self {
+                Self::Takes => Ok(Mark::new(9, 0)),
+                Self::Hangs => pending().await,
+            }
+        }
+
+        fn read(
+            &self,
+            _: Mark,
+            _: Duration,
+        ) -> impl Future<Output = Result<Page, LogError>> + Send {
+            pending()
+        }
+
+        fn acknowledge(
+            &self,
+            _: Mark,
+            _: Duration,
+        ) -> impl Future<Output = Result<(), LogError>> + Send {
+            ready(Ok(()))
+        }
+
+        fn instances(&self) -> impl Future<Output = Result<Vec<Instance>, LogError>> + Send {
+            pending()
+        }
+    }
+
+    fn purger(log: Silent) -> Purger<Silent> {
+        let settings =
+            Settings { lease: Duration::from_secs(10), when_detached: WhenDetached::Validate };
+        Purger::new(Arc::default(), log, settings)
+    }
+
+    fn everything() -> Record {
+        let purges = vec![Purge { scope: Scope::Everything, effect: Effect::Remove }];
+        Record { purges, cause: Cause::default(), at: Timestamp::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_whose_caller_leaves_is_kept_for_the_log() {
+        let purger = purger(Silent::Hangs);
+        let submitting = purger.submit(everything(), Wait::Local, Duration::from_secs(60));
+        assert!(timeout(Duration::from_millis(1), submitting).await.is_err());
+        assert_eq!(purger.pending(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_takes_no_longer_than_its_caller_waits() {
+        for (log, kept) in [(Silent::Hangs, 1), (Silent::Takes, 0)] {
+            let begun = Instant::now();
+            let purger = purger(log);
+            let _receipt = purger.submit(everything(), Wait::All, Duration::from_millis(700)).await;
+            assert!(begun.elapsed() <= Duration::from_millis(700), "{:?}", begun.elapsed());
+            assert_eq!(purger.pending(), kept);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_pending_is_appended_before_there_is_news() {
+        let purger = purger(Silent::Takes);
+        purger.keep(everything());
+        let mut follower = Follower::new(purger.clone());
+        let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
+        assert_eq!(purger.pending(), 0);
+    }
+
+    #[test]
+    fn a_following_that_ends_leaves_nothing_trusted() {
+        let purger = purger(Silent::Takes);
+        drop(Follower::new(purger.clone()));
+        assert_eq!(purger.0.ledger.contact(), Contact::Lost);
     }
 }

@@ -244,3 +244,15 @@ async fn a_url_that_is_the_same_on_every_host_is_purged_by_its_prefix_on_any() {
     larder.purges(json!({"prefixes": ["http://b.example/api/"]})).await;
     get(larder.url("/api/x")).with("Host", "b.example").await.says("new");
 }
+
+#[tokio::test]
+async fn a_head_of_unknown_length_is_not_said_to_be_empty() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("first, ").chunk("last"));
+    let larder = all_to(&origin).start().await;
+    crate::support::client::ask("HEAD", larder.url("/x"))
+        .await
+        .has_status(200)
+        .lacks("content-length");
+    get(larder.url("/x")).await.says("first, last");
+}
