@@ -232,3 +232,22 @@ async fn a_purge_while_redis_is_away_says_so_holds_here_and_holds_for_redis_late
         get(larder.url("/x")).await.has_status(200).says("new");
     }
 }
+
+#[tokio::test]
+async fn an_outage_of_redis_is_told_once_and_so_is_its_end() {
+    let mut redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    let away = |line: &str| line.contains("the purge log is away").then_some(());
+    redis.kill();
+    larder.errors().find("the outage", away).await;
+    // Each of these is slower than the first few attempts to reach it again.
+    for _ in 0..5 {
+        larder.purge(json!({"tags": ["t"]})).await.is_problem(503);
+    }
+    let told = larder.errors().all().iter().filter_map(|line| away(line)).count();
+    assert_eq!(told, 1, "{}", larder.errors().text());
+    redis.restart().await;
+    let back = |line: &str| line.contains("the purge log is back").then_some(());
+    larder.errors().find("the end of the outage", back).await;
+}
