@@ -251,3 +251,21 @@ async fn an_outage_of_redis_is_told_once_and_so_is_its_end() {
     let back = |line: &str| line.contains("the purge log is back").then_some(());
     larder.errors().find("the end of the outage", back).await;
 }
+
+#[tokio::test]
+async fn a_purge_log_that_somebody_has_overwritten_begins_anew() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    for key in redis.keys("larder:*").await {
+        redis.run(&["SET", &key, "garbage"]).await;
+        get(larder.url("/x")).await.has_status(200).says("hello");
+        until("a purge is taken again", async || {
+            let reply = larder.purge(json!({"urls": [larder.url("/x")]})).await;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    }
+}
