@@ -120,6 +120,10 @@ impl Link {
         matches!(*self.readers[0].state.borrow(), State::Up(_))
     }
 
+    pub(super) fn can_write(&self) -> bool {
+        !matches!(*self.writer.state.borrow(), State::Down(_))
+    }
+
     /// Runs a task in the background; it ends with the link.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock();
