@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
@@ -229,6 +230,8 @@ impl Keeper {
             let why = match connect(&self.client).await {
                 Ok(connection) => {
                     pause = PAUSES.0;
+                    // What is still told of the connection before this one is no news.
+                    let _stale = self.lost.notified().now_or_never();
                     self.tell_up();
                     self.state.send_replace(State::Up(connection.clone()));
                     self.watch_over(connection).await
