@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::scalar::address::{Address, Endpoint};
@@ -219,7 +220,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let text = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => format!("name a command\n\n{text}"),
+        _ => text.strip_prefix("error: ").unwrap_or(&text).to_owned(),
+    };
     Failure::Usage(text.trim_end().to_owned()).told()
 }
 

@@ -245,6 +245,14 @@ pub struct Follower<L: PurgeLog> {
     vouched: Instant,
     acknowledged: Option<Mark>,
     pause: Duration,
+    said: Said,
+}
+
+/// What the operator was told of the log last: each outage is told once, not at each attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Away,
 }
 
 impl<L: PurgeLog> Follower<L> {
@@ -255,7 +263,24 @@ impl<L: PurgeLog> Follower<L> {
             vouched: Instant::now(),
             acknowledged: None,
             pause: FIRST_PAUSE,
+            said: Said::Nothing,
         }
+    }
+
+    fn tell_away(&mut self, why: &LogError) {
+        match self.said {
+            Said::Nothing => warn!(error = %why, "the purge log is away"),
+            Said::Away => debug!(error = %why, "the purge log is still away"),
+        }
+        self.said = Said::Away;
+    }
+
+    fn tell_back(&mut self) {
+        match self.said {
+            Said::Nothing => {}
+            Said::Away => info!("the purge log is back"),
+        }
+        self.said = Said::Nothing;
     }
 
     /// Registers between two readings: a purge that came before the first of them is applied, one that came after
@@ -287,9 +312,12 @@ impl<L: PurgeLog> Follower<L> {
     async fn step(&mut self) {
         let begun = Instant::now();
         match self.turn(begun).await {
-            Ok(()) => self.pause = FIRST_PAUSE,
+            Ok(()) => {
+                self.pause = FIRST_PAUSE;
+                self.tell_back();
+            }
             Err(why) => {
-                warn!(error = %why, "the purge log is away");
+                self.tell_away(&why);
                 self.distrust_in_time(self.pause).await;
                 self.pause = (self.pause * 2).min(Duration::from_secs(1));
             }
