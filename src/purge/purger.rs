@@ -121,7 +121,7 @@ impl<L: PurgeLog> Purger<L> {
         let appended = timeout(DEADLINE.min(longest), parts.log.append(&record)).await;
         let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
         let mark = appended.map_err(|why| Detached { why })?;
-        unappended.is_appended();
+        unappended.appended();
         parts.ledger.apply(mark, &record, Timestamp::now());
         Ok(self.wait(mark, wait, until).await)
     }
@@ -225,7 +225,7 @@ struct Unappended<'a, L: PurgeLog> {
 
 impl<L: PurgeLog> Unappended<'_, L> {
     /// Says that the log has it.
-    fn is_appended(self) {
+    fn appended(self) {
         std::mem::forget(self);
     }
 }
@@ -473,7 +473,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_purge_whose_caller_leaves_is_kept_for_the_log() {
         let purger = purger(Silent::Hangs);
-        let submitting = purger.submit(everything(), Wait::Local, Duration::from_secs(60));
+        let submitting = purger.submit(everything(), Wait::Local, Duration::from_mins(1));
         assert!(timeout(Duration::from_millis(1), submitting).await.is_err());
         assert_eq!(purger.pending(), 1);
     }
