@@ -1,4 +1,4 @@
-//! Larder: an HTTP read-through caching reverse proxy.
+#![doc = include_str!("architecture.md")]
 
 pub mod breaker;
 pub mod message;

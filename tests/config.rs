@@ -313,6 +313,10 @@ const FAULTS: &[(&str, &str)] = &[
         "2:34: `products` cannot be used: `products` is not known here; ",
     ),
     (
+        "routes: [ { name: a, match: { path: \"/a/{id}\" }, on_write: { purge: [ \"prefix:/a/{id}\" ] } } ]",
+        "2:71: `prefix:/a/{id}` cannot be used: a prefix holds no captures; ",
+    ),
+    (
         "routes: [ { name: a, on_write: { purge: [ \"route:b\" ] } } ]",
         "2:43: there is no route `b`; ",
     ),

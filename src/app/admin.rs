@@ -7,15 +7,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::auth::{Guard, Permission, Token};
 use crate::admin::purges::Fleet;
 use crate::admin::readiness::Readiness;
+use crate::admin::reload::Reload;
 use crate::admin::{Admin, for_peer, router};
 use crate::app::StartError;
 use crate::app::assemble::House;
-use crate::app::reloading::Loader;
 use crate::config::settings::{self, TokenScope};
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
@@ -71,7 +72,7 @@ pub(crate) fn start(
     house: &House,
     changing: Changing,
     readiness: Arc<Readiness>,
-    loader: Loader,
+    loader: mpsc::Sender<Reload>,
 ) -> Result<Serving, StartError> {
     let listener = TcpListener::from_std(socket.listener)
         .map_err(|why| StartError::Failed(format!("cannot serve the admin API: {why}")))?;

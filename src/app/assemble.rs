@@ -78,7 +78,7 @@ impl House {
         let stores = stores(settings, instance, background).await?;
         let ledger = Arc::new(Ledger::default());
         let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge));
-        let (refresher, refreshes) = refresh::queue(REFRESHES, metrics.clone());
+        let (refresher, waiting) = refresh::queue(REFRESHES, metrics.clone());
         let memory = Memory::new(memory::Settings {
             capacity: settings.l1.capacity,
             max_object: settings.l1.max_object,
@@ -101,7 +101,7 @@ impl House {
             compare_after: compare_after(settings),
             redis: stores.redis,
         };
-        Ok((house, Loose { refreshes, origins }))
+        Ok((house, Loose { refreshes: waiting, origins }))
     }
 
     /// The parts of the request's stack.

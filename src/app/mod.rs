@@ -4,6 +4,7 @@ mod admin;
 mod assemble;
 mod reloading;
 mod routes;
+mod sweeping;
 mod workers;
 
 use std::future::pending;
@@ -24,6 +25,7 @@ use crate::app::admin::Changing;
 use crate::app::assemble::{House, Loose, limits};
 use crate::app::reloading::Reloading;
 use crate::app::workers::Workers;
+use crate::breaker;
 use crate::config::settings::{self, Settings};
 use crate::config::{Config, Overrides};
 use crate::pipeline;
@@ -32,7 +34,7 @@ use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
 use crate::store::{Counts, memory};
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::labels::{Eviction, Reading};
+use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
@@ -127,10 +129,11 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     }
     tasks.spawn(follower.follow());
 
+    tasks.spawn(sweeping::sweep(house.clone()));
     let (make, below) = pipeline::build(house.stack());
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
-    let workers = Workers::start(sockets, make, Arc::new(limits(&settings.limits)), &drain)?;
+    let workers = Workers::start(sockets, make, &Arc::new(limits(&settings.limits)), &drain)?;
     let changing = Changing::new(&settings);
     let (reloading, loader) = Reloading::new(reloading::Start {
         house: house.clone(),
@@ -250,5 +253,16 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     });
     if let Some(counts) = second.counts() {
         counts.report_to(metrics);
+    }
+    if let Some(redis) = house.redis.clone() {
+        read(Reading::L2Breaker, Box::new(move || breaker(redis.breaker_state()) as u64));
+    }
+}
+
+fn breaker(state: breaker::State) -> BreakerState {
+    match state {
+        breaker::State::Closed => BreakerState::Closed,
+        breaker::State::HalfOpen => BreakerState::HalfOpen,
+        breaker::State::Open => BreakerState::Open,
     }
 }

@@ -17,9 +17,6 @@ use crate::config::settings::Settings;
 use crate::config::{Config, Overrides};
 use crate::telemetry::logs::Level;
 
-/// To whoever loads the configuration again.
-pub(crate) type Loader = mpsc::Sender<Reload>;
-
 /// The one task that changes the configuration in force.
 pub(crate) struct Reloading {
     house: Arc<House>,
@@ -44,7 +41,7 @@ pub(crate) struct Start {
 }
 
 impl Reloading {
-    pub(crate) fn new(start: Start) -> (Self, Loader) {
+    pub(crate) fn new(start: Start) -> (Self, mpsc::Sender<Reload>) {
         let Start { house, running, origins, level, changing, config, overrides } = start;
         // One at a time: who asks while one is loaded is told to come back.
         let (loader, asked) = mpsc::channel(1);

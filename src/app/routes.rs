@@ -11,7 +11,7 @@ use crate::config::settings::{self, Settings};
 use crate::origin::{self, HostRule, Origin, Retries, Timeouts};
 use crate::route::Route;
 use crate::route::table::RouteTable;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, OriginMetrics};
 
 /// The origins in use, by name, each with the settings that it was built from.
 pub(crate) type Origins = HashMap<Arc<str>, (settings::Origin, Arc<Origin>)>;
@@ -28,7 +28,7 @@ pub(crate) fn table(
         let kept = before.get(&wanted.name).filter(|(known, _)| known == wanted);
         let origin = match kept {
             Some((_, origin)) => origin.clone(),
-            None => Arc::new(build(wanted)?),
+            None => Arc::new(build(wanted, metrics.origin(&wanted.name))?),
         };
         origins.insert(wanted.name.clone(), (wanted.clone(), origin));
     }
@@ -44,14 +44,14 @@ pub(crate) fn table(
     Ok((table, origins))
 }
 
-fn build(settings: &settings::Origin) -> Result<Origin, StartError> {
+fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, StartError> {
     let fault = |why: String| StartError::Configuration(why);
     let endpoints = settings.endpoints.iter().map(|endpoint| {
         let address = format!("{}://{}", endpoint.scheme, endpoint.authority);
         address.parse::<Uri>().map_err(|why| fault(format!("endpoint {address}: {why}")))
     });
     let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
-    let built = Origin::new(origin::Settings {
+    let settings = origin::Settings {
         timeouts: Timeouts {
             connect: settings.connect_timeout,
             first_byte: settings.first_byte_timeout,
@@ -69,6 +69,6 @@ fn build(settings: &settings::Origin) -> Result<Origin, StartError> {
             Some(authority) => HostRule::Fixed(authority.clone()),
         },
         ..origin::Settings::new(settings.name.clone(), endpoints)
-    });
-    built.map_err(|why| fault(why.to_string()))
+    };
+    Origin::new(settings, metrics).map_err(|why| fault(why.to_string()))
 }

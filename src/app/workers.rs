@@ -50,7 +50,7 @@ impl Workers {
     pub(crate) fn start<M>(
         sockets: Vec<Sockets>,
         make: M,
-        limits: Arc<Limits>,
+        limits: &Arc<Limits>,
         drain: &Drain,
     ) -> Result<Self, StartError>
     where
@@ -63,7 +63,7 @@ impl Workers {
             let (drain, stop) = (drain.clone(), stop.clone());
             let thread = thread::Builder::new()
                 .name(format!("larder-worker-{number}"))
-                .spawn(move || work(listeners, make, limits, drain, &stop));
+                .spawn(move || work(listeners, make, &limits, &drain, &stop));
             threads.push(thread.map_err(|why| {
                 StartError::Failed(format!("cannot start a worker's thread: {why}"))
             })?);
@@ -100,8 +100,8 @@ fn by_worker(sockets: Vec<Sockets>) -> Vec<Vec<TcpListener>> {
 fn work<M>(
     listeners: Vec<TcpListener>,
     make: M,
-    limits: Arc<Limits>,
-    drain: Drain,
+    limits: &Arc<Limits>,
+    drain: &Drain,
     stop: &CancellationToken,
 ) where
     M: Fn(IpAddr) -> Stack + Clone + Send + 'static,

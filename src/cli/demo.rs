@@ -6,7 +6,9 @@ use std::thread;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app;
 use crate::cli::{Demo, Failure, launch, runtime, sample, tell};
+use crate::config::scalar::address::Address;
 use crate::server::shutdown::Drain;
 
 /// How many ports are tried, from the usual one on.
@@ -14,20 +16,25 @@ const PORTS: u16 = 100;
 
 /// Runs the demo until it is ended.
 pub(super) fn run(demo: &Demo) -> Result<(), Failure> {
-    if demo.api_only {
-        let address = demo.listen.unwrap_or_else(|| local(3000));
+    if let Some(Address(address)) = demo.api_only {
         let api = TcpListener::bind(address).map_err(|error| taken(address, &error))?;
         return serve_alone(api);
     }
     let api = free(3000)?;
     let at = place(&api)?;
-    let (proxy, admin) = (place(&free(8080)?)?, place(&free(9090)?)?);
+    let proxy = given_or_free(demo.listen, 8080)?;
+    let admin = given_or_free(demo.admin, 9090)?;
     thread::Builder::new()
         .name("sample-api".into())
         .spawn(move || serve(api, &Drain::new()))
         .map_err(|error| Failure::Failed(format!("cannot start the sample API: {error}")))?;
-    tell(&introduction(at, proxy, admin))?;
-    launch::demo(at, proxy, admin)
+    launch::demo(at, (proxy, admin), move |bound| {
+        if let Some(proxy) = bound.listen.first() {
+            // Nobody reads: then nobody misses it.
+            let _ = tell(&introduction(at, *proxy, bound.admin));
+        }
+        app::tell(bound);
+    })
 }
 
 /// Serves the sample API alone, until SIGTERM or Ctrl-C.
@@ -73,6 +80,10 @@ fn free(port: u16) -> Result<TcpListener, Failure> {
         let last = port + PORTS - 1;
         Failure::Failed(format!("no port from {port} to {last} is free on 127.0.0.1"))
     })
+}
+
+fn given_or_free(given: Option<Address>, port: u16) -> Result<Address, Failure> {
+    given.map_or_else(|| place(&free(port)?).map(Address), Ok)
 }
 
 fn local(port: u16) -> SocketAddr {

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use http::uri::{Authority, Scheme};
 
-use crate::app::{self, Plan, StartError};
+use crate::app::{self, Bound, Plan, StartError};
 use crate::cli::{Check, Failure, L2, Serve, tell};
 use crate::config::fault::Faults;
 use crate::config::scalar::address::{Address, Endpoint, RedisUrl};
@@ -20,29 +21,33 @@ pub(super) fn serve(asked: Serve) -> Result<(), Failure> {
         (None, Some(origin)) => Config::Origin(origin),
         (None, None) => return Err(Failure::Usage("name --config FILE or --origin URL".into())),
     };
-    start(config, overrides)
+    start(config, overrides, Box::new(app::tell))
 }
 
-/// Runs the proxy of the demo: memory only, so that each demo begins with nothing stored.
-pub(super) fn demo(api: SocketAddr, proxy: SocketAddr, admin: SocketAddr) -> Result<(), Failure> {
+/// Runs the proxy of the demo, and calls `ready` when it listens: memory only, so that each demo begins with nothing
+/// stored.
+pub(super) fn demo(
+    api: SocketAddr,
+    (proxy, admin): (Address, Address),
+    ready: impl FnOnce(&Bound) + Send + 'static,
+) -> Result<(), Failure> {
     let authority: Authority = api
         .to_string()
         .parse()
         .map_err(|_| Failure::Failed(format!("{api} is no place for the sample API")))?;
     let origin = Endpoint { scheme: Scheme::HTTP, authority };
-    let overrides = Overrides {
-        listen: vec![Address(proxy)],
-        admin: Some(Address(admin)),
-        l2: L2Override::None,
-    };
-    start(Config::Origin(origin), overrides)
+    let overrides = Overrides { listen: vec![proxy], admin: Some(admin), l2: L2Override::None };
+    start(Config::Origin(origin), overrides, Box::new(ready))
 }
 
-fn start(config: Config, overrides: Overrides) -> Result<(), Failure> {
+fn start(
+    config: Config,
+    overrides: Overrides,
+    ready: Box<dyn FnOnce(&Bound) + Send>,
+) -> Result<(), Failure> {
     let loaded = config.load(&overrides).map_err(|faults| refused(&config, &faults))?;
     let Loaded { settings, warnings } = loaded;
     warn(&warnings);
-    let ready = Box::new(app::tell);
     app::run(Plan { settings, config, overrides, ready }).map_err(|error| match error {
         StartError::Configuration(what) => Failure::Usage(what),
         StartError::Failed(what) => Failure::Failed(what),
@@ -52,15 +57,21 @@ fn start(config: Config, overrides: Overrides) -> Result<(), Failure> {
 /// Faults of a file say their place; those of the command line are all there is to say.
 fn refused(config: &Config, faults: &Faults) -> Failure {
     match config {
-        Config::File(file) => {
+        Config::File(file) => unread(file, faults).unwrap_or_else(|| {
             let file = file.display();
             Failure::Faults(format!("larder: cannot start with {file}, which has faults\n{faults}"))
-        }
+        }),
         Config::Origin(_) => {
             let each = faults.iter().map(ToString::to_string).collect::<Vec<_>>();
             Failure::Usage(each.join("\nlarder: "))
         }
     }
+}
+
+/// A file that cannot be read has no place where the fault would be.
+fn unread(file: &Path, faults: &Faults) -> Option<Failure> {
+    let fault = faults.unread()?;
+    Some(Failure::Usage(format!("{}: {fault}", file.display())))
 }
 
 fn warn(warnings: &Faults) {
@@ -91,7 +102,10 @@ fn behind_memory(asked: &Serve) -> Result<L2Override, Failure> {
 pub(super) fn check(asked: &Check) -> Result<(), Failure> {
     let config = Config::File(asked.config.clone());
     let loaded = config.load(&Overrides::default());
-    let loaded = loaded.map_err(|faults| Failure::Faults(faults.to_string()))?;
+    let loaded = loaded.map_err(|faults| {
+        let unread = unread(&asked.config, &faults);
+        unread.unwrap_or_else(|| Failure::Faults(faults.to_string()))
+    })?;
     let Loaded { settings, warnings } = loaded;
     warn(&warnings);
     if asked.print {

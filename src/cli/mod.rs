@@ -7,10 +7,10 @@ mod sample;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::scalar::address::{Address, Endpoint};
@@ -93,17 +93,21 @@ enum L2 {
 
 /// Start a sample API with Larder before it, and say what to try.
 ///
-/// Takes ports 3000, 8080 and 9090, or the next free ones. Nothing is kept when it ends.
+/// Takes ports 3000, 8080 and 9090 of this machine, or the next free ones. Nothing is kept when it ends.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  larder demo")]
+#[command(after_help = "Examples:
+  larder demo
+  larder demo --listen 127.0.0.1:0 --admin 127.0.0.1:0")]
 struct Demo {
-    /// Run the sample API alone.
-    #[arg(long, hide = true, requires = "listen")]
-    api_only: bool,
-    /// Where the sample API listens.
-    #[arg(long, hide = true, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    /// Run the sample API alone, there.
+    #[arg(long, hide = true, value_name = "ADDRESS", conflicts_with_all = ["listen", "admin"])]
+    api_only: Option<Address>,
+    /// Where clients connect. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<Address>,
+    /// Where the admin API listens.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<Address>,
 }
 
 /// Tell all faults of a configuration file at once, each with its place and what would be right.
@@ -216,7 +220,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let text = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => format!("name a command\n\n{text}"),
+        _ => text.strip_prefix("error: ").unwrap_or(&text).to_owned(),
+    };
     Failure::Usage(text.trim_end().to_owned()).told()
 }
 
@@ -289,6 +296,8 @@ mod tests {
             "larder serve --origin http://b --listen 127.0.0.1:0 --listen [::1]:0 --l2 none",
             "larder purge http://a/b --tag c --soft",
             "larder demo",
+            "larder demo --listen 127.0.0.1:0 --admin 127.0.0.1:0",
+            "larder demo --api-only 127.0.0.1:3000",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }

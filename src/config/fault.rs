@@ -35,7 +35,16 @@ pub enum Severity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     file: PathBuf,
+    text: Text,
     list: Vec<Fault>,
+}
+
+/// Whether there is a text in which a fault can have a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Text {
+    #[default]
+    Read,
+    Unread,
 }
 
 impl Place {
@@ -44,7 +53,7 @@ impl Place {
 
 impl Faults {
     pub(crate) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), list: Vec::new() }
+        Self { file: file.to_owned(), text: Text::Read, list: Vec::new() }
     }
 
     /// Adds a fault; the same one at the same place is told once.
@@ -60,9 +69,9 @@ impl Faults {
         }
     }
 
-    /// A fault of the whole file.
+    /// A fault of a file whose text was not read.
     pub(crate) fn of_file(file: &Path, what: String, right: &str) -> Self {
-        let mut faults = Self::new(file);
+        let mut faults = Self { text: Text::Unread, ..Self::new(file) };
         faults.add(Fault {
             place: Place::START,
             path: String::new(),
@@ -71,6 +80,14 @@ impl Faults {
             severity: Severity::Fault,
         });
         faults
+    }
+
+    /// Why the text could not even be read: there are no places in it to tell.
+    pub(crate) fn unread(&self) -> Option<&Fault> {
+        match self.text {
+            Text::Read => None,
+            Text::Unread => self.list.first(),
+        }
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {

@@ -48,13 +48,13 @@ impl Slot {
         if self.variants.iter().any(newer) {
             return self.clone();
         }
-        let kept = self
+        let others = self
             .variants
             .iter()
-            .filter(|old| old.variant != entry.variant && old.freshness.last_use() > now)
-            .take(cap.saturating_sub(1))
-            .cloned();
-        Self::of(kept.chain([entry.clone()]))
+            .filter(|old| old.variant != entry.variant && old.freshness.last_use() > now);
+        let mut kept: Vec<_> = others.take(cap.saturating_sub(1)).cloned().collect();
+        kept.push(entry);
+        Self::of(kept)
     }
 
     /// This slot without `entry` (the very same, not one that replaced it meanwhile).

@@ -1,6 +1,7 @@
 //! The one body type: whole, live from a connection, or read from a fill.
 
 use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,18 +9,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use crate::message::failure::BodyError;
 use crate::message::fill::Reader;
-
-/// Why a body ended before its end.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The sender's connection ended, stalled or broke its framing.
-    #[error("the body was cut off: {0}")]
-    Cut(String),
-    /// The fetch that wrote the body was given up.
-    #[error("the fetch of the body was given up")]
-    Abandoned,
-}
 
 /// A message body. Dropping it ends the reading: a live one closes its connection's stream.
 pub enum Body {
@@ -105,6 +96,10 @@ fn cut(error: &(dyn Error + 'static)) -> BodyError {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
+        if inner.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
+        {
+            return BodyError::Silent;
+        }
         text = format!("{text}: {inner}");
         cause = inner.source();
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use crate::message::body::BodyError;
+use crate::message::failure::BodyError;
 
 /// How far the writer may be ahead of the slowest reader once the body is known to be too large to keep.
 const WINDOW: u64 = 256 * 1024;
@@ -332,7 +332,8 @@ mod tests {
     async fn an_overflowing_body_is_read_whole_but_neither_joined_nor_kept() {
         let (writer, fill) = Fill::open(10);
         let reader = fill.read(0..u64::MAX).unwrap();
-        let reading = tokio::task::spawn(all(reader));
+        let tasks = tokio_util::task::TaskTracker::new();
+        let reading = tasks.spawn(all(reader));
         let chunk = Bytes::from(vec![7; 200 * 1024]);
         for _ in 0..20 {
             writer.push(chunk.clone()).await;
@@ -349,7 +350,7 @@ mod tests {
     async fn a_reader_that_leaves_frees_a_writer_that_waits_for_it() {
         let (writer, fill) = Fill::open(0);
         let reader = fill.read(0..u64::MAX).unwrap();
-        let pushing = tokio::task::spawn(async move {
+        let pushing = tokio_util::task::TaskTracker::new().spawn(async move {
             for _ in 0..4 {
                 writer.push(Bytes::from(vec![0; 200 * 1024])).await;
             }

@@ -5,6 +5,7 @@ pub mod cache_control;
 pub mod conditional;
 pub mod date;
 pub(crate) mod dictionary;
+pub mod failure;
 pub mod fields;
 pub mod fill;
 pub mod problem;

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::message::failure::BodyError;
 use crate::origin::failure::OriginFailure;
+use crate::telemetry::metrics::OriginMetrics;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -33,12 +35,21 @@ pub(crate) struct Feed(Mutex<Option<Instant>>);
 
 /// What the client's body failed of.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct RequestBodyFailure(Arc<str>);
+#[error(transparent)]
+pub(crate) struct RequestBodyFailure(OriginFailure);
 
 impl RequestBodyFailure {
-    pub(crate) fn why(&self) -> Arc<str> {
-        Arc::clone(&self.0)
+    fn of(error: &BoxError) -> Self {
+        Self(match error.downcast_ref() {
+            Some(BodyError::Silent) => OriginFailure::RequestSilent,
+            Some(BodyError::Cut(_) | BodyError::Abandoned) | None => {
+                OriginFailure::RequestBody(Arc::from(error.to_string()))
+            }
+        })
+    }
+
+    pub(crate) fn failure(&self) -> OriginFailure {
+        self.0.clone()
     }
 }
 
@@ -79,11 +90,7 @@ impl Body for Outgoing {
         let polled = Pin::new(body).poll_frame(cx);
         *feed.0.lock() = polled.is_ready().then(Instant::now);
         let frame = ready!(polled);
-        Poll::Ready(
-            frame.map(|frame| {
-                frame.map_err(|error| RequestBodyFailure(Arc::from(error.to_string())))
-            }),
-        )
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| RequestBodyFailure::of(&error))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -106,6 +113,7 @@ impl Body for Outgoing {
 pub struct Incoming {
     body: hyper::body::Incoming,
     place: Option<OwnedSemaphorePermit>,
+    metrics: OriginMetrics,
     patience: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     wait: Wait,
@@ -122,8 +130,14 @@ impl Incoming {
         body: hyper::body::Incoming,
         place: OwnedSemaphorePermit,
         patience: Duration,
+        metrics: OriginMetrics,
     ) -> Self {
-        Self { body, place: Some(place), patience, silence: None, wait: Wait::None }
+        Self { body, place: Some(place), metrics, patience, silence: None, wait: Wait::None }
+    }
+
+    fn failed(&self, failure: OriginFailure) -> OriginFailure {
+        self.metrics.failed(failure.token());
+        failure
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -146,17 +160,15 @@ impl Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, OriginFailure>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            return this.poll_silence(cx).map(|()| Some(Err(OriginFailure::Stalled)));
+            return this.poll_silence(cx).map(|()| Some(Err(this.failed(OriginFailure::Stalled))));
         };
         this.wait = Wait::None;
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             this.place = None;
         }
-        Poll::Ready(
-            frame.map(|frame| {
-                frame.map_err(|error| OriginFailure::Cut(Arc::from(error.to_string())))
-            }),
-        )
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| this.failed(OriginFailure::Cut(Arc::from(error.to_string()))))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

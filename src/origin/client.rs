@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use hyper_rustls::ConfigBuilderExt;
 use hyper_util::client::legacy::{self, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::RwLock;
@@ -46,6 +49,30 @@ pub(crate) struct Blueprint {
 pub(crate) struct Tls {
     pub(crate) usual: Arc<rustls::ClientConfig>,
     pub(crate) upgrade: Arc<rustls::ClientConfig>,
+}
+
+impl Tls {
+    /// Reads the machine's authorities only if an endpoint needs them; an error says why it cannot.
+    pub(crate) fn of(endpoints: &[Uri], protocol: Protocol) -> io::Result<Self> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows the protocol versions that rustls has by default");
+        let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
+        let builder = if endpoints.iter().any(is_https) {
+            builder.with_native_roots()?
+        } else {
+            builder.with_root_certificates(rustls::RootCertStore::empty())
+        };
+        let mut usual = builder.with_no_client_auth();
+        let mut upgrade = usual.clone();
+        upgrade.alpn_protocols = vec![b"http/1.1".to_vec()];
+        usual.alpn_protocols = match protocol {
+            Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Protocol::Http2 => vec![b"h2".to_vec()],
+        };
+        Ok(Self { usual: Arc::new(usual), upgrade: Arc::new(upgrade) })
+    }
 }
 
 /// Upgrades exist in HTTP/1.1 only, so they must not share connections whose protocol was negotiated.
@@ -165,7 +192,7 @@ async fn answered_after(
 /// What an error of the client says about the request.
 fn trouble(error: &legacy::Error) -> Trouble {
     let timed_out =
-        cause::<std::io::Error>(error).is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
+        cause::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
     if error.is_connect() {
         return Trouble::NoConnection(if timed_out {
             OriginFailure::ConnectTimeout
@@ -177,7 +204,7 @@ fn trouble(error: &legacy::Error) -> Trouble {
         return Trouble::Unsent;
     }
     if let Some(failure) = cause::<RequestBodyFailure>(error) {
-        return Trouble::Failed(OriginFailure::RequestBody(failure.why()));
+        return Trouble::Failed(failure.failure());
     }
     match cause::<hyper::Error>(error) {
         Some(error) if error.is_parse() => {

@@ -35,6 +35,9 @@ pub enum OriginFailure {
     /// The client's request body failed; the origin has no part in it.
     #[error("request body failed: {0}")]
     RequestBody(Arc<str>),
+    /// The client stopped sending its request body.
+    #[error("request body stopped coming")]
+    RequestSilent,
     /// It answered, with a status that says that it failed.
     #[error("origin answered {0}")]
     Status(StatusCode),
@@ -64,6 +67,7 @@ impl OriginFailure {
             Self::ConnectTimeout | Self::NoAnswer | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::RequestBody(_) => StatusCode::BAD_REQUEST,
+            Self::RequestSilent => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -78,6 +82,7 @@ impl OriginFailure {
             Self::Overloaded => "overloaded",
             Self::BreakerOpen { .. } => "breaker-open",
             Self::RequestBody(_) => "request-body",
+            Self::RequestSilent => "request-silent",
             Self::Status(_) => "status",
             Self::Abandoned => "abandoned",
             Self::Stalled => "stalled",
@@ -96,6 +101,7 @@ impl OriginFailure {
             | Self::Reset(_)
             | Self::Protocol(_)
             | Self::RequestBody(_)
+            | Self::RequestSilent
             | Self::Status(_)
             | Self::Abandoned
             | Self::Stalled
@@ -116,6 +122,7 @@ impl OriginFailure {
             Self::Overloaded
             | Self::BreakerOpen { .. }
             | Self::RequestBody(_)
+            | Self::RequestSilent
             | Self::Status(_)
             | Self::Abandoned => false,
         }

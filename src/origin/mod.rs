@@ -17,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::{Authority, Scheme};
+use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body::Body;
-use hyper_rustls::ConfigBuilderExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -30,6 +29,8 @@ use crate::origin::budget::Budget;
 use crate::origin::client::{Blueprint, Tls, Trouble};
 use crate::origin::endpoint::{Endpoint, EndpointFault};
 use crate::origin::failure::OriginFailure;
+use crate::telemetry::labels::BreakerState;
+use crate::telemetry::metrics::OriginMetrics;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -174,11 +175,12 @@ pub struct Origin {
     breaker: Breaker,
     places: Arc<Semaphore>,
     max_connections: usize,
+    metrics: OriginMetrics,
 }
 
 impl Origin {
-    /// Sets everything up and connects to nothing.
-    pub fn new(settings: Settings) -> Result<Self, SettingsFault> {
+    /// Sets everything up and connects to nothing. What it does from then on is counted in `metrics`.
+    pub fn new(settings: Settings, metrics: OriginMetrics) -> Result<Self, SettingsFault> {
         if settings.endpoints.is_empty() {
             return Err(SettingsFault::NoEndpoints(settings.name));
         }
@@ -188,12 +190,13 @@ impl Origin {
             protocol: settings.protocol,
             pool_idle: settings.pool_idle,
             connections: max_connections,
-            tls: tls(&settings)?,
+            tls: Tls::of(&settings.endpoints, settings.protocol).map_err(SettingsFault::Trust)?,
         };
         let endpoints = settings.endpoints.into_iter().map(|uri| {
             Endpoint::new(uri.clone(), blueprint.clone())
                 .map_err(|fault| SettingsFault::Endpoint(uri, fault))
         });
+        metrics.breaker(BreakerState::Closed);
         Ok(Self {
             name: settings.name,
             endpoints: endpoints.collect::<Result<_, _>>()?,
@@ -206,6 +209,7 @@ impl Origin {
             breaker: Breaker::new(settings.breaker),
             places: Arc::new(Semaphore::new(max_connections)),
             max_connections,
+            metrics,
         })
     }
 
@@ -233,20 +237,52 @@ impl Origin {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let answer = self.attempt(request).await;
+        if let Err(failure) = &answer {
+            self.metrics.failed(failure.token());
+        }
+        answer
+    }
+
+    async fn attempt<B>(&self, request: Request<B>) -> Result<Response<Incoming>, OriginFailure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let permit = self
             .breaker
             .admit(Instant::now())
             .map_err(|open| OriginFailure::BreakerOpen { retry_after: open.retry_after })?;
+        if permit.is_probe() {
+            self.metrics.breaker(BreakerState::HalfOpen);
+        }
         let place = self.place().await?;
         let (mut parts, body) = request.into_parts();
         endpoint::name_host(&self.host, &mut parts);
+        let begun = Instant::now();
         let answer = self.deliver(parts, body).await;
-        match &answer {
-            Ok(_) => permit.succeeded(),
-            Err(failure) if failure.is_the_origins() => permit.failed(Instant::now()),
+        self.learn(permit, &answer, begun);
+        let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
+        Ok(answer?.map(|body| Incoming::new(body, place, idle, metrics)))
+    }
+
+    /// What the breaker and the metrics make of an exchange.
+    fn learn<T>(&self, permit: Permit<'_>, answer: &Result<T, OriginFailure>, begun: Instant) {
+        let now = Instant::now();
+        match answer {
+            Ok(_) => {
+                self.metrics.answered(now - begun);
+                if permit.is_probe() {
+                    self.metrics.breaker(BreakerState::Closed);
+                }
+                permit.succeeded();
+            }
+            Err(failure) if failure.is_the_origins() => {
+                permit.failed(now);
+                self.metrics.breaker(label(self.breaker.state(now)));
+            }
             Err(_) => drop(permit),
         }
-        Ok(answer?.map(|body| Incoming::new(body, place, self.timeouts.idle)))
     }
 
     /// How it is doing.
@@ -296,6 +332,7 @@ impl Origin {
             parts = self.again(spare, trouble, &mut tries)?;
             body = Outgoing::default();
             self.retries.fetch_add(1, Ordering::Relaxed);
+            self.metrics.retried();
         }
     }
 
@@ -336,6 +373,14 @@ impl Origin {
     }
 }
 
+fn label(state: State) -> BreakerState {
+    match state {
+        State::Closed => BreakerState::Closed,
+        State::HalfOpen => BreakerState::HalfOpen,
+        State::Open => BreakerState::Open,
+    }
+}
+
 /// What one request may still try.
 struct Tries {
     attempts: u32,
@@ -346,28 +391,6 @@ impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-/// Reads the machine's authorities only if an endpoint needs them.
-fn tls(settings: &Settings) -> Result<Tls, SettingsFault> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider knows the protocol versions that rustls has by default");
-    let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
-    let builder = if settings.endpoints.iter().any(is_https) {
-        builder.with_native_roots().map_err(SettingsFault::Trust)?
-    } else {
-        builder.with_root_certificates(rustls::RootCertStore::empty())
-    };
-    let mut usual = builder.with_no_client_auth();
-    let mut upgrade = usual.clone();
-    upgrade.alpn_protocols = vec![b"http/1.1".to_vec()];
-    usual.alpn_protocols = match settings.protocol {
-        Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        Protocol::Http2 => vec![b"h2".to_vec()],
-    };
-    Ok(Tls { usual: Arc::new(usual), upgrade: Arc::new(upgrade) })
 }
 
 #[cfg(test)]

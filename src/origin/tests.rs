@@ -103,13 +103,17 @@ impl Scripted {
     }
 
     fn origin(&self) -> Origin {
-        Origin::new(self.settings()).unwrap()
+        set_up(self.settings()).unwrap()
     }
 
     /// How many requests came so far.
     fn count(&mut self) -> usize {
         std::iter::from_fn(|| self.seen.try_recv().ok()).count()
     }
+}
+
+fn set_up(settings: Settings) -> Result<Origin, SettingsFault> {
+    Origin::new(settings, OriginMetrics::default())
 }
 
 fn settings(addresses: &[SocketAddr]) -> Settings {
@@ -165,7 +169,7 @@ async fn a_request_goes_out_as_it_came() {
 async fn a_fixed_host_replaces_the_clients() {
     let mut scripted = always(OK).await;
     let host = HostRule::Fixed(Authority::from_static("api.example:8443"));
-    let origin = Origin::new(Settings { host, ..scripted.settings() }).unwrap();
+    let origin = set_up(Settings { host, ..scripted.settings() }).unwrap();
     soon(origin.send(get("/"))).await.unwrap();
     let seen = scripted.seen.recv().await.unwrap();
     assert!(seen.head.contains("\r\nhost: api.example:8443\r\n"), "{}", seen.head);
@@ -232,7 +236,9 @@ impl Leaving {
                 }
                 socket.write_all(last).unwrap();
                 // What has said something stays open, so that this something is all there is to notice.
-                if !last.is_empty() {
+                if last.is_empty() {
+                    drop(socket);
+                } else {
                     stay.push(socket);
                 }
                 leaving.send(()).unwrap();
@@ -257,21 +263,21 @@ impl Leaving {
 #[tokio::test]
 async fn a_connection_that_the_origin_closes_costs_no_request_and_doubles_none() {
     let leaving = Leaving::saying(b"");
-    let origin = Origin::new(settings(&[leaving.address])).unwrap();
+    let origin = set_up(settings(&[leaving.address])).unwrap();
     leaving.ask(&origin, Method::GET, 50).await;
 }
 
 #[tokio::test]
 async fn what_was_not_sent_is_sent_again_whatever_its_method() {
     let leaving = Leaving::saying(b"");
-    let origin = Origin::new(settings(&[leaving.address])).unwrap();
+    let origin = set_up(settings(&[leaving.address])).unwrap();
     leaving.ask(&origin, Method::DELETE, 10).await;
 }
 
 #[tokio::test]
 async fn bytes_that_nobody_asked_for_answer_nobody() {
     let leaving = Leaving::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
-    let origin = Origin::new(settings(&[leaving.address])).unwrap();
+    let origin = set_up(settings(&[leaving.address])).unwrap();
     leaving.ask(&origin, Method::GET, 50).await;
 }
 
@@ -374,7 +380,7 @@ fn hasty() -> Timeouts {
 async fn an_origin_that_says_nothing_has_its_time_and_not_more() {
     for slow in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-le", b"HTTP/1.1 103 Early Hints\r\n\r\n"] {
         let scripted = always(slow).await;
-        let origin = Origin::new(Settings { timeouts: hasty(), ..scripted.settings() }).unwrap();
+        let origin = set_up(Settings { timeouts: hasty(), ..scripted.settings() }).unwrap();
         let failure = failure_of(&origin).await;
         assert_eq!(
             (&failure, failure.status()),
@@ -386,7 +392,7 @@ async fn an_origin_that_says_nothing_has_its_time_and_not_more() {
 #[tokio::test]
 async fn an_upload_that_moves_prolongs_the_time_for_the_answer() {
     let mut scripted = always(OK).await;
-    let origin = Origin::new(Settings { timeouts: hasty(), ..scripted.settings() }).unwrap();
+    let origin = set_up(Settings { timeouts: hasty(), ..scripted.settings() }).unwrap();
     let pieces = futures_util::stream::unfold(0, |sent| async move {
         sleep(Duration::from_millis(60)).await;
         let frame = http_body::Frame::data(Bytes::from_static(b"x"));
@@ -402,7 +408,7 @@ async fn an_upload_that_moves_prolongs_the_time_for_the_answer() {
 #[tokio::test]
 async fn a_body_that_stalls_fails() {
     let scripted = always(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok").await;
-    let origin = Origin::new(Settings { timeouts: hasty(), ..scripted.settings() }).unwrap();
+    let origin = set_up(Settings { timeouts: hasty(), ..scripted.settings() }).unwrap();
     let answer = soon(origin.send(get("/"))).await.unwrap();
     let failure = soon(answer.into_body().collect()).await.unwrap_err();
     assert_eq!(failure, OriginFailure::Stalled);
@@ -412,7 +418,7 @@ async fn a_body_that_stalls_fails() {
 async fn the_clients_failure_is_not_the_origins() {
     let scripted = always(OK).await;
     let breaker = breaker::Settings { failures: 1, open_for: SOON };
-    let origin = Origin::new(Settings { breaker, ..scripted.settings() }).unwrap();
+    let origin = set_up(Settings { breaker, ..scripted.settings() }).unwrap();
     let gone = futures_util::stream::iter([Err::<http_body::Frame<Bytes>, _>("client gone")]);
     let mut request = get("/").map(|_| StreamBody::new(gone));
     *request.method_mut() = Method::POST;
@@ -425,8 +431,7 @@ async fn the_clients_failure_is_not_the_origins() {
 async fn a_place_is_held_until_the_body_is_through() {
     let scripted = always(OK).await;
     let origin =
-        Origin::new(Settings { max_connections: 1, timeouts: hasty(), ..scripted.settings() })
-            .unwrap();
+        set_up(Settings { max_connections: 1, timeouts: hasty(), ..scripted.settings() }).unwrap();
     let first = soon(origin.send(get("/"))).await.unwrap();
     assert_eq!(failure_of(&origin).await, OriginFailure::Overloaded);
     assert_eq!(origin.condition().in_flight, 1);
@@ -439,14 +444,14 @@ async fn a_place_is_held_until_the_body_is_through() {
 #[tokio::test]
 async fn an_origin_that_cannot_be_reached_opens_the_breaker() {
     let breaker = breaker::Settings { failures: 3, open_for: SOON };
-    let origin = Origin::new(Settings { breaker, ..settings(&[nobody().await]) }).unwrap();
+    let origin = set_up(Settings { breaker, ..settings(&[nobody().await]) }).unwrap();
     for _ in 0..3 {
         let failure = failure_of(&origin).await;
         assert!(matches!(failure, OriginFailure::Unreachable(_)), "{failure:?}");
     }
     let failure = failure_of(&origin).await;
     assert!(matches!(failure, OriginFailure::BreakerOpen { .. }), "{failure:?}");
-    assert_eq!(failure.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure.status(), StatusCode::BAD_GATEWAY);
     assert!(failure.retry_after().is_some_and(|after| after <= SOON));
 }
 
@@ -454,7 +459,7 @@ async fn an_origin_that_cannot_be_reached_opens_the_breaker() {
 async fn an_answer_of_failure_is_an_answer() {
     let scripted = always(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").await;
     let breaker = breaker::Settings { failures: 1, open_for: SOON };
-    let origin = Origin::new(Settings { breaker, ..scripted.settings() }).unwrap();
+    let origin = set_up(Settings { breaker, ..scripted.settings() }).unwrap();
     for _ in 0..3 {
         assert_eq!(soon(origin.send(get("/"))).await.unwrap().status(), 503);
     }
@@ -463,7 +468,7 @@ async fn an_answer_of_failure_is_an_answer() {
 #[tokio::test]
 async fn a_dead_endpoint_is_passed_over() {
     let mut scripted = always(OK).await;
-    let origin = Origin::new(settings(&[nobody().await, scripted.address])).unwrap();
+    let origin = set_up(settings(&[nobody().await, scripted.address])).unwrap();
     for _ in 0..10 {
         assert_eq!(text(soon(origin.send(get("/"))).await.unwrap()).await, "ok");
     }
@@ -476,7 +481,7 @@ async fn a_dead_endpoint_is_passed_over() {
 #[tokio::test]
 async fn a_post_is_not_tried_on_another_endpoint() {
     let mut scripted = always(OK).await;
-    let origin = Origin::new(settings(&[nobody().await, scripted.address])).unwrap();
+    let origin = set_up(settings(&[nobody().await, scripted.address])).unwrap();
     let failure = soon(origin.send(post("x"))).await.unwrap_err();
     assert!(matches!(failure, OriginFailure::Unreachable(_)), "{failure:?}");
     assert_eq!(scripted.count(), 0);
@@ -484,7 +489,7 @@ async fn a_post_is_not_tried_on_another_endpoint() {
 
 #[tokio::test]
 async fn retries_end_with_their_budget() {
-    let origin = Origin::new(Settings {
+    let origin = set_up(Settings {
         retries: Retries { attempts: 1, budget: 0.0 },
         ..settings(&[nobody().await, nobody().await])
     })
@@ -579,7 +584,7 @@ async fn an_h2_origin_hears_the_clients_host() {
             .await
     });
     let settings = Settings { protocol: Protocol::Http2, ..settings(&[address]) };
-    let origin = Origin::new(settings).unwrap();
+    let origin = set_up(settings).unwrap();
     let answer = soon(origin.send(get("/x?y"))).await.unwrap();
     assert_eq!(text(answer).await, "http://shop.example/x?y");
 }
@@ -605,12 +610,9 @@ fn runtime() -> tokio::runtime::Runtime {
 
 #[test]
 fn an_origin_needs_endpoints_that_are_some() {
-    assert!(matches!(
-        Origin::new(Settings::new("api", Vec::new())),
-        Err(SettingsFault::NoEndpoints(_))
-    ));
+    assert!(matches!(set_up(Settings::new("api", Vec::new())), Err(SettingsFault::NoEndpoints(_))));
     let path = Settings::new("api", vec![Uri::from_static("http://a/b")]);
-    assert!(matches!(Origin::new(path), Err(SettingsFault::Endpoint(_, EndpointFault::Path))));
+    assert!(matches!(set_up(path), Err(SettingsFault::Endpoint(_, EndpointFault::Path))));
     let https = Settings::new("api", vec![Uri::from_static("https://a")]);
-    assert!(matches!(Origin::new(https), Ok(_) | Err(SettingsFault::Trust(_))));
+    assert!(matches!(set_up(https), Ok(_) | Err(SettingsFault::Trust(_))));
 }

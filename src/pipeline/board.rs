@@ -23,11 +23,13 @@ pub(crate) type FlightName = (Key, u128);
 
 /// The flights of this process.
 pub(crate) struct Board {
-    shards: Box<[Mutex<HashMap<FlightName, Arc<Flight>>>]>,
+    shards: Box<[Shard]>,
     aloft: AtomicUsize,
 }
 
 const SHARDS: usize = 64;
+
+type Shard = Mutex<HashMap<FlightName, Arc<Flight>>>;
 
 /// One fetch that many requests share.
 struct Flight {
@@ -100,7 +102,7 @@ impl Board {
         Part::Lead(Captain { board: self.clone(), name, flight, tell })
     }
 
-    fn shard(&self, (key, _): FlightName) -> &Mutex<HashMap<FlightName, Arc<Flight>>> {
+    fn shard(&self, (key, _): FlightName) -> &Shard {
         let index = usize::try_from(key.bits() % SHARDS as u128).unwrap_or_default();
         &self.shards[index]
     }

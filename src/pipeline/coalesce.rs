@@ -15,6 +15,7 @@ use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
 use crate::lookup::{Company, Held, Lookup};
+use crate::message::fill::Fill;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
 use crate::pipeline::judge::stand_in;
@@ -25,7 +26,7 @@ use crate::route::Coalescing;
 use crate::telemetry::metrics::Metrics;
 
 /// How long a follower waits for a head before it goes by itself; the flight's own deadlines are shorter.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often a follower changes over to the flight of its own variant before it goes by itself.
 const CHANGES: usize = 2;
 
@@ -186,10 +187,15 @@ where
                 captain.tell(News::Released);
             }
         }
+        let arriving = arriving(&content);
         // Who left does not want it any more; the others do.
         let left = Landing::done();
         let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left }));
         landing.run().await;
+        if arriving.is_some_and(|fill| fill.has_overflowed()) {
+            // Too large to be kept, as it turned out: nobody should wait for the next one.
+            self.0.unshared.remember(key, now);
+        }
         // Struck only now: who comes between the last byte and the store finds either the flight or the entry.
         drop(captain);
     }
@@ -217,6 +223,15 @@ async fn hear(mut news: watch::Receiver<News>) -> News {
         // The flight's task ended without a word: a panic, or the end of its runtime.
         Ok(Err(_)) => News::Failed(OriginFailure::Abandoned),
         Err(_) => News::Released,
+    }
+}
+
+/// The body that still arrives, if one does.
+fn arriving(content: &Content) -> Option<Fill> {
+    let Content::Arriving(entry, _) = content else { return None };
+    match &entry.body {
+        Stored::Arriving { fill, .. } => Some(fill.clone()),
+        Stored::Whole(_) => None,
     }
 }
 

@@ -24,10 +24,9 @@ use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::fields::remove_hop_by_hop;
 use crate::message::fill::Reader;
-use crate::message::problem;
 use crate::message::range::{self, Ranges};
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::gate::Departure;
+use crate::pipeline::crossing::Departure;
 use crate::pipeline::onward::{is_conditional, via};
 use crate::route::Route;
 use crate::time::Timestamp;
@@ -98,15 +97,9 @@ where
         let asked = this.asked.take().expect("polled again after it was ready");
         Poll::Ready(Ok(match answer {
             Ok(answer) => asked.deliver(answer),
-            Err(failure) => failed(failure, Some(asked.route)),
+            Err(failure) => Departure::failed(failure, asked.route),
         }))
     }
-}
-
-/// The answer to a request whose origin failed.
-pub(crate) fn failed(failure: OriginFailure, route: Option<Arc<Route>>) -> Departure {
-    let response = problem::response(failure.status(), &failure.to_string());
-    Departure { response, outcome: Outcome::Failed(failure), route, status: Status::default() }
 }
 
 impl Asked {

@@ -18,8 +18,9 @@ use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
-use crate::message::body::{Body, BodyError};
+use crate::message::body::Body;
 use crate::message::date;
+use crate::message::failure::BodyError;
 use crate::message::fields::remove_unstorable;
 use crate::message::fill::{Fill, Writer};
 use crate::message::problem;
@@ -106,24 +107,20 @@ impl Fetch {
     }
 
     /// What was held is confirmed (RFC 9111 §4.3.4): its fields are updated, its age begins anew.
-    fn confirmed(&self, lookup: &Lookup, held: &Arc<Entry>, asked: &Asked) -> Answer {
-        let fields = merge(&held.head.fields, asked.response.headers());
-        let mut head = Head { status: held.head.status, fields };
+    fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
+        let fields = merge(&known.head.fields, asked.response.headers());
+        let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
-        match self.verdict(lookup, asked, &head) {
-            Ok(Keeping { facts, freshness, variant }) => {
-                let entry = Entry::new(facts, head, freshness, variant, held.body.clone());
-                let entry = Arc::new(entry);
-                let landing = Landing::whole(entry.clone());
-                Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) }
-            }
-            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
-            Err(_) => {
-                let mut entry = held.with_head(head);
-                entry.freshness.use_without_asking = UseWithoutAsking::Never;
-                Answer::stored(Arc::new(entry), Outcome::Revalidated)
-            }
+        if let Ok(Keeping { facts, freshness, variant }) = self.verdict(lookup, asked, &head) {
+            let entry = Entry::new(facts, head, freshness, variant, known.body.clone());
+            let entry = Arc::new(entry);
+            let landing = Landing::whole(entry.clone());
+            return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
         }
+        // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+        let mut entry = known.with_head(head);
+        entry.freshness.use_without_asking = UseWithoutAsking::Never;
+        Answer::stored(Arc::new(entry), Outcome::Revalidated)
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.

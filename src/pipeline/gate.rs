@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use futures_util::future::Either;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::uri::Scheme;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, StatusCode, Version};
 use tower::Service;
 
 use crate::key::canonical::Target;
@@ -22,27 +22,11 @@ use crate::lookup::{Accepts, Company, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
 use crate::message::problem;
-use crate::pipeline::pass::Passage;
+use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
 use crate::route::Route;
 use crate::route::table::RouteTable;
 use crate::time::Timestamp;
-
-/// A request as it came in.
-pub(crate) struct Arrival {
-    pub(crate) request: Request<Body>,
-    pub(crate) client: IpAddr,
-    pub(crate) now: Timestamp,
-}
-
-/// A response, and what is to be said of its request.
-pub(crate) struct Departure {
-    pub(crate) response: Response<Body>,
-    pub(crate) outcome: Outcome,
-    pub(crate) route: Option<Arc<Route>>,
-    /// What `Cache-Status` tells besides the outcome.
-    pub(crate) status: Status,
-}
 
 /// Decides; holds nothing back.
 pub(crate) struct Gate<L, P>(Arc<Parts<L, P>>);
@@ -153,11 +137,6 @@ fn refusal(request: &Request<Body>) -> Option<Departure> {
     if request.method() == Method::CONNECT {
         let text = "Larder opens no tunnels";
         return Some(refuse(StatusCode::METHOD_NOT_ALLOWED, text, WhyRefused::MethodNotAllowed));
-    }
-    let fields = request.headers();
-    // RFC 9112 §6.1: a message with both "ought to be handled as an error"; whoever sends it may mean two requests.
-    if fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH) {
-        return Some(malformed("the request has both Transfer-Encoding and Content-Length"));
     }
     None
 }

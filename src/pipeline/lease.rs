@@ -73,13 +73,11 @@ where
             Right::Theirs => {
                 counts.leases_waited.one();
                 parts.leases.released(lookup.key, span).await;
-                match self.brought(&mut lookup).await {
-                    Some(answer) => Ok(answer),
-                    None => {
-                        counts.leases_missed.one();
-                        parts.inner.clone().oneshot(lookup).await
-                    }
+                if let Some(answer) = self.brought(&mut lookup).await {
+                    return Ok(answer);
                 }
+                counts.leases_missed.one();
+                parts.inner.clone().oneshot(lookup).await
             }
         }
     }

@@ -8,6 +8,7 @@
 
 mod board;
 pub mod coalesce;
+mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;

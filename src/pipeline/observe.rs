@@ -16,9 +16,10 @@ use tower::Service;
 
 use crate::lookup::outcome::Outcome;
 use crate::lookup::record::{BodyEnd, Record, Status, cache_status, words};
-use crate::message::body::{Body, BodyError};
+use crate::message::body::Body;
+use crate::message::failure::BodyError;
 use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER};
-use crate::pipeline::gate::{Arrival, Departure};
+use crate::pipeline::crossing::{Arrival, Departure};
 use crate::route::ServerFields;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;

@@ -1,7 +1,6 @@
 //! Forwards what is not ours, as it is; and purges what a successful unsafe request has made old.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,8 +21,7 @@ use crate::message::body::Body;
 use crate::message::fields::{members, remove_hop_by_hop};
 use crate::origin::body::Incoming;
 use crate::origin::tunnel::tunnel;
-use crate::pipeline::deliver::failed;
-use crate::pipeline::gate::Departure;
+use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::{Purger, Wait};
@@ -36,17 +34,7 @@ use crate::time::Timestamp;
 const PURGE_TIME: Duration = Duration::from_secs(1);
 
 /// How long a tunnel may be silent both ways.
-const TUNNEL_IDLE: Duration = Duration::from_secs(600);
-
-/// A request that is passed on.
-pub(crate) struct Passage {
-    pub(crate) route: Arc<Route>,
-    pub(crate) target: Target,
-    pub(crate) request: Parts,
-    pub(crate) body: Body,
-    pub(crate) client: IpAddr,
-    pub(crate) why: WhyPassed,
-}
+const TUNNEL_IDLE: Duration = Duration::from_mins(10);
 
 /// Passes requests on, streaming both ways.
 pub(crate) struct Pass<L>(Arc<Shared<L>>);
@@ -86,7 +74,7 @@ impl<L: PurgeLog> Pass<L> {
         let outcome = Outcome::Passed(why);
         let response = match answer {
             Ok(response) => response,
-            Err(failure) => return failed(failure, Some(route)),
+            Err(failure) => return Departure::failed(failure, route),
         };
         if is_unsafe(&method) && is_successful(response.status()) {
             self.invalidate(&route, &target, response.headers()).await;

@@ -92,15 +92,11 @@ where
     }
 
     fn call(&mut self, mut lookup: Lookup) -> Self::Future {
-        match self.look(&mut lookup) {
-            Some(answer) => {
-                self.0.metrics.l1().hit();
-                Either::Left(ready(Ok(answer)))
-            }
-            None => {
-                self.0.metrics.l1().miss();
-                Either::Right(self.0.inner.clone().call(lookup))
-            }
+        if let Some(answer) = self.look(&mut lookup) {
+            self.0.metrics.l1().hit();
+            return Either::Left(ready(Ok(answer)));
         }
+        self.0.metrics.l1().miss();
+        Either::Right(self.0.inner.clone().call(lookup))
     }
 }

@@ -49,7 +49,7 @@ pub fn contradicts(path: &str, response: &HeaderMap) -> bool {
     let Some(expected) = expected(path) else { return false };
     let media_type = media_type.as_bytes().to_ascii_lowercase();
     let begins = |with: &&str| media_type.trim_ascii_start().starts_with(with.as_bytes());
-    !expected.iter().any(|with| begins(with)) && !OPAQUE.iter().any(|with| begins(with))
+    !expected.iter().any(&begins) && !OPAQUE.iter().any(begins)
 }
 
 fn expected(path: &str) -> Option<&'static [&'static str]> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::entry::facts::Mark;
 use crate::purge::ledger::{Contact, Ledger};
@@ -121,7 +121,7 @@ impl<L: PurgeLog> Purger<L> {
         let appended = timeout(DEADLINE.min(longest), parts.log.append(&record)).await;
         let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
         let mark = appended.map_err(|why| Detached { why })?;
-        unappended.settle();
+        unappended.appended();
         parts.ledger.apply(mark, &record, Timestamp::now());
         Ok(self.wait(mark, wait, until).await)
     }
@@ -180,7 +180,7 @@ impl<L: PurgeLog> Purger<L> {
         loop {
             match timeout_at(until, follower.join()).await {
                 Ok(Ok(())) => return follower,
-                Ok(Err(why)) => warn!(error = %why, "the purge log cannot be read yet"),
+                Ok(Err(why)) => debug!(error = %why, "the purge log cannot be read yet"),
                 Err(_) => break,
             }
             if timeout_at(until, sleep(Duration::from_millis(100))).await.is_err() {
@@ -225,7 +225,7 @@ struct Unappended<'a, L: PurgeLog> {
 
 impl<L: PurgeLog> Unappended<'_, L> {
     /// Says that the log has it.
-    fn settle(self) {
+    fn appended(self) {
         std::mem::forget(self);
     }
 }
@@ -245,6 +245,14 @@ pub struct Follower<L: PurgeLog> {
     vouched: Instant,
     acknowledged: Option<Mark>,
     pause: Duration,
+    said: Said,
+}
+
+/// What the operator was told of the log last: each outage is told once, not at each attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Away,
 }
 
 impl<L: PurgeLog> Follower<L> {
@@ -255,7 +263,24 @@ impl<L: PurgeLog> Follower<L> {
             vouched: Instant::now(),
             acknowledged: None,
             pause: FIRST_PAUSE,
+            said: Said::Nothing,
         }
+    }
+
+    fn tell_away(&mut self, why: &LogError) {
+        match self.said {
+            Said::Nothing => warn!(error = %why, "the purge log is away"),
+            Said::Away => debug!(error = %why, "the purge log is still away"),
+        }
+        self.said = Said::Away;
+    }
+
+    fn tell_back(&mut self) {
+        match self.said {
+            Said::Nothing => {}
+            Said::Away => info!("the purge log is back"),
+        }
+        self.said = Said::Nothing;
     }
 
     /// Registers between two readings: a purge that came before the first of them is applied, one that came after
@@ -287,9 +312,12 @@ impl<L: PurgeLog> Follower<L> {
     async fn step(&mut self) {
         let begun = Instant::now();
         match self.turn(begun).await {
-            Ok(()) => self.pause = FIRST_PAUSE,
+            Ok(()) => {
+                self.pause = FIRST_PAUSE;
+                self.tell_back();
+            }
             Err(why) => {
-                warn!(error = %why, "the purge log is away");
+                self.tell_away(&why);
                 self.distrust_in_time(self.pause).await;
                 self.pause = (self.pause * 2).min(Duration::from_secs(1));
             }

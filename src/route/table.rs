@@ -9,7 +9,8 @@ use crate::key::Key;
 use crate::key::canonical::Target;
 use crate::purge::{Effect, Purge, Scope};
 use crate::route::Route;
-use crate::route::pattern::{HostPattern, PathPattern};
+use crate::route::host::HostPattern;
+use crate::route::pattern::PathPattern;
 
 /// Which URLs select a route. The method has no say in it: see [`RouteTable::find`].
 #[derive(Clone, Debug, PartialEq, Eq)]

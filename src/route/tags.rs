@@ -1,6 +1,7 @@
 //! The tags of a response, and what a successful write purges.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -30,8 +31,9 @@ pub enum OnWrite {
     Tag(Template),
     /// A path, with a query if need be, on the host that was written to.
     Url(Template),
-    /// A path that every purged URL begins with, on every host.
-    Prefix(Template),
+    /// A path that every purged URL begins with, on every host. Without captures: every hit is held against every
+    /// prefix, so clients must not be able to make new ones.
+    Prefix(Arc<str>),
     Route(RouteId),
 }
 
@@ -64,6 +66,8 @@ pub enum BadTemplate {
     Separator,
     #[error("a path holds no white space and no `#`")]
     Path,
+    #[error("a prefix holds no captures")]
+    Prefix,
 }
 
 /// The response carries more tags than can be kept; without all of them it could not be purged, so it is not stored.
@@ -167,7 +171,11 @@ impl OnWrite {
             return Ok(Self::Tag(Template::tag(tag, path)?));
         }
         if let Some(prefix) = text.strip_prefix("prefix:").filter(|rest| rest.starts_with('/')) {
-            return Ok(Self::Prefix(Template::path(prefix, path)?));
+            if prefix.contains(['{', '}']) {
+                return Err(BadTemplate::Prefix);
+            }
+            Template::path(prefix, path)?;
+            return Ok(Self::Prefix(prefix.into()));
         }
         if let Some(name) = text.strip_prefix("route:").filter(|name| !name.is_empty()) {
             return Ok(Self::Route(RouteId::new(name)));
@@ -187,7 +195,7 @@ impl OnWrite {
         match self {
             Self::Tag(template) => Some(Scope::Tag(Tag::new(&template.render(captures)?))),
             Self::Url(template) => url(&template.render(captures)?),
-            Self::Prefix(template) => Some(Scope::Prefix(template.render(captures)?.into())),
+            Self::Prefix(prefix) => Some(Scope::Prefix(prefix.clone())),
             Self::Route(id) => Some(Scope::Route(id.clone())),
         }
     }
@@ -324,6 +332,7 @@ mod tests {
             ("tag:", BadTemplate::Empty),
             ("product", BadTemplate::Kind("product".into())),
             ("prefix:a", BadTemplate::Kind("prefix:a".into())),
+            ("prefix:/p/{id}/", BadTemplate::Prefix),
             ("/a b", BadTemplate::Path),
             ("/a/{x}", BadTemplate::NotCaptured("x".into())),
         ];
@@ -344,7 +353,7 @@ mod tests {
         };
         assert_eq!(scope("tag:product:{id}"), Scope::Tag(Tag::new("product:7")));
         assert_eq!(scope("/list?of={id}"), Scope::Prefix("url /list?of=7".into()));
-        assert_eq!(scope("prefix:/p/{id}/"), Scope::Prefix("/p/7/".into()));
+        assert_eq!(scope("prefix:/p/"), Scope::Prefix("/p/".into()));
         assert_eq!(scope("route:all"), Scope::Route(RouteId::new("all")));
     }
 }

@@ -6,6 +6,7 @@ pub mod shutdown;
 pub mod upload;
 
 mod connection;
+mod framing;
 mod pulse;
 mod reception;
 mod stream;

@@ -1,8 +1,8 @@
 //! What a connection is doing, told by a few relaxed atomics, and the judgement of one that takes too long.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::server::framing::Doubtful;
 use crate::server::limits::Limits;
 
 /// How long a connection that was told to end may take to do so, and how long one that has said its last
@@ -124,6 +125,7 @@ pub(crate) struct Pulse {
     /// When a response body was last asked for a piece.
     moved: AtomicU64,
     ordered: AtomicU64,
+    doubtful: OnceLock<Doubtful>,
     /// Kept when it is used: one connection may be told twice.
     waker: Mutex<Option<Waker>>,
 }
@@ -141,6 +143,7 @@ impl Pulse {
             blocked: AtomicU64::new(0),
             moved: AtomicU64::new(now),
             ordered: AtomicU64::new(0),
+            doubtful: OnceLock::new(),
             waker: Mutex::new(None),
         }
     }
@@ -190,6 +193,16 @@ impl Pulse {
         if self.blocked.load(Ordering::Relaxed) == 0 {
             self.blocked.store(self.clock.shown(), Ordering::Relaxed);
         }
+    }
+
+    /// A head came in that must be refused; the first one counts.
+    pub(crate) fn doubt(&self, doubtful: Doubtful) {
+        let _ = self.doubtful.set(doubtful);
+    }
+
+    /// The head that must be refused, if there is one.
+    pub(crate) fn doubtful(&self) -> Option<&Doubtful> {
+        self.doubtful.get()
     }
 
     /// A response body gave a piece and has more.

@@ -1,5 +1,6 @@
 //! The service of one connection as hyper calls it: keeps the pulse, refuses heads that are too large.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -25,6 +27,15 @@ pub(crate) struct Reception<S> {
     body_timeout: Duration,
     target_bytes: usize,
     header_fields: usize,
+    /// Heads of this connection so far.
+    heads: Cell<u64>,
+}
+
+/// What is answered without asking the service.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    status: StatusCode,
+    detail: &'static str,
 }
 
 impl<S> Reception<S> {
@@ -35,20 +46,60 @@ impl<S> Reception<S> {
             body_timeout: limits.body_timeout,
             target_bytes: limits.target_bytes,
             header_fields: limits.header_fields,
+            heads: Cell::new(0),
         }
     }
 
     /// The parser has limits of its own, but not these: it allows targets of 64 KiB, and HTTP/2 any number
-    /// of fields.
-    fn refuse(&self, request: &Request<Incoming>) -> Option<StatusCode> {
+    /// of fields. It decodes `chunked` and leaves other codings in the content.
+    fn refuse(&self, request: &Request<Incoming>) -> Option<Refusal> {
+        let refusal = |status, detail| Some(Refusal { status, detail });
+        self.heads.set(self.heads.get() + 1);
+        if let Some(doubtful) = self.pulse.doubtful()
+            && doubtful.head == self.heads.get()
+        {
+            return refusal(StatusCode::BAD_REQUEST, doubtful.why.detail());
+        }
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > self.target_bytes {
-            Some(StatusCode::URI_TOO_LONG)
+            refusal(StatusCode::URI_TOO_LONG, "the target is too long")
         } else if request.headers().len() > self.header_fields {
-            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+            refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many fields")
+        } else if !is_plainly_coded(request.headers()) {
+            // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it does not
+            // understand SHOULD respond with 501 (Not Implemented)."
+            refusal(StatusCode::NOT_IMPLEMENTED, "no transfer coding but chunked is understood")
         } else {
             None
         }
+    }
+}
+
+/// Whether the content is what the parser makes of it.
+fn is_plainly_coded(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
+impl Refusal {
+    /// An RFC 9457 problem, after which an HTTP/1 connection is closed: nobody reads the request's body.
+    fn response<B>(self, busy: Option<Busy>) -> Response<Sending<B>> {
+        let Self { status, detail } = self;
+        // HTTP/2 has no field for it (RFC 9113 §8.2.2).
+        let closes = busy.as_ref().is_none_or(|busy| busy.pulse().phase() != Phase::Multiplexed);
+        let title = status.canonical_reason().unwrap_or("Error");
+        let number = status.as_u16();
+        let text = format!(r#"{{"title":"{title}","status":{number},"detail":"{detail}"}}"#);
+        let content = Content::Problem { text: Some(Bytes::from(text)) };
+        let mut response = Response::new(Sending { content, busy, lent: Lent::No });
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if closes {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
@@ -63,8 +114,8 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Answering<S::Future> {
         let busy = Some(Busy::begin(&self.pulse));
-        if let Some(status) = self.refuse(&request) {
-            return Answering::Refused { status, busy };
+        if let Some(refusal) = self.refuse(&request) {
+            return Answering::Refused { refusal, busy };
         }
         let request = request.map(|body| Upload::new(body, &self.pulse, self.body_timeout));
         Answering::Called { answer: self.service.clone().call(request), busy }
@@ -76,7 +127,7 @@ pin_project! {
     #[project = AnsweringProjection]
     pub(crate) enum Answering<F> {
         Called { #[pin] answer: F, busy: Option<Busy> },
-        Refused { status: StatusCode, busy: Option<Busy> },
+        Refused { refusal: Refusal, busy: Option<Busy> },
     }
 }
 
@@ -97,16 +148,13 @@ where
                     busy.pulse().enter(Phase::Tunnel);
                 }
                 Poll::Ready(Ok(response.map(|body| Sending {
-                    body: Some(body),
+                    content: Content::Served { body },
                     busy,
                     lent: Lent::No,
                 })))
             }
-            AnsweringProjection::Refused { status, busy } => {
-                let mut response =
-                    Response::new(Sending { body: None, busy: busy.take(), lent: Lent::No });
-                *response.status_mut() = *status;
-                Poll::Ready(Ok(response))
+            AnsweringProjection::Refused { refusal, busy } => {
+                Poll::Ready(Ok(refusal.response(busy.take())))
             }
         }
     }
@@ -116,7 +164,7 @@ pin_project! {
     /// The body of an answer; its request is in progress until this ends or is dropped.
     pub(crate) struct Sending<B> {
         #[pin]
-        body: Option<B>,
+        content: Content<B>,
         busy: Option<Busy>,
         lent: Lent,
     }
@@ -126,6 +174,15 @@ pin_project! {
             let this = this.project();
             give_back(this.lent, this.busy.as_ref());
         }
+    }
+}
+
+pin_project! {
+    #[project = ContentProjection]
+    enum Content<B> {
+        Served { #[pin] body: B },
+        /// A refusal's text, until it is given out.
+        Problem { text: Option<Bytes> },
     }
 }
 
@@ -153,10 +210,13 @@ impl<B: Body<Data = Bytes>> Body for Sending<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut this = self.project();
+        let this = self.project();
         give_back(this.lent, this.busy.as_ref());
-        let Some(mut body) = this.body.as_mut().as_pin_mut() else {
-            return Poll::Ready(None);
+        let mut body = match this.content.project() {
+            ContentProjection::Served { body } => body,
+            ContentProjection::Problem { text } => {
+                return Poll::Ready(text.take().map(|text| Ok(Frame::data(text))));
+            }
         };
         let frame = ready!(body.as_mut().poll_frame(cx));
         match (&frame, &this.busy) {
@@ -171,10 +231,18 @@ impl<B: Body<Data = Bytes>> Body for Sending<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        match &self.content {
+            Content::Served { body } => body.is_end_stream(),
+            Content::Problem { text } => text.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.content {
+            Content::Served { body } => body.size_hint(),
+            Content::Problem { text } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+        }
     }
 }

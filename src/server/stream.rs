@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::server::framing::Framing;
 use crate::server::pulse::{Order, Phase, Pulse, Seat};
 
 /// What may still arrive after our last byte before we stop listening to it.
@@ -18,6 +19,7 @@ const LAST_WORDS: usize = 256 * 1024;
 pub(crate) struct Stream {
     tcp: TcpStream,
     pulse: Arc<Pulse>,
+    framing: Framing,
     /// Held for its drop.
     _seat: Seat,
     end: End,
@@ -36,7 +38,8 @@ enum End {
 
 impl Stream {
     pub(crate) fn new(tcp: TcpStream, pulse: Arc<Pulse>, seat: Seat) -> Self {
-        Self { tcp, pulse, _seat: seat, end: End::NotYet, discarded: 0 }
+        let framing = Framing::default();
+        Self { tcp, pulse, framing, _seat: seat, end: End::NotYet, discarded: 0 }
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -56,6 +59,18 @@ impl Stream {
         match self.pulse.order() {
             Order::Continue | Order::Finish => Ok(()),
             Order::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
+    /// Looks at what came before the parser does, where it is HTTP/1.
+    fn follow(&mut self, came: &[u8]) {
+        match self.pulse.phase() {
+            Phase::Idle | Phase::Head => {
+                if let Some(doubtful) = self.framing.pass(came) {
+                    self.pulse.doubt(doubtful);
+                }
+            }
+            Phase::Multiplexed | Phase::Tunnel | Phase::Closing => {}
         }
     }
 
@@ -99,8 +114,10 @@ impl AsyncRead for Stream {
         this.hear_orders(cx)?;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
+        let came = &buffer.filled()[before..];
+        if !came.is_empty() {
             this.pulse.received();
+            this.follow(came);
         } else if buffer.remaining() > 0 {
             this.end = End::Theirs;
         }

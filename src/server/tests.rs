@@ -195,7 +195,7 @@ async fn a_body_whose_client_falls_silent_fails_while_it_is_awaited() {
         let failures = failures.clone();
         async move {
             let failure = request.into_body().collect().await.unwrap_err();
-            failures.send(matches!(failure, UploadFailure::Silent)).unwrap();
+            failures.send(matches!(failure, UploadFailure::Silent(_))).unwrap();
             Ok(Response::new(Empty::<Bytes>::new()))
         }
     });
@@ -288,6 +288,33 @@ async fn heads_beyond_the_limits_are_refused() {
         let mut client = server.send(request.as_bytes()).await;
         client.shutdown().await.unwrap();
         assert_eq!(status_of(&read_to_end(&mut client).await), status);
+    }
+}
+
+#[tokio::test]
+async fn the_head_that_is_ambiguous_is_refused_and_not_the_one_before_it() {
+    let server = start(Limits::default(), service_fn(hello));
+    let both = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let mut client = server.send(&[GET, both.as_bytes(), GET].concat()).await;
+    let said = read_to_end(&mut client).await;
+    let (first, second) = said.split_once("hello").expect("the first request is answered");
+    assert!(first.starts_with("HTTP/1.1 200 "), "{said}");
+    assert!(second.starts_with("HTTP/1.1 400 "), "{said}");
+    assert!(second.contains("connection: close"), "{said}");
+    assert!(second.contains("content-type: application/problem+json"), "{said}");
+    let problem = second.split_once("\r\n\r\n").unwrap().1;
+    let problem: serde_json::Value = serde_json::from_str(problem).expect("and nothing follows it");
+    assert_eq!(problem["status"], 400);
+}
+
+#[tokio::test]
+async fn a_transfer_coding_that_nobody_takes_off_is_not_understood() {
+    let server = start(Limits::default(), service_fn(hello));
+    for lines in ["gzip, chunked", "gzip\r\ntransfer-encoding: chunked"] {
+        let head =
+            format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {lines}\r\n\r\n0\r\n\r\n");
+        let mut client = server.send(head.as_bytes()).await;
+        assert_eq!(status_of(&read_to_end(&mut client).await), "501", "{lines}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The body of a request: fails when its client falls silent while somebody waits for it.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -43,10 +44,17 @@ enum Wait {
 pub enum UploadFailure {
     /// The client sent nothing for `body_timeout`.
     #[error("request body: the client fell silent")]
-    Silent,
+    Silent(#[source] io::Error),
     /// The client left, or framed its body wrongly.
     #[error("request body: {0}")]
     Broken(#[from] hyper::Error),
+}
+
+impl UploadFailure {
+    /// The cause is of the kind `TimedOut`, for those who know nothing of this server.
+    fn silent() -> Self {
+        Self::Silent(io::ErrorKind::TimedOut.into())
+    }
 }
 
 impl Upload {
@@ -94,7 +102,7 @@ impl Body for Upload {
                 Poll::Ready(frame.map(|frame| frame.map_err(UploadFailure::from)))
             }
             (Poll::Pending, Some(watch)) => {
-                watch.poll_silence(cx).map(|()| Some(Err(UploadFailure::Silent)))
+                watch.poll_silence(cx).map(|()| Some(Err(UploadFailure::silent())))
             }
             (Poll::Pending, None) => Poll::Pending,
         }

@@ -34,6 +34,9 @@ pub enum LogsError {
 /// Where the level is taken from before the configuration's.
 const VARIABLE: &str = "RUST_LOG";
 
+/// The disk store's engine tells of its own inner life; only its errors are an operator's concern.
+const QUIET: &str = "foyer=error";
+
 /// Installs the process's subscriber: lines of `level` and above go to stderr, unless `RUST_LOG` says otherwise.
 pub fn install(format: Format, level: &str) -> Result<Level, LogsError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
@@ -59,7 +62,7 @@ impl Level {
 
 fn filter(level: &str) -> Result<EnvFilter, LogsError> {
     let directives = env::var(VARIABLE).ok().filter(|text| !text.is_empty());
-    let directives = directives.unwrap_or_else(|| level.to_owned());
+    let directives = directives.unwrap_or_else(|| format!("{level},{QUIET}"));
     EnvFilter::try_new(&directives).map_err(|_| LogsError::Level(directives))
 }
 
@@ -72,5 +75,16 @@ mod tests {
         let error = filter("larder=loud").unwrap_err();
         assert!(error.to_string().contains("larder=loud"), "{error}");
         assert!(filter("info").is_ok() && filter("warn,larder=debug").is_ok());
+    }
+
+    #[test]
+    fn the_disk_engine_tells_only_errors_at_every_level() {
+        for level in ["info", "trace"] {
+            let directives = filter(level).unwrap().to_string();
+            assert!(
+                directives.contains("foyer=error") && directives.contains(level),
+                "{directives}"
+            );
+        }
     }
 }

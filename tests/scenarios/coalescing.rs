@@ -252,3 +252,21 @@ async fn a_route_may_do_without_coalescing() {
     }
     assert_eq!(origin.count("/x"), 5);
 }
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_large_is_served_whole_to_all_and_kept_by_none() {
+    let origin = Origin::start().await;
+    let part = "x".repeat(150_000);
+    origin.on("/x", fresh("").chunk(part.clone()).chunk(part.clone()).chunk(part.clone()));
+    let small = "l1: { capacity: 4MiB, max_object: 64KiB }";
+    let larder = all_to(&origin).top(small).start().await;
+    let mut clients = JoinSet::new();
+    for _ in 0..5 {
+        let url = larder.url("/x");
+        clients.spawn(async move { get(url).await.has_status(200).body.len() });
+    }
+    for length in clients.join_all().await {
+        assert_eq!(length, 3 * part.len());
+    }
+    get(larder.url("/x")).await.is("MISS", "ORIGIN").says(&part.repeat(3));
+}

@@ -185,6 +185,14 @@ async fn wrong_usage_is_2_and_help_has_examples() {
 }
 
 #[tokio::test]
+async fn without_a_command_the_help_is_shown_and_says_what_is_missing() {
+    let directory = TempDir::new().unwrap();
+    let output = run(directory.path(), &[]).await;
+    is_one_clear_sentence(&output, &[2], "name a command");
+    assert!(stderr(&output).contains("larder demo"), "{}", stderr(&output));
+}
+
+#[tokio::test]
 async fn the_schema_is_one_and_knows_the_keys() {
     let directory = TempDir::new().unwrap();
     let output = run(directory.path(), &["schema"]).await;

@@ -16,7 +16,7 @@ async fn ambiguous_framing_and_bad_syntax_are_400_and_close() {
     let origin = Origin::start().await;
     origin.on("*", ok("reached"));
     let larder = all_to(&origin).start().await;
-    let bad: [(&str, &[u8]); 17] = [
+    let bad: [(&str, &[u8]); 21] = [
         ("CL and TE", b"POST /bad HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         ("TE and CL", b"POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"),
         ("two lengths", b"POST /bad HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody!"),
@@ -26,6 +26,10 @@ async fn ambiguous_framing_and_bad_syntax_are_400_and_close() {
         ("chunked not last", b"POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
         ("unknown coding", b"POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
         ("bare CR in a field", b"GET /bad HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n"),
+        ("LF alone after the request line", b"GET /bad HTTP/1.1\nHost: a\r\n\r\n"),
+        ("LF alone after a field", b"GET /bad HTTP/1.1\r\nHost: a\nX: a\r\n\r\n"),
+        ("LF alone for the empty line", b"GET /bad HTTP/1.1\r\nHost: a\r\n\n"),
+        ("CR alone for a line end", b"GET /bad HTTP/1.1\r\nHost: a\rX: a\r\n\r\n"),
         ("folded field", b"GET /bad HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n"),
         ("space before the colon", b"GET /bad HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n"),
         ("NUL in a field", b"GET /bad HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n"),
@@ -119,7 +123,7 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn a_body_that_falls_silent_is_given_up() {
+async fn a_body_that_falls_silent_is_408_and_the_connection_closes() {
     let origin = Origin::start().await;
     origin.on("/x", ok("reached"));
     let larder = all_to(&origin).top("limits: { body_timeout: 300ms }").start().await;
@@ -128,7 +132,9 @@ async fn a_body_that_falls_silent_is_given_up() {
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf",
     )
     .await;
-    assert!(!said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    assert!(said.contains("connection: close\r\n"), "{said}");
+    assert!(said.contains("application/problem+json"), "{said}");
 }
 
 #[tokio::test]

@@ -98,6 +98,9 @@ async fn a_redis_that_is_killed_costs_misses_and_nothing_else() {
     redis.restart().await;
     until_redis_serves(&larder, "/again").await;
     let latencies = load.latencies().await;
+    let lost = |line: &&String| line.contains("the connection was lost");
+    let said = larder.errors().all();
+    assert!(said.iter().filter(lost).count() <= 1, "the new one was given up too: {said:?}");
     let (median, worst) = (latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
     assert!(worst < Duration::from_millis(100) + NOISE, "the slowest took {worst:?}");
     assert!(median < Duration::from_millis(100), "half took {median:?} and more");
@@ -230,5 +233,42 @@ async fn a_purge_while_redis_is_away_says_so_holds_here_and_holds_for_redis_late
         .await;
         larder.restart().await;
         get(larder.url("/x")).await.has_status(200).says("new");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_redis_is_told_once_and_so_is_its_end() {
+    let mut redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    let away = |line: &str| line.contains("the purge log is away").then_some(());
+    redis.kill();
+    larder.errors().find("the outage", away).await;
+    // Each of these is slower than the first few attempts to reach it again.
+    for _ in 0..5 {
+        larder.purge(json!({"tags": ["t"]})).await.is_problem(503);
+    }
+    let told = larder.errors().all().iter().filter_map(|line| away(line)).count();
+    assert_eq!(told, 1, "{}", larder.errors().text());
+    redis.restart().await;
+    let back = |line: &str| line.contains("the purge log is back").then_some(());
+    larder.errors().find("the end of the outage", back).await;
+}
+
+#[tokio::test]
+async fn a_purge_log_that_somebody_has_overwritten_begins_anew() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    for key in redis.keys("larder:*").await {
+        redis.run(&["SET", &key, "garbage"]).await;
+        get(larder.url("/x")).await.has_status(200).says("hello");
+        until("a purge is taken again", async || {
+            let reply = larder.purge(json!({"urls": [larder.url("/x")]})).await;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        get(larder.url("/x")).await.is("MISS", "ORIGIN");
     }
 }

@@ -67,6 +67,30 @@ async fn every_family_of_the_contract_is_there() {
 }
 
 #[tokio::test]
+async fn what_an_origin_does_is_counted() {
+    let mut origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    origin.on("/cut", fresh("half").chunk(" ").cut());
+    let larder = all_to(&origin).origin("breaker: { failures: 2, open_for: 1h }").start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    get(larder.url("/x")).await.is("HIT", "L1");
+    let answered = larder.metric("larder_origin_duration_seconds_count", &[]).await;
+    assert_eq!(answered, 1, "a hit asks nobody");
+    assert!(get(larder.url("/cut")).attempt().await.is_err());
+    assert_eq!(larder.metric("larder_origin_failures_total", &[("reason", "cut")]).await, 1);
+    origin.leave().await;
+    for n in 0..3 {
+        get(larder.url(&format!("/{n}"))).await.is_problem(502);
+    }
+    let failed =
+        async |why| larder.metric("larder_origin_failures_total", &[("reason", why)]).await;
+    assert_eq!(failed("unreachable").await, 2);
+    assert_eq!(failed("breaker-open").await, 1);
+    assert_eq!(larder.metric("larder_origin_breaker_state", &[]).await, 2);
+    assert!(larder.metric("larder_origin_retries_total", &[]).await >= 1);
+}
+
+#[tokio::test]
 async fn a_failing_redis_is_counted() {
     let mut redis = RedisServer::start().await;
     let origin = Origin::start().await;

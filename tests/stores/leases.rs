@@ -120,3 +120,16 @@ async fn a_lone_instance_is_granted_everything() {
     }
     within("nothing to wait for", alone.released(key("u"), LONGEST)).await;
 }
+
+#[tokio::test]
+async fn a_lease_is_let_go_although_the_connection_breaks_just_then() {
+    let (server, one, other) = two().await;
+    let Lease::Mine(held) = one.acquire(key("u"), SPAN).await else { panic!("nobody holds it") };
+    server.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    drop(held);
+    until("the lease is gone", async || {
+        server.keys("larder:shop:lease:*").await.is_empty().then_some(())
+    })
+    .await;
+    until("another gets it", async || is_mine(&other, "u", SPAN).await.then_some(())).await;
+}

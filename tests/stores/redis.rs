@@ -9,7 +9,6 @@ use larder::entry::wire;
 use larder::store::redis::entries::Entries;
 use larder::store::redis::{Redis, Settings};
 use larder::store::{Store, StoreError};
-use larder::telemetry::metrics::Metrics;
 use redis::Value;
 use tokio::time::Instant;
 
@@ -93,8 +92,6 @@ async fn entries_outlive_the_instance_and_are_flushed_when_it_closes() {
 #[tokio::test]
 async fn what_is_no_entry_is_absent_then_deleted_and_counted_by_reason() {
     let bench = InRedis::start().await;
-    let metrics = Metrics::new("shop");
-    bench.redis.counts().report_to(&metrics);
     let url = of("http://h/a");
     bench.put(&url).await;
     let name = name(&url);
@@ -123,7 +120,6 @@ async fn what_is_no_entry_is_absent_then_deleted_and_counted_by_reason() {
         assert_eq!(bench.server.keys("*").await, [""; 0], "{reason} is deleted");
         assert_eq!(unreadable(&bench, reason), before + 1, "{reason}");
     }
-    assert_eq!(metrics.l2().evictions(), 7);
 }
 
 fn unreadable(bench: &InRedis, reason: &str) -> u64 {

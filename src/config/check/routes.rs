@@ -205,6 +205,7 @@ impl<'a> Check<'a> {
             }
             BadTemplate::Separator => "write several tags as several elements".to_owned(),
             BadTemplate::Path => "write it percent-encoded".to_owned(),
+            BadTemplate::Prefix => "use a tag, tag:…:{id}, or a shorter prefix".to_owned(),
         };
         self.fault(at, format!("`{text}` cannot be used: {bad}"), &right);
     }

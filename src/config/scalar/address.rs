@@ -132,8 +132,10 @@ impl FromStr for RedisUrl {
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         let (authority, database) = host.split_once('/').unwrap_or((host, ""));
         let database = database.split('?').next().unwrap_or_default();
-        if authority.parse::<Authority>().map_or(true, |host| host.host().is_empty()) {
-            return Err(Wrong::new("it names no host", right));
+        let server = authority.parse::<Authority>().ok().filter(|it| !it.host().is_empty());
+        let server = server.ok_or_else(|| Wrong::new("it names no host", right))?;
+        if server.port_u16().is_none() && server.host() != server.as_str() {
+            return Err(Wrong::new("its port is no number up to 65535", right));
         }
         if !database.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Wrong::new("its database is no number", right));
@@ -214,6 +216,24 @@ impl fmt::Display for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redis_has_a_host_a_port_that_is_a_number_and_a_database_that_is_one() {
+        for right in ["redis://h", "rediss://:p:w@h:6379/0", "redis://[::1]:6379", "redis://[::1]"]
+        {
+            assert!(right.parse::<RedisUrl>().is_ok(), "{right}");
+        }
+        for (wrong, what) in [
+            ("redis://:hunter2@h:port/0", "port"),
+            ("redis://h:70000", "port"),
+            ("redis://h:", "port"),
+            ("redis://:hunter2@", "host"),
+            ("redis://h/x", "database"),
+        ] {
+            let told = wrong.parse::<RedisUrl>().unwrap_err().to_string();
+            assert!(told.contains(what) && !told.contains("hunter2"), "{wrong}: {told}");
+        }
+    }
 
     #[test]
     fn networks_contain_what_begins_alike() {

@@ -7,7 +7,8 @@ use http::header::HeaderName;
 use secrecy::SecretString;
 
 use crate::config::scalar::{HIDDEN, Wrong};
-use crate::route::pattern::{HostPattern, PathPattern};
+use crate::route::host::HostPattern;
+use crate::route::pattern::PathPattern;
 
 /// A text that is never shown.
 #[derive(Clone)]

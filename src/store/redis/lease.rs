@@ -1,20 +1,22 @@
 //! Leases in Redis: the right to fetch a key, one per fleet.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use redis::Script;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::key::Key;
 use crate::store::redis::link::{Link, Use};
 use crate::store::redis::name;
-use crate::store::{Lease, Leases};
+use crate::store::{Lease, Leases, StoreError};
 
 /// Between two looks at somebody else's lease, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 /// How long letting go may take; the lease ends by itself anyway.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+const RELEASE_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two attempts to let go: a lease that stays makes others wait for nothing.
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Deletes a lease only if it is still the caller's.
 static RELEASE: LazyLock<Script> = LazyLock::new(|| {
@@ -49,6 +51,10 @@ impl Leases for RedisLeases {
     type Held = Held;
 
     async fn acquire(&self, key: Key, span: Duration) -> Lease<Held> {
+        // What is fetched could not be stored now: nobody would gain anything by waiting for it.
+        if !self.link.can_write() {
+            return Lease::Mine(None);
+        }
         // Nobody else can guess the token, so nobody else lets go of this lease.
         let token = format!("{:032x}", rand::random::<u128>());
         let held = Held { link: self.link.clone(), key: format!("{}{key}", self.prefix), token };
@@ -62,6 +68,10 @@ impl Leases for RedisLeases {
             Ok(None) => {
                 held.forget();
                 Lease::Theirs
+            }
+            Err(StoreError::Open) => {
+                held.forget();
+                Lease::Mine(None)
             }
             // It may have been set although the answer did not come: the guard lets go of it then.
             Ok(Some(_)) | Err(_) => Lease::Mine(Some(held)),
@@ -101,19 +111,30 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.key.is_empty() || !self.link.is_up() {
+        if self.key.is_empty() {
             return;
         }
         let (key, token) = (std::mem::take(&mut self.key), std::mem::take(&mut self.token));
         let link = Arc::downgrade(&self.link);
         self.link.spawn(async move {
-            let Some(link) = link.upgrade() else { return };
-            let released = link.ask_within(Use::Write, RELEASE_PATIENCE, |mut connection| async move {
-                RELEASE.key(key).arg(token).invoke_async::<i64>(&mut connection).await
-            });
-            if let Err(error) = released.await {
-                tracing::debug!(redis.cause = %error, "a lease could not be released; it ends by itself");
+            if timeout(RELEASE_PATIENCE, release(link, &key, &token)).await.is_err() {
+                tracing::debug!("a lease could not be released; it ends by itself");
             }
         });
+    }
+}
+
+/// Lets go, as often as it takes: a connection that was lost is made again soon.
+async fn release(link: Weak<Link>, key: &str, token: &str) {
+    while let Some(link) = link.upgrade() {
+        let released = link.ask_within(Use::Write, RELEASE_PATIENCE, |mut connection| async move {
+            RELEASE.key(key).arg(token).invoke_async::<i64>(&mut connection).await
+        });
+        match released.await {
+            Err(StoreError::Away(_)) => {}
+            Ok(_) | Err(_) => return,
+        }
+        drop(link);
+        sleep(RELEASE_PAUSE).await;
     }
 }

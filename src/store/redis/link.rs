@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
@@ -120,6 +121,10 @@ impl Link {
         matches!(*self.readers[0].state.borrow(), State::Up(_))
     }
 
+    pub(super) fn can_write(&self) -> bool {
+        !matches!(*self.writer.state.borrow(), State::Down(_))
+    }
+
     /// Runs a task in the background; it ends with the link.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock();
@@ -225,6 +230,8 @@ impl Keeper {
             let why = match connect(&self.client).await {
                 Ok(connection) => {
                     pause = PAUSES.0;
+                    // What is still told of the connection before this one is no news.
+                    let _stale = self.lost.notified().now_or_never();
                     self.tell_up();
                     self.state.send_replace(State::Up(connection.clone()));
                     self.watch_over(connection).await

@@ -24,6 +24,12 @@ local function run()
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'unknown'
 end
 
+-- What is not of ours gives way: the log begins anew then, and the instances register again.
+local function clear(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
+end
+
 local function renew()
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, LIFE) end
 end
@@ -50,3 +56,6 @@ local function last()
   renew()
   return start
 end
+
+clear(KEYS[2], 'hash')
+clear(KEYS[3], 'hash')

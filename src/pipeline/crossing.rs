@@ -1,0 +1,56 @@
+//! What crosses the gate: a request that arrives, one that passes on, and a response that departs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{CONNECTION, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response};
+
+use crate::key::canonical::Target;
+use crate::lookup::outcome::{Outcome, WhyPassed};
+use crate::lookup::record::Status;
+use crate::message::body::Body;
+use crate::message::problem;
+use crate::origin::failure::OriginFailure;
+use crate::route::Route;
+use crate::time::Timestamp;
+
+/// A request as it came in.
+pub(crate) struct Arrival {
+    pub(crate) request: Request<Body>,
+    pub(crate) client: IpAddr,
+    pub(crate) now: Timestamp,
+}
+
+/// A request that is passed on.
+pub(crate) struct Passage {
+    pub(crate) route: Arc<Route>,
+    pub(crate) target: Target,
+    pub(crate) request: Parts,
+    pub(crate) body: Body,
+    pub(crate) client: IpAddr,
+    pub(crate) why: WhyPassed,
+}
+
+/// A response, and what is to be said of its request.
+pub(crate) struct Departure {
+    pub(crate) response: Response<Body>,
+    pub(crate) outcome: Outcome,
+    pub(crate) route: Option<Arc<Route>>,
+    /// What `Cache-Status` tells besides the outcome.
+    pub(crate) status: Status,
+}
+
+impl Departure {
+    /// The answer to a request whose origin failed.
+    pub(crate) fn failed(failure: OriginFailure, route: Arc<Route>) -> Self {
+        let mut response = problem::response(failure.status(), &failure.to_string());
+        if matches!(failure, OriginFailure::RequestBody(_) | OriginFailure::RequestSilent) {
+            // RFC 9110 §15.5.9, of 408: the rest of the body may still come, so the server SHOULD send "close".
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let outcome = Outcome::Failed(failure);
+        Self { response, outcome, route: Some(route), status: Status::default() }
+    }
+}
