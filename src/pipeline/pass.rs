@@ -20,6 +20,7 @@ use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::fields::{members, remove_hop_by_hop};
 use crate::origin::body::Incoming;
+use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
 use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
@@ -206,6 +207,16 @@ impl<L: PurgeLog> Service<Passage> for Pass<L> {
 
     fn call(&mut self, passage: Passage) -> Self::Future {
         let pass = self.clone();
-        Box::pin(async move { Ok(pass.pass(passage).await) })
+        if !is_unsafe(&passage.request.method) {
+            return Box::pin(async move { Ok(pass.pass(passage).await) });
+        }
+        // In a task of its own: the origin may have done what a client asked for that did not stay for the answer,
+        // and then what is stored is as old as if it had stayed.
+        let route = passage.route.clone();
+        let written = self.0.tasks.spawn(pass.pass(passage));
+        Box::pin(async move {
+            let departure = written.await;
+            Ok(departure.unwrap_or_else(|_| Departure::failed(OriginFailure::Abandoned, route)))
+        })
     }
 }

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use crate::support::answer::{fresh, status};
+use crate::support::answer::{Gate, fresh, status};
 use crate::support::client::{ask, get, post};
 use crate::support::larder::Larder;
 use crate::support::origin::{Asked, Origin};
 use crate::support::yaml::all_to;
+use crate::support::{beside, until};
 
 /// Reads are fresh; writes are answered as `written` says.
 fn reads_and(
@@ -139,4 +140,23 @@ async fn tags_of_a_route_are_purged_like_those_of_the_origin() {
         larder.purges(json!({"tags": [tag]})).await;
     }
     get(larder.url("/x")).await.is("MISS", "ORIGIN");
+}
+
+#[tokio::test]
+async fn a_write_whose_client_left_invalidates_all_the_same() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let written = gate.clone();
+    origin.with("/x", reads_and(move |_| status(204).held(&written)));
+    let larder = all_to(&origin).start().await;
+    store(&larder, "/x").await;
+    let writer = beside(post(larder.url("/x")).body("{}").open());
+    origin.seen("/x", 2).await;
+    writer.abort();
+    let _left = writer.await;
+    gate.open();
+    until("the write has invalidated", async || {
+        (get(larder.url("/x")).await.outcome() == "MISS").then_some(())
+    })
+    .await;
 }
