@@ -147,8 +147,9 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     let serving = admin::start(admin_socket, &house, changing, readiness.clone(), loader)?;
     let reloading = tasks.spawn(reloading.run());
 
-    ready(&bound);
+    // Whoever reads where it listens may ask at once whether it is ready.
     readiness.set(State::Ready);
+    ready(&bound);
     terminated().await?;
 
     info!("draining");
