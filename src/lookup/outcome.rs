@@ -20,7 +20,7 @@ pub enum Outcome {
     /// Not ours to cache.
     Passed(WhyPassed),
     /// The origin failed, and nothing stored could stand in.
-    Failed(OriginFailure),
+    Failed(Errand, OriginFailure),
     /// Answered by Larder itself.
     Refused(WhyRefused),
 }
@@ -60,6 +60,15 @@ pub enum Forwarded {
     Request,
     /// A refresh in the background.
     Refresh,
+}
+
+/// What the origin was asked for when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// For what the cache did not have.
+    Lookup,
+    /// For what was passed.
+    Passage(WhyPassed),
 }
 
 /// Why a request was passed by the cache.

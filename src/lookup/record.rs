@@ -10,7 +10,9 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
-use crate::lookup::outcome::{Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused};
+use crate::lookup::outcome::{
+    Errand, Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused,
+};
 use crate::route::Route;
 use crate::telemetry::access::{AccessLog, Line};
 use crate::telemetry::labels::Ending;
@@ -134,7 +136,7 @@ pub struct Words {
 /// | fetched and not kept | MISS | ORIGIN | `uncacheable` |
 /// | shared another's fetch | COALESCED | where that ended | `coalesced` |
 /// | passed | BYPASS | ORIGIN | `bypass` |
-/// | the origin failed | MISS | ORIGIN | `failed` |
+/// | the origin failed | MISS, or BYPASS where the request was passed | ORIGIN | `failed` |
 /// | `only-if-cached`, and nothing to serve | MISS | ORIGIN | `refused` |
 /// | refused before anything was looked up | BYPASS | ORIGIN | `refused` |
 pub const fn words(outcome: &Outcome) -> Words {
@@ -150,7 +152,8 @@ pub const fn words(outcome: &Outcome) -> Words {
         Outcome::Followed(Source::Layer(layer)) => ("COALESCED", layer.word(), Ending::Coalesced),
         Outcome::Followed(Source::Origin) => ("COALESCED", "ORIGIN", Ending::Coalesced),
         Outcome::Passed(_) => ("BYPASS", "ORIGIN", Ending::Bypass),
-        Outcome::Failed(_) => ("MISS", "ORIGIN", Ending::Failed),
+        Outcome::Failed(Errand::Lookup, _) => ("MISS", "ORIGIN", Ending::Failed),
+        Outcome::Failed(Errand::Passage(_), _) => ("BYPASS", "ORIGIN", Ending::Failed),
         Outcome::Refused(WhyRefused::OnlyIfCached) => ("MISS", "ORIGIN", Ending::Refused),
         Outcome::Refused(
             WhyRefused::Malformed
@@ -227,7 +230,9 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
         Outcome::Miss(Kept::Left(why)) => why.token().into(),
         Outcome::Passed(why) => why.word().into(),
         Outcome::Refused(why) => why.token().into(),
-        Outcome::StaleOnError(_, failure) | Outcome::Failed(failure) => failure.to_string().into(),
+        Outcome::StaleOnError(_, failure) | Outcome::Failed(_, failure) => {
+            failure.to_string().into()
+        }
     }
 }
 
@@ -269,7 +274,8 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
             text.push_str("; collapsed");
         }
         Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
-        Outcome::StaleOnError(..) | Outcome::Failed(_) => {
+        Outcome::Failed(Errand::Passage(why), _) => push_forwarded(&mut text, why.token(), None),
+        Outcome::StaleOnError(..) | Outcome::Failed(Errand::Lookup, _) => {
             push_forwarded(&mut text, forwarded, None);
         }
         Outcome::Refused(_) => {}
@@ -296,7 +302,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::Followed(Source::Layer(_)) => Some("coalesced"),
         Outcome::Miss(Kept::Left(why)) => Some(why.token()),
         Outcome::StaleOnError(..) => Some("stale-if-error"),
-        Outcome::Failed(_) => Some("origin-failed"),
+        Outcome::Failed(..) => Some("origin-failed"),
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
         Outcome::Refused(why) => Some(why.token()),
     }

@@ -135,7 +135,7 @@ pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
-        | Outcome::Failed(_)
+        | Outcome::Failed(..)
         | Outcome::Refused(_) => {
             let freshness = &entry.freshness;
             freshness.use_without_asking != UseWithoutAsking::Never

@@ -245,7 +245,7 @@ fn is_for_all(outcome: &Outcome) -> bool {
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
-        | Outcome::Failed(_)
+        | Outcome::Failed(..)
         | Outcome::Refused(_) => true,
     }
 }
@@ -271,7 +271,7 @@ fn followed(outcome: Outcome) -> Outcome {
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
         | Outcome::Passed(_)
-        | Outcome::Failed(_)
+        | Outcome::Failed(..)
         | Outcome::Refused(_) => outcome,
     }
 }
@@ -287,7 +287,7 @@ fn is_lasting(outcome: &Outcome) -> bool {
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
-        | Outcome::Failed(_)
+        | Outcome::Failed(..)
         | Outcome::Refused(_) => false,
     }
 }

@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Request, Response};
 
 use crate::key::canonical::Target;
-use crate::lookup::outcome::{Outcome, WhyPassed};
+use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::problem;
@@ -43,14 +43,14 @@ pub(crate) struct Departure {
 }
 
 impl Departure {
-    /// The answer to a request whose origin failed.
-    pub(crate) fn failed(failure: OriginFailure, route: Arc<Route>) -> Self {
+    /// The answer to a request whose origin failed when it was asked on `errand`.
+    pub(crate) fn failed(errand: Errand, failure: OriginFailure, route: Arc<Route>) -> Self {
         let mut response = problem::response(failure.status(), &failure.to_string());
         if matches!(failure, OriginFailure::RequestBody(_) | OriginFailure::RequestSilent) {
             // RFC 9110 §15.5.9, of 408: the rest of the body may still come, so the server SHOULD send "close".
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let outcome = Outcome::Failed(failure);
+        let outcome = Outcome::Failed(errand, failure);
         Self { response, outcome, route: Some(route), status: Status::default() }
     }
 }

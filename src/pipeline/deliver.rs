@@ -18,7 +18,7 @@ use tower::Service;
 use crate::entry::{Entry, Head, Stored};
 use crate::lookup::Lookup;
 use crate::lookup::answer::{Answer, Content};
-use crate::lookup::outcome::Outcome;
+use crate::lookup::outcome::{Errand, Outcome};
 use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, not_modified};
@@ -97,7 +97,7 @@ where
         let asked = this.asked.take().expect("polled again after it was ready");
         Poll::Ready(Ok(match answer {
             Ok(answer) => asked.deliver(answer),
-            Err(failure) => Departure::failed(failure, asked.route),
+            Err(failure) => Departure::failed(Errand::Lookup, failure, asked.route),
         }))
     }
 }

@@ -15,7 +15,7 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use crate::key::canonical::Target;
-use crate::lookup::outcome::{Outcome, WhyPassed};
+use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::fields::{members, remove_hop_by_hop};
@@ -75,7 +75,7 @@ impl<L: PurgeLog> Pass<L> {
         let outcome = Outcome::Passed(why);
         let response = match answer {
             Ok(response) => response,
-            Err(failure) => return Departure::failed(failure, route),
+            Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
         };
         if is_unsafe(&method) && is_successful(response.status()) {
             self.invalidate(&route, &target, response.headers()).await;
@@ -213,10 +213,12 @@ impl<L: PurgeLog> Service<Passage> for Pass<L> {
         // In a task of its own: the origin may have done what a client asked for that did not stay for the answer,
         // and then what is stored is as old as if it had stayed.
         let route = passage.route.clone();
+        let errand = Errand::Passage(passage.why);
         let written = self.0.tasks.spawn(pass.pass(passage));
         Box::pin(async move {
             let departure = written.await;
-            Ok(departure.unwrap_or_else(|_| Departure::failed(OriginFailure::Abandoned, route)))
+            let failed = |_| Departure::failed(errand, OriginFailure::Abandoned, route);
+            Ok(departure.unwrap_or_else(failed))
         })
     }
 }

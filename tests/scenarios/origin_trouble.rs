@@ -55,8 +55,8 @@ async fn an_origin_that_is_down_is_502_and_its_return_is_noticed() {
     let larder = all_to(&origin).origin("breaker: { failures: 5, open_for: 200ms }").start().await;
     origin.leave().await;
     for _ in 0..3 {
-        get(larder.url("/x")).await.is_problem(502);
-        post(larder.url("/x")).body("{}").await.is_problem(502);
+        get(larder.url("/x")).await.is("MISS", "ORIGIN").is_problem(502);
+        post(larder.url("/x")).body("{}").await.is("BYPASS", "ORIGIN").is_problem(502);
     }
     origin.come_back().await;
     crate::support::until("the origin is asked again", async || {
