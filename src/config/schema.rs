@@ -16,7 +16,7 @@ use crate::config::values::{number, of_kind, one_of, truth, whole, words};
 /// The keyword that names the kind of a map's keys.
 const KEYS: &str = "x-keys";
 
-/// The JSON schema of the file, for editors and for [`hold`].
+/// The JSON schema of the file, for editors and for what a file is held against.
 pub fn schema() -> Value {
     let mut schema = schema_for!(File).to_value();
     without_null(&mut schema);

@@ -151,7 +151,7 @@ pub(crate) fn sent_by_us(parts: &mut Parts, route: &Route, target: &Target, send
     }
 }
 
-/// RFC 9110 §7.6.3: "each [intermediary] MUST send an appropriate Via header field".
+/// RFC 9110 §7.6.3: an intermediary "MUST send an appropriate Via header field".
 pub(crate) fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_2 => "2.0 larder",
