@@ -8,8 +8,8 @@ pub mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::entry::facts::Facts;
 use crate::entry::freshness::Freshness;
@@ -36,6 +36,35 @@ pub struct Entry {
 pub struct Head {
     pub status: StatusCode,
     pub fields: HeaderMap,
+}
+
+/// Fields that are added to each response that is sent: room for them is reserved once, not at each hit.
+const ADDED_FIELDS: usize = 6;
+
+impl Head {
+    /// The same head in memory of its own: fields as they arrive are pieces of the buffer that their connection
+    /// reads into, and one of them would keep the whole of it for as long as the entry lives. All values share
+    /// one allocation.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        let length = self.fields.values().map(HeaderValue::len).sum();
+        let mut text = BytesMut::with_capacity(length);
+        for value in self.fields.values() {
+            text.extend_from_slice(value.as_bytes());
+        }
+        let text = text.freeze();
+        let mut fields = HeaderMap::with_capacity(self.fields.len() + ADDED_FIELDS);
+        let mut begin = 0;
+        for (name, value) in &self.fields {
+            let end = begin + value.len();
+            // What was a name and a value is one; were it not, the original is as good and only larger.
+            let own = HeaderValue::from_maybe_shared(text.slice(begin..end));
+            let name = HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or(name.clone());
+            fields.append(name, own.unwrap_or_else(|_| value.clone()));
+            begin = end;
+        }
+        Self { status: self.status, fields }
+    }
 }
 
 /// A stored body: all of it, or one that its fetch still brings.
@@ -145,6 +174,28 @@ impl std::fmt::Debug for Stored {
         match self {
             Self::Whole(bytes) => write!(formatter, "Whole({} bytes)", bytes.len()),
             Self::Arriving { length, .. } => write!(formatter, "Arriving({length:?})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compact_head_says_the_same_in_memory_of_its_own() {
+        let read = Bytes::from_static(b"one, two\xff three");
+        let mut fields = HeaderMap::new();
+        for (name, range) in [("x-a", 0..3), ("x-b", 5..9), ("x-a", 10..15)] {
+            let value = HeaderValue::from_maybe_shared(read.slice(range)).unwrap();
+            fields.append(HeaderName::from_static(name), value);
+        }
+        let head = Head { status: StatusCode::OK, fields };
+        let compact = head.compact();
+        assert_eq!(compact, head);
+        let bounds = read.as_ptr_range();
+        for value in compact.fields.values() {
+            assert!(!bounds.contains(&value.as_bytes().as_ptr()), "{value:?}");
         }
     }
 }

@@ -190,18 +190,18 @@ impl State {
         }
     }
 
-    /// All bytes as one; copies unless they came as one.
+    /// All bytes as one, in memory of their own: a chunk is a piece of the buffer that a connection reads into, and
+    /// would keep the whole of it.
     fn join(&mut self) -> Bytes {
-        if self.chunks.len() > 1 {
-            let length = usize::try_from(self.written).unwrap_or_default();
-            let mut whole = BytesMut::with_capacity(length);
-            for (_, chunk) in &self.chunks {
-                whole.extend_from_slice(chunk);
-            }
-            self.chunks.clear();
-            self.chunks.push_back((0, whole.freeze()));
+        let length = usize::try_from(self.written).unwrap_or_default();
+        let mut whole = BytesMut::with_capacity(length);
+        for (_, chunk) in &self.chunks {
+            whole.extend_from_slice(chunk);
         }
-        self.chunks.front().map(|(_, chunk)| chunk.clone()).unwrap_or_default()
+        let whole = whole.freeze();
+        self.chunks.clear();
+        self.chunks.push_back((0, whole.clone()));
+        whole
     }
 
     /// The bytes at `at`, up to the end of their chunk; found by halving, since chunks may be small and many.

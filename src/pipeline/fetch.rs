@@ -112,7 +112,8 @@ impl Fetch {
         let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
         if let Ok(Keeping { facts, freshness, variant }) = self.verdict(lookup, asked, &head) {
-            let entry = Entry::new(facts, head, freshness, variant, known.body.clone());
+            let body = known.body.clone();
+            let entry = Entry::new(facts, head.compact(), freshness, variant, body);
             let entry = Arc::new(entry);
             let landing = Landing::whole(entry.clone());
             return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
@@ -135,6 +136,7 @@ impl Fetch {
         Self::clean(&mut head, lookup, asked.received);
         // Once for all who will be served from it.
         head.fields.append(VIA, via(asked.response.version()));
+        let head = head.compact();
         let length = content_length(&head.fields);
         let body = asked.response.into_body();
         if length == Some(0) || body.is_empty() {
