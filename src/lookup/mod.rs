@@ -35,6 +35,7 @@ pub struct Lookup {
     pub directives: RequestDirectives,
     pub accepts: Accepts,
     pub company: Company,
+    pub fleet: Fleet,
     /// What a layer above holds but may not serve as it is.
     pub held: Option<Held>,
     /// Why no layer so far could answer.
@@ -79,6 +80,14 @@ pub enum Company {
     Alone,
     /// With nobody, because the URL's answers are known not to be kept: no store is asked on the way down.
     Unshared,
+}
+
+/// Whether the fleet could be asked so far: who has waited for it once in vain does not wait again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fleet {
+    #[default]
+    InReach,
+    OutOfReach,
 }
 
 impl Lookup {

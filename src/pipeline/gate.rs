@@ -18,7 +18,7 @@ use crate::key::canonical::Target;
 use crate::key::{Identity, Key};
 use crate::lookup::outcome::{Forwarded, Outcome, WhyPassed, WhyRefused};
 use crate::lookup::record::Status;
-use crate::lookup::{Accepts, Company, Lookup};
+use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
 use crate::message::problem;
@@ -109,6 +109,7 @@ impl<L, P> Gate<L, P> {
             directives,
             accepts: Accepts::StaleInWindow,
             company: if alone { Company::Alone } else { Company::Shared },
+            fleet: Fleet::default(),
             held: None,
             forwarded: Forwarded::UriMiss,
             now,

@@ -9,7 +9,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::lookup::answer::{Answer, Landing};
 use crate::lookup::outcome::Layer as CacheLayer;
-use crate::lookup::{Company, Lookup};
+use crate::lookup::{Company, Fleet, Lookup};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict};
 use crate::pipeline::peek::Descent;
@@ -53,6 +53,7 @@ where
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
         let parts = &self.0;
         let shared = lookup.company == Company::Shared
+            && lookup.fleet == Fleet::InReach
             && lookup.route.coalescing == Coalescing::On
             && lookup.route.layers != Layers::OnlyL1;
         if !shared {

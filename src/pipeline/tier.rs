@@ -11,7 +11,7 @@ use tracing::debug;
 use crate::entry::Entry;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Layer as CacheLayer, Outcome};
-use crate::lookup::{Company, Held, Lookup, Until};
+use crate::lookup::{Company, Fleet, Held, Lookup, Until};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict, stand_in};
 use crate::pipeline::peek::Descent;
@@ -106,7 +106,10 @@ where
             Ok(Some(entry)) => self.judge(lookup, entry, place).await,
             Ok(None) => Found::Nothing,
             // A store never fails a request: its errors are misses from here on.
-            Err(_) => Found::Unknown,
+            Err(_) => {
+                lookup.fleet = Fleet::OutOfReach;
+                Found::Unknown
+            }
         };
         self.count(&found);
         found

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::entry::Entry;
 use crate::key::Key;
 use crate::lookup::outcome::{Forwarded, Layer};
-use crate::lookup::{Accepts, Company, Held, Lookup, Until};
+use crate::lookup::{Accepts, Company, Fleet, Held, Lookup, Until};
 use crate::message::cache_control::RequestDirectives;
 use crate::message::fields::CONDITIONS;
 use crate::policy::reuse::OnError;
@@ -91,6 +91,7 @@ fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
         directives: RequestDirectives::default(),
         accepts: Accepts::OnlyFresh,
         company: Company::Shared,
+        fleet: Fleet::default(),
         held: Some(Held { entry: entry.clone(), layer, until: Until::Validated(OnError::Fail) }),
         forwarded: Forwarded::Refresh,
         ..lookup.clone()
