@@ -206,10 +206,13 @@ where
         let answer = self.0.inner.clone().oneshot(lookup).await?;
         let Answer { content, outcome, forwarded, landing } = answer;
         if !landing.is_done() {
-            if company == Company::Unshared {
-                self.0.unshared.forget(key);
-            }
-            self.0.tasks.spawn(landing.run());
+            let unshared = self.0.unshared.clone();
+            self.0.tasks.spawn(async move {
+                // Only what was really kept shows that the URL may be shared again.
+                if landing.run().await.is_some() && company == Company::Unshared {
+                    unshared.forget(key);
+                }
+            });
         }
         Ok(Answer { content, outcome, forwarded, landing: Landing::done() })
     }
