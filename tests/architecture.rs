@@ -27,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["entry", "key", "message", "origin", "policy", "route", "store", "telemetry", "time"],
     ),
     ("refresh", &["entry", "key", "lookup", "message", "policy", "route", "telemetry", "time"]),
-    ("admin", &["entry", "key", "purge", "route", "telemetry", "time"]),
+    ("admin", &["entry", "key", "purge", "route", "store", "telemetry", "time"]),
     (
         "pipeline",
         &[

@@ -11,8 +11,8 @@ use larder::config::settings::{L2, Settings};
 use larder::config::variables::Variables;
 use larder::config::{Config, L2Override, Loaded, Overrides, load};
 use larder::key::canonical::Target;
+use larder::key::pattern::PathPattern;
 use larder::policy::{ClientDirectives, OriginLifetime, Share};
-use larder::route::pattern::PathPattern;
 use larder::route::table::Match;
 use larder::route::{Layers, Methods, Mode};
 use proptest::prelude::{

@@ -59,7 +59,12 @@ pub(crate) const ENDPOINTS: [Endpoint; 11] = [
         "Whether requests are wanted: 200, or 503 with the reason",
     ),
     get("/metrics", READ, Does::Metrics, "All metrics, as OpenMetrics text"),
-    post("/admin/purges", PURGE, Does::Purge, "Purges URLs, tags, prefixes, routes or everything"),
+    post(
+        "/admin/purges",
+        PURGE,
+        Does::Purge,
+        "Purges URLs, tags, prefixes, globs, hosts, routes or everything; or tells what would go",
+    ),
     get("/admin/purges/{mark}", READ, Does::Receipt, "Which instances have applied a purge"),
     get("/admin/instances", READ, Does::Instances, "The live instances of the fleet"),
     post("/admin/config/reload", CONFIG, Does::Reload, "Loads the configuration file again"),
@@ -127,7 +132,7 @@ pub(crate) fn openapi() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": { "Purge": purge(), "Receipt": receipt(), "Problem": problem() },
+            "schemas": { "Purge": purge(), "Receipt": receipt(), "Estimate": estimate(), "Problem": problem() },
         },
     })
 }
@@ -167,7 +172,11 @@ fn content(does: Does) -> Value {
         Does::Page => json!({ "text/html": {} }),
         Does::Metrics => json!({ "application/openmetrics-text": {} }),
         Does::Config => json!({ "application/yaml": {} }),
-        Does::Purge | Does::Receipt => {
+        Does::Purge => {
+            let schema = json!({ "oneOf": [schema("Receipt"), schema("Estimate")] });
+            json!({ "application/json": { "schema": schema } })
+        }
+        Does::Receipt => {
             json!({ "application/json": { "schema": schema("Receipt") } })
         }
         Does::Live | Does::Ready | Does::Instances | Does::Reload | Does::Stats | Does::OpenApi => {
@@ -185,11 +194,20 @@ fn purge() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "description": "At least one of urls, tags, prefixes, routes, or everything: true.",
+        "description": "At least one of urls, tags, all_tags, prefixes, globs, hosts, routes, or everything: true. 1000 in all, of 2048 bytes each at most; all or nothing, as one purge.",
         "properties": {
-            "urls": texts("absolute URLs, as clients write them; all their variants"),
-            "tags": texts("tags that responses carry"),
+            "urls": texts("absolute URLs, as clients write them, or from their path on for every host; all their variants"),
+            "tags": texts("tags that responses carry, any of them"),
+            "all_tags": {
+                "type": "array", "description": "lists of tags; what carries all of a list",
+                "items": {
+                    "type": "array", "minItems": 1, "maxItems": 16,
+                    "items": { "type": "string", "minLength": 1 },
+                },
+            },
             "prefixes": texts("beginnings of URLs: /path/… on every host, or http://host/path/…"),
+            "globs": texts("/api/*/reviews/** on every host, or //*.shop.example/…; * within a segment, ** across; behind a ?, * is any bytes of the query"),
+            "hosts": texts("shop.example, *.shop.example, shop.example:8080"),
             "routes": texts("names of routes"),
             "everything": { "type": "boolean", "default": false },
             "soft": {
@@ -198,6 +216,10 @@ fn purge() -> Value {
             },
             "wait": { "enum": ["all", "local", "none"], "default": "all" },
             "timeout": { "type": "string", "default": "5s", "description": "for wait: all; 1m at most" },
+            "dry_run": {
+                "type": "boolean", "default": false,
+                "description": "nothing goes; the answer is an estimate of what would",
+            },
             "reason": { "type": "string", "description": "for the audit" },
         },
     })
@@ -218,6 +240,25 @@ fn receipt() -> Value {
                 "at": { "type": "string", "description": "the mark up to which it has applied the log" },
                 "until": { "type": "string", "format": "date-time", "description": "when its lease ends" },
             } } },
+        },
+    })
+}
+
+fn estimate() -> Value {
+    let count = || {
+        json!({ "type": "object", "properties": {
+            "entries": { "type": "integer" }, "bytes": { "type": "integer" },
+        } })
+    };
+    json!({
+        "type": "object",
+        "description": "What a purge would take, by a walk through the memory of the instance that was asked.",
+        "properties": {
+            "dry_run": { "const": true },
+            "l1": count(),
+            "complete": { "type": "boolean", "description": "all of memory was walked through" },
+            "routes": { "type": "object", "additionalProperties": count() },
+            "l2": { "type": "string", "description": "none, or why nothing is known of it" },
         },
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod auth;
 mod endpoints;
+pub mod estimate;
 mod problem;
 pub mod purges;
 pub mod readiness;
@@ -174,6 +175,9 @@ async fn purge<P: Purging>(
 ) -> Result<Json<Value>, Problem> {
     let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let asked = Asked::read(&body, &admin.purging)?;
+    if asked.is_dry() {
+        return purges::estimate(&admin.purging, asked).await.map(Json);
+    }
     let counts = admin.metrics.counts();
     counts.purges_asked.one();
     let purged = purges::purge(&admin.purging, asked, by).await;

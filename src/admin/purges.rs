@@ -12,9 +12,12 @@ use serde_json::error::Category;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use crate::admin::estimate::{Estimate, Holdings};
 use crate::admin::problem::Problem;
 use crate::entry::facts::{Mark, RouteId, Tag};
 use crate::key::canonical::Target;
+use crate::key::host::HostPattern;
+use crate::purge::glob::UrlGlob;
 use crate::purge::log::{Instance, LogError, PurgeLog};
 use crate::purge::purger::{Detached, Purger, Receipt, Wait};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
@@ -40,19 +43,30 @@ pub trait Purging: Clone + Send + Sync + 'static {
     /// What a purge of this URL names.
     fn url_scope(&self, url: &Target) -> Scope;
 
+    /// What a purge of this path names, on every host.
+    fn path_scopes(&self, path: &str) -> Vec<Scope>;
+
     /// The names of all routes.
     fn routes(&self) -> Vec<RouteId>;
+
+    /// What would go; see [`Holdings::estimate`].
+    fn estimate(&self, scopes: Vec<Scope>) -> impl Future<Output = Estimate> + Send;
 }
 
 /// The real thing: a purger, and the routes in force.
 pub struct Fleet<L> {
     pub purger: Purger<L>,
     pub routes: Arc<ArcSwap<RouteTable>>,
+    pub holdings: Holdings,
 }
 
 impl<L> Clone for Fleet<L> {
     fn clone(&self) -> Self {
-        Self { purger: self.purger.clone(), routes: self.routes.clone() }
+        Self {
+            purger: self.purger.clone(),
+            routes: self.routes.clone(),
+            holdings: self.holdings.clone(),
+        }
     }
 }
 
@@ -78,6 +92,14 @@ impl<L: PurgeLog> Purging for Fleet<L> {
         self.routes.load().url_scope(url)
     }
 
+    fn path_scopes(&self, path: &str) -> Vec<Scope> {
+        self.routes.load().path_scopes(path)
+    }
+
+    async fn estimate(&self, scopes: Vec<Scope>) -> Estimate {
+        self.holdings.estimate(scopes).await
+    }
+
     fn routes(&self) -> Vec<RouteId> {
         self.routes.load().all().map(|route| route.id.clone()).collect()
     }
@@ -90,13 +112,17 @@ impl<L: PurgeLog> Purging for Fleet<L> {
 struct Written {
     urls: Vec<String>,
     tags: Vec<String>,
+    all_tags: Vec<Vec<String>>,
     prefixes: Vec<String>,
+    globs: Vec<String>,
+    hosts: Vec<String>,
     routes: Vec<String>,
     everything: bool,
     soft: bool,
     wait: WrittenWait,
     timeout: Option<String>,
     reason: Option<String>,
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -117,12 +143,24 @@ impl Written {
             return Err(Problem::malformed("the body must be one JSON object"));
         }
         serde_json::from_slice(body).map_err(|error| match error.classify() {
-            Category::Data => Problem::unprocessable(format!("in the body: {error}")),
+            Category::Data => {
+                let place = culprit(body).map_or("the body".into(), |key| format!("`{key}`"));
+                Problem::unprocessable(format!("in {place}: {error}"))
+            }
             Category::Io | Category::Syntax | Category::Eof => {
                 Problem::malformed(format!("the body is not JSON: {error}"))
             }
         })
     }
+}
+
+/// The first member that cannot be read by itself.
+fn culprit(body: &[u8]) -> Option<String> {
+    let members: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
+    members.into_iter().find_map(|(key, value)| {
+        let alone = json!({ key.as_str(): value });
+        serde_json::from_value::<Written>(alone).is_err().then_some(key)
+    })
 }
 
 /// What one call asks for.
@@ -133,12 +171,22 @@ pub(crate) struct Asked {
     wait: Wait,
     longest: Duration,
     reason: Option<String>,
+    run: Run,
 }
 
-/// How many URLs, tags, prefixes and routes one call may name.
+/// Whether what is asked for is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    Real,
+    Dry,
+}
+
+/// How many URLs, tags, prefixes, globs, hosts and routes one call may name.
 const SCOPES: usize = 1000;
-/// The longest tag, prefix or reason.
+/// The longest tag, prefix, glob or reason.
 const LENGTH: usize = 2048;
+/// How many tags an entry may have to carry together.
+const TOGETHER: usize = 16;
 /// How long a call waits for the fleet unless it says otherwise, and at most.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(1);
@@ -147,8 +195,16 @@ impl Asked {
     /// Reads a body. What is empty, odd or unknown is an error and never means "everything".
     pub(crate) fn read(body: &[u8], purging: &impl Purging) -> Result<Self, Problem> {
         let written = Written::parse(body)?;
-        let number =
-            written.urls.len() + written.tags.len() + written.prefixes.len() + written.routes.len();
+        let number = [
+            &written.urls,
+            &written.tags,
+            &written.prefixes,
+            &written.globs,
+            &written.hosts,
+            &written.routes,
+        ];
+        let number = number.map(Vec::len).iter().sum::<usize>()
+            + written.all_tags.iter().map(Vec::len).sum::<usize>();
         if number > SCOPES {
             let detail = format!("one purge may name {SCOPES} things at most, this names {number}");
             return Err(Problem::unprocessable(detail));
@@ -160,7 +216,13 @@ impl Asked {
             WrittenWait::Local | WrittenWait::None => Wait::Local,
         };
         let reason = written.reason.clone().map(|text| plain("reason", text)).transpose()?;
-        Ok(Self { scopes: scopes(&written, purging)?, effect, wait, longest, reason })
+        let run = if written.dry_run { Run::Dry } else { Run::Real };
+        Ok(Self { scopes: scopes(&written, purging)?, effect, wait, longest, reason, run })
+    }
+
+    /// Whether it is only to be told what would go.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.run == Run::Dry
     }
 
     fn record(&self, by: String) -> Record {
@@ -168,6 +230,12 @@ impl Asked {
         let cause = Cause { by, reason: self.reason.clone() };
         Record { purges: self.scopes.iter().map(purge).collect(), cause, at: Timestamp::now() }
     }
+}
+
+/// Tells what would go if it were asked for in earnest; nothing goes.
+pub(crate) async fn estimate(purging: &impl Purging, asked: Asked) -> Result<Value, Problem> {
+    let estimate = purging.estimate(asked.scopes).await;
+    serde_json::to_value(estimate).map_err(|error| Problem::unavailable(error.to_string()))
 }
 
 /// Has the fleet purge what is asked, and tells the audit.
@@ -239,7 +307,15 @@ fn told(record: &Record) -> String {
     record.purges.first().map_or_else(String::new, |purge| match &purge.scope {
         Scope::Url(key) => format!("url {key}"),
         Scope::Tag(tag) => format!("tag {}", tag.as_str()),
+        Scope::AllTags(tags) => {
+            let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+            format!("tags {}", tags.join(" and "))
+        }
+        Scope::Group { origin, tag } => format!("group {} of {origin}", tag.as_str()),
+        Scope::Path(path) => format!("path {path}"),
         Scope::Prefix(prefix) => format!("prefix {prefix}"),
+        Scope::Glob(glob) => format!("glob {glob}"),
+        Scope::Host(host) => format!("host {host}"),
         Scope::Route(route) => format!("route {route}"),
         Scope::Everything => "everything".to_owned(),
     })
@@ -248,6 +324,10 @@ fn told(record: &Record) -> String {
 fn scopes(written: &Written, purging: &impl Purging) -> Result<Vec<Scope>, Problem> {
     let mut scopes = Vec::new();
     for url in &written.urls {
+        if url.starts_with('/') {
+            scopes.extend(everywhere(url, purging)?);
+            continue;
+        }
         scopes.extend(both_schemes(&absolute(url)?).map(|target| purging.url_scope(&target)));
     }
     for tag in &written.tags {
@@ -255,6 +335,15 @@ fn scopes(written: &Written, purging: &impl Purging) -> Result<Vec<Scope>, Probl
     }
     for text in &written.prefixes {
         scopes.extend(prefix(text)?);
+    }
+    for tags in &written.all_tags {
+        scopes.push(together(tags)?);
+    }
+    for text in &written.globs {
+        scopes.push(Scope::Glob(glob(text)?));
+    }
+    for text in &written.hosts {
+        scopes.push(Scope::Host(host(text)?));
     }
     let known = purging.routes();
     for name in &written.routes {
@@ -265,10 +354,57 @@ fn scopes(written: &Written, purging: &impl Purging) -> Result<Vec<Scope>, Probl
     }
     if scopes.is_empty() {
         return Err(Problem::unprocessable(
-            "nothing is named: give one of `urls`, `tags`, `prefixes`, `routes`, or `everything: true`",
+            "nothing is named: give one of `urls`, `tags`, `all_tags`, `prefixes`, `globs`, `hosts`, `routes`, or \
+             `everything: true`",
         ));
     }
     Ok(scopes)
+}
+
+/// A path on every host.
+fn everywhere(path: &str, purging: &impl Purging) -> Result<Vec<Scope>, Problem> {
+    let scopes = purging.path_scopes(&plain("urls", path.to_owned())?);
+    if path.starts_with("//") || scopes.is_empty() {
+        return Err(Problem::unprocessable(format!("in `urls`: `{path}` is no path of a URL")));
+    }
+    Ok(scopes)
+}
+
+fn together(tags: &[String]) -> Result<Scope, Problem> {
+    if tags.is_empty() || tags.len() > TOGETHER {
+        let detail = format!("in `all_tags`: each list names 1 to {TOGETHER} tags");
+        return Err(Problem::unprocessable(detail));
+    }
+    let tag = |text: &String| plain("all_tags", text.clone()).map(|text| Tag::new(&text));
+    let tags = tags.iter().map(tag).collect::<Result<Box<[Tag]>, Problem>>()?;
+    Ok(Scope::AllTags(tags))
+}
+
+fn glob(text: &str) -> Result<UrlGlob, Problem> {
+    let text = plain("globs", text.to_owned())?;
+    let glob = UrlGlob::parse(&text).map_err(|why| {
+        Problem::unprocessable(format!(
+            "in `globs`: `{text}` cannot be used: {why}; write it as `/api/*/reviews/**`"
+        ))
+    })?;
+    if glob.is_every() {
+        let detail =
+            format!("in `globs`: `{text}` is every URL; if that is meant, say `everything: true`");
+        return Err(Problem::unprocessable(detail));
+    }
+    Ok(glob)
+}
+
+fn host(text: &str) -> Result<HostPattern, Problem> {
+    let text = plain("hosts", text.to_owned())?;
+    let host = HostPattern::parse(&text)
+        .map_err(|why| Problem::unprocessable(format!("in `hosts`: {why}")))?;
+    if host.is_every() {
+        let detail =
+            "in `hosts`: `*` is every host; if that is meant, say `everything: true`".to_owned();
+        return Err(Problem::unprocessable(detail));
+    }
+    Ok(host)
 }
 
 fn absolute(url: &str) -> Result<Target, Problem> {
@@ -276,7 +412,7 @@ fn absolute(url: &str) -> Result<Target, Problem> {
     let wrong = |why: &str| {
         Problem::unprocessable(format!(
             "in `urls`: `{url}` {why}; write it as a client does, as \
-             `http://shop.example/api/products?page=2`"
+             `http://shop.example/api/products?page=2`, or from its path on for every host"
         ))
     };
     if !is_absolute {

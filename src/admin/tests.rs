@@ -9,6 +9,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::admin::auth::Token;
+use crate::admin::estimate::Estimate;
 use crate::admin::reload::{Refusal, Reloaded};
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::canonical::Target;
@@ -55,6 +56,14 @@ impl Purging for Remembered {
 
     fn url_scope(&self, url: &Target) -> Scope {
         Scope::Url(Key::of_url(url, HostRule::Keyed))
+    }
+
+    fn path_scopes(&self, path: &str) -> Vec<Scope> {
+        vec![Scope::Path(path.into())]
+    }
+
+    async fn estimate(&self, _: Vec<Scope>) -> Estimate {
+        Estimate::default()
     }
 
     fn routes(&self) -> Vec<RouteId> {
@@ -198,7 +207,20 @@ async fn odd_or_empty_input_never_purges_and_says_what_is_wrong() {
         (r#"{"prefixes": ["/"]}"#, 422, "everything: true"),
         (r#"{"prefixes": ["http://shop.example"]}"#, 422, "a slash"),
         (r#"{"prefixes": ["shop"]}"#, 422, "must begin"),
-        (r#"{"urls": ["/api/products"]}"#, 422, "http://shop.example/api/products"),
+        (r#"{"urls": ["api/products"]}"#, 422, "http://shop.example/api/products"),
+        (r#"{"urls": ["//shop.example/"]}"#, 422, "no path"),
+        (r#"{"all_tags": [[]]}"#, 422, "in `all_tags`: each list names 1 to 16"),
+        (r#"{"all_tags": []}"#, 422, "nothing is named"),
+        (r#"{"all_tags": ["a"]}"#, 422, "in `all_tags`: invalid type"),
+        (r#"{"all_tags": [["a", ""]]}"#, 422, "in `all_tags`: an empty"),
+        (r#"{"globs": [""]}"#, 422, "in `globs`: an empty"),
+        (r#"{"globs": ["/**"]}"#, 422, "everything: true"),
+        (r#"{"globs": ["http://*/**"]}"#, 422, "everything: true"),
+        (r#"{"globs": ["api/*"]}"#, 422, "in `globs`: `api/*`"),
+        (r#"{"hosts": ["*"]}"#, 422, "everything: true"),
+        (r#"{"hosts": ["a/b"]}"#, 422, "in `hosts`: `a/b`"),
+        (r#"{"tags": [7]}"#, 422, "in `tags`: "),
+        (r#"{"tags": ["a"], "dry_run": "yes"}"#, 422, "in `dry_run`: "),
         (r#"{"urls": ["ftp://shop.example/"]}"#, 422, "absolute"),
         (r#"{"urls": ["http://a b/"]}"#, 422, "names no URL"),
         (r#"{"routes": ["product"]}"#, 422, "there are: default, products"),
@@ -216,6 +238,33 @@ async fn odd_or_empty_input_never_purges_and_says_what_is_wrong() {
         assert!(detail.contains(said), "{body}: {detail}");
         assert!(api.scopes().is_empty(), "{body}");
     }
+}
+
+#[tokio::test]
+async fn many_scopes_are_one_record() {
+    let api = open();
+    let body = r#"{"all_tags": [["a", "b"]], "globs": ["//*.Shop.example/a/*?x"], "hosts": ["*.Shop.example"],
+        "urls": ["/x?y"]}"#;
+    assert_eq!(api.post("/admin/purges", body).await.status, StatusCode::OK);
+    assert_eq!(api.purging.submitted.lock().len(), 1);
+    assert_eq!(
+        api.scopes(),
+        [
+            Scope::Path("/x?y".into()),
+            Scope::AllTags(["a", "b"].map(Tag::new).into()),
+            Scope::Glob(crate::purge::glob::UrlGlob::parse("//*.shop.example/a/*?x").unwrap()),
+            Scope::Host(crate::key::host::HostPattern::parse("*.shop.example").unwrap()),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_submits_nothing() {
+    let api = open();
+    let answer = api.post("/admin/purges", r#"{"everything": true, "dry_run": true}"#).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.json()["dry_run"], true);
+    assert!(api.scopes().is_empty());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::auth::{Guard, Permission, Token};
+use crate::admin::estimate::Holdings;
 use crate::admin::purges::Fleet;
 use crate::admin::readiness::Readiness;
 use crate::admin::reload::Reload;
@@ -77,7 +78,15 @@ pub(crate) fn start(
     let listener = TcpListener::from_std(socket.listener)
         .map_err(|why| StartError::Failed(format!("cannot serve the admin API: {why}")))?;
     let router = router(Admin {
-        purging: Fleet { purger: house.purger.clone(), routes: house.routes.clone() },
+        purging: Fleet {
+            purger: house.purger.clone(),
+            routes: house.routes.clone(),
+            holdings: Holdings {
+                ledger: house.ledger.clone(),
+                memory: house.memory.clone(),
+                second: house.second.clone(),
+            },
+        },
         guard: changing.guard,
         metrics: house.metrics.clone(),
         readiness,

@@ -35,6 +35,9 @@ struct Instance {
 pub(super) fn purge(asked: &Purge) -> Result<(), Failure> {
     let url = endpoint(&asked.admin, "admin/purges")?;
     let receipt = runtime()?.block_on(post(url, body(asked), *asked.timeout))?;
+    if asked.dry_run {
+        return tell(&if asked.json { receipt.to_string() } else { estimated(&receipt) });
+    }
     if asked.json {
         tell(&receipt.to_string())?;
     }
@@ -48,10 +51,14 @@ fn body(asked: &Purge) -> Value {
     let mut body = json!({
         "urls": asked.urls,
         "tags": asked.tags,
+        "all_tags": asked.all_tags.iter().map(|tags| tags.split(',').map(str::trim).collect()).collect::<Vec<Vec<&str>>>(),
         "prefixes": asked.prefixes,
+        "globs": asked.globs,
+        "hosts": asked.hosts,
         "routes": asked.routes,
         "everything": asked.everything,
         "soft": asked.soft,
+        "dry_run": asked.dry_run,
         "wait": match asked.wait {
             Wait::All => "all",
             Wait::Local => "local",
@@ -125,6 +132,33 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> Failure {
     ))
 }
 
+/// An estimate in words.
+fn estimated(estimate: &Value) -> String {
+    let count = |it: &Value| format!("{} entries, {} bytes", it["entries"], it["bytes"]);
+    let mut lines = vec![format!("would purge from memory here: {}", count(&estimate["l1"]))];
+    for (route, it) in estimate["routes"].as_object().into_iter().flatten() {
+        lines.push(format!("  route {route}: {}", count(it)));
+    }
+    if estimate["complete"] == false {
+        lines.push("  or more: not all of memory was walked through".into());
+    }
+    lines.push(format!("second layer: {}", estimate["l2"].as_str().unwrap_or("unknown")));
+    lines.join("\n")
+}
+
+/// One line for each instance.
+fn each(instances: &[Instance]) -> String {
+    let line = |instance: &Instance| {
+        let Instance { id, applied, until } = instance;
+        if *applied {
+            format!("\n  {id}: applied")
+        } else {
+            format!("\n  {id}: not applied, its lease ends {until}")
+        }
+    };
+    instances.iter().map(line).collect()
+}
+
 /// The receipt in words; one that is not complete although all were waited for is a failure.
 fn shown(receipt: &Receipt, wait: Wait) -> Result<String, Failure> {
     let Receipt { mark, instances, .. } = receipt;
@@ -137,10 +171,10 @@ fn shown(receipt: &Receipt, wait: Wait) -> Result<String, Failure> {
     if receipt.complete {
         let whom =
             if number == 1 { "1 instance".into() } else { format!("all {number} instances") };
-        return Ok(format!("purged at {mark}, applied by {whom}"));
+        return Ok(format!("purged at {mark}, applied by {whom}{}", each(instances)));
     }
     match wait {
-        Wait::Local => Ok(format!("purged at {mark}")),
+        Wait::Local => Ok(format!("purged at {mark}{}", each(instances))),
         Wait::All if late.is_empty() => Err(Failure::Failed(format!(
             "the purge {mark} is in the log, but it is not known which instances have applied it"
         ))),
@@ -167,7 +201,7 @@ mod tests {
     fn a_receipt_that_is_not_complete_fails_only_those_who_wait_for_all() {
         assert_eq!(
             shown(&receipt(&[true, true]), Wait::All).unwrap(),
-            "purged at 17-0, applied by all 2 instances"
+            "purged at 17-0, applied by all 2 instances\n  a: applied\n  a: applied"
         );
         assert!(shown(&receipt(&[true, false]), Wait::Local).is_ok());
         for applied in [&[true, false][..], &[]] {

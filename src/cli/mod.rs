@@ -129,31 +129,49 @@ struct Check {
 /// Waits until every live instance has applied the purge. The token is taken from `LARDER_TOKEN`.
 #[derive(Debug, Args)]
 #[command(
-    group(ArgGroup::new("scope").args(["urls", "tags", "prefixes", "routes", "everything"])
+    group(ArgGroup::new("scope").args(["urls", "tags", "all_tags", "prefixes", "globs", "hosts", "routes", "everything"])
         .required(true).multiple(true)),
     after_help = "Examples:
   larder purge http://shop.example/api/products?page=2
   larder purge --tag product:7 --tag category:shoes --reason 'price change'
+  larder purge --all-tags product:7,lang:en --all-tags product:7,lang:de
   larder purge --prefix http://shop.example/api/
+  larder purge --glob '/api/products/*/reviews/**' --dry-run
+  larder purge --glob '//*.shop.example/search?*q=shoes*'
+  larder purge --host '*.shop.example'
   larder purge --route products --soft
-  larder purge --everything --admin http://10.0.0.5:9090"
+  larder purge --everything --admin http://10.0.0.5:9090 --timeout 30s --json
+
+Exit codes: 0 every instance has applied it, 1 not so, or not known, 2 wrong usage."
 )]
 struct Purge {
-    /// Absolute URLs, as clients write them; all their variants go.
+    /// URLs as clients write them, or from their path on for every host; all their variants go.
     #[arg(value_name = "URL")]
     urls: Vec<String>,
     /// Everything that carries this tag.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Everything that carries all of these tags, with commas between them.
+    #[arg(long = "all-tags", value_name = "TAG,TAG")]
+    all_tags: Vec<String>,
     /// Every URL that begins so: `/path/` on every host, or `http://host/path/`.
     #[arg(long = "prefix", value_name = "PREFIX")]
     prefixes: Vec<String>,
+    /// Every URL like this: `*` within a segment, `**` across; on every host, or behind `//host`.
+    #[arg(long = "glob", value_name = "PATTERN")]
+    globs: Vec<String>,
+    /// Every URL on this host: `shop.example` or `*.shop.example`.
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
     /// Everything of this route.
     #[arg(long = "route", value_name = "NAME")]
     routes: Vec<String>,
     /// Everything there is.
     #[arg(long)]
     everything: bool,
+    /// Purge nothing; say what would go.
+    #[arg(long)]
+    dry_run: bool,
     /// Mark stale instead of removing: what is stale may be served once more while it is fetched anew.
     #[arg(long)]
     soft: bool,
@@ -286,6 +304,7 @@ mod tests {
             "larder serve --origin http://b --listen nowhere",
             "larder purge",
             "larder purge --soft",
+            "larder purge --dry-run",
             "larder purge --everything --timeout 5",
             "larder check",
         ] {
@@ -295,6 +314,7 @@ mod tests {
         for right in [
             "larder serve --origin http://b --listen 127.0.0.1:0 --listen [::1]:0 --l2 none",
             "larder purge http://a/b --tag c --soft",
+            "larder purge --all-tags a,b --glob /a/* --host *.a --dry-run",
             "larder demo",
             "larder demo --listen 127.0.0.1:0 --admin 127.0.0.1:0",
             "larder demo --api-only 127.0.0.1:3000",

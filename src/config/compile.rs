@@ -18,12 +18,12 @@ use crate::config::settings::{
 };
 use crate::entry::facts::RouteId;
 use crate::key::canonical::{QueryOrder, QueryRules};
+use crate::key::pattern::PathPattern;
 use crate::key::vary::VaryRules;
 use crate::key::{HostRule, KeyRules};
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Share};
-use crate::route::pattern::PathPattern;
 use crate::route::table::Match;
-use crate::route::tags::{OnWrite, TagRules};
+use crate::route::tags::{OnWrite, TagFields, TagRules};
 use crate::route::{self, Coalescing, Layers, Methods, Mode, ServerFields};
 
 /// The settings of an effective file (`File::effective`) that passed every check.
@@ -186,7 +186,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         vary: vary(&keys.vary.clone().unwrap_or_default()),
         layers: layers(keys.layers.as_deref().unwrap_or_default()),
         on_write: writes.filter_map(|text| OnWrite::parse(text, path).ok()).collect(),
-        tags,
+        tags: tags.showing(tag_fields(keys)),
         client_ttl: duration(keys.client_ttl),
         coalescing: if keys.coalesce == Some(false) { Coalescing::Off } else { Coalescing::On },
         server_fields: server_fields(keys),
@@ -206,7 +206,7 @@ fn last_resort(file: &File) -> route::Settings {
         key: KeyRules::default(),
         vary: VaryRules::default(),
         layers: Layers::Both,
-        tags: TagRules::default(),
+        tags: TagRules::default().showing(tag_fields(keys)),
         on_write: Vec::new(),
         client_ttl: None,
         coalescing: Coalescing::Off,
@@ -217,6 +217,10 @@ fn last_resort(file: &File) -> route::Settings {
 fn origin_of(file: &File, keys: &Keys) -> Arc<str> {
     let named = keys.origin.as_ref().or_else(|| file.origins.keys().next());
     named.map_or("", |name| name.0.as_str()).into()
+}
+
+fn tag_fields(keys: &Keys) -> TagFields {
+    if keys.strip_tags == Some(false) { TagFields::Kept } else { TagFields::Stripped }
 }
 
 fn server_fields(keys: &Keys) -> ServerFields {

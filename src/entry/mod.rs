@@ -27,8 +27,17 @@ pub struct Entry {
     pub body: Stored,
     /// The ledger's version under which no purge matched this entry; see [`Entry::is_verified_at`].
     verified: AtomicU64,
+    tags: Tags,
     /// When this copy was taken into memory or last found to be the fleet's newest, in milliseconds.
     taken: AtomicU64,
+}
+
+/// Whether [`Facts::tags`] are all there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tags {
+    Known,
+    /// Some stand in the body, which is not whole yet.
+    ToCome,
 }
 
 /// Status and end-to-end fields, as they are sent again.
@@ -102,6 +111,7 @@ impl Entry {
             variant,
             body,
             verified: AtomicU64::new(0),
+            tags: Tags::Known,
             taken: AtomicU64::new(0),
         }
     }
@@ -116,6 +126,22 @@ impl Entry {
     #[must_use]
     pub fn with_head(&self, head: Head) -> Self {
         Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
+    }
+
+    /// The same entry, some of whose tags are known only when its body is whole.
+    #[must_use]
+    pub fn awaiting_tags(self) -> Self {
+        Self { tags: Tags::ToCome, ..self }
+    }
+
+    /// Whether it may carry tags that are not among its facts yet: then a purge of any tag speaks of it.
+    pub fn awaits_tags(&self) -> bool {
+        self.tags == Tags::ToCome
+    }
+
+    /// The ledger's version under which nothing stood against this entry; zero, if it was never judged so.
+    pub fn verified_at(&self) -> u64 {
+        self.verified.load(Ordering::Acquire)
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit

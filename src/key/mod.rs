@@ -1,6 +1,8 @@
 //! The identity of a URL in the cache.
 
 pub mod canonical;
+pub mod host;
+pub mod pattern;
 pub mod vary;
 
 use std::fmt;

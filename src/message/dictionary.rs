@@ -1,4 +1,4 @@
-//! Dictionaries of structured fields (RFC 8941 §3.2), as far as cache directives need them.
+//! Dictionaries and lists of structured fields (RFC 8941 §3.2, §3.1), as far as caches need them.
 
 use http::header::{HeaderMap, HeaderName};
 
@@ -14,6 +14,16 @@ pub(crate) enum Value {
 /// The members of a field over all its lines, each key once with its last value; nothing where the field is absent
 /// or is not a dictionary.
 pub(crate) fn parse(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<(String, Value)>> {
+    Parser { rest: &combined(fields, name)? }.dictionary()
+}
+
+/// The members of a list of strings over all lines of a field, without their parameters; nothing where the field is
+/// absent or is anything else.
+pub(crate) fn strings(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
+    Parser { rest: &combined(fields, name)? }.strings()
+}
+
+fn combined(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let mut lines = fields.get_all(name).iter().peekable();
     lines.peek()?;
     let mut text = Vec::new();
@@ -24,7 +34,7 @@ pub(crate) fn parse(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<(String
         }
         text.extend_from_slice(line.as_bytes().trim_ascii());
     }
-    Parser { rest: &text }.dictionary()
+    Some(text)
 }
 
 struct Parser<'a> {
@@ -42,20 +52,36 @@ impl<'a> Parser<'a> {
             self.parameters()?;
             found.retain(|(known, _)| *known != key);
             found.push((key, value));
-            self.skip(b" \t");
-            if self.rest.is_empty() {
-                return Some(found);
-            }
-            if !self.take(b',') {
-                return None;
-            }
-            self.skip(b" \t");
-            if self.rest.is_empty() {
-                // "If input_string is empty, there is a trailing comma; fail parsing."
-                return None;
-            }
+            self.separator()?;
         }
         Some(found)
+    }
+
+    /// RFC 8941 §4.2.1, for lists whose members are strings.
+    fn strings(&mut self) -> Option<Vec<String>> {
+        let mut found = Vec::new();
+        self.skip(b" ");
+        while !self.rest.is_empty() {
+            self.rest.first().filter(|first| **first == b'"')?;
+            found.push(self.string()?);
+            self.parameters()?;
+            self.separator()?;
+        }
+        Some(found)
+    }
+
+    /// The end, or a comma with another member behind it.
+    fn separator(&mut self) -> Option<()> {
+        self.skip(b" \t");
+        if self.rest.is_empty() {
+            return Some(());
+        }
+        if !self.take(b',') {
+            return None;
+        }
+        self.skip(b" \t");
+        // "If input_string is empty, there is a trailing comma; fail parsing."
+        (!self.rest.is_empty()).then_some(())
     }
 
     fn member(&mut self) -> Option<Value> {
@@ -89,7 +115,7 @@ impl<'a> Parser<'a> {
     fn item(&mut self) -> Option<Value> {
         match self.rest.first()? {
             b'-' | b'0'..=b'9' => self.number(),
-            b'"' => self.string(),
+            b'"' => self.string().map(|_| Value::Other),
             b':' => self.bytes(),
             b'?' => self.boolean(),
             b'*' | b'A'..=b'Z' | b'a'..=b'z' => {
@@ -126,17 +152,17 @@ impl<'a> Parser<'a> {
         Some(Value::Integer(if negative { -number } else { number }))
     }
 
-    fn string(&mut self) -> Option<Value> {
+    fn string(&mut self) -> Option<String> {
         self.next()?;
+        let mut text = String::new();
         loop {
-            match self.next()? {
-                b'"' => return Some(Value::Other),
-                b'\\' => {
-                    self.next().filter(|escaped| matches!(escaped, b'"' | b'\\'))?;
-                }
-                b' '..=b'~' => {}
+            let byte = match self.next()? {
+                b'"' => return Some(text),
+                b'\\' => self.next().filter(|escaped| matches!(escaped, b'"' | b'\\'))?,
+                byte @ b' '..=b'~' => byte,
                 _ => return None,
-            }
+            };
+            text.push(byte.into());
         }
     }
 
@@ -249,6 +275,18 @@ mod tests {
         ];
         for row in rows {
             assert_eq!(parsed(&[row]), None, "{}", String::from_utf8_lossy(row));
+        }
+    }
+
+    #[test]
+    fn a_list_of_strings_has_all_its_members_or_is_none() {
+        let listed = |line: &'static str| {
+            let fields = HeaderMap::from_iter([(NAME, HeaderValue::from_static(line))]);
+            strings(&fields, &NAME)
+        };
+        assert_eq!(listed(r#""a", "b c";p=1 ,"\"\\""#).unwrap(), ["a", "b c", "\"\\"]);
+        for wrong in ["a", "\"a\",", "(\"a\")", "\"a\" \"b\"", "\"a", "1"] {
+            assert_eq!(listed(wrong), None, "{wrong}");
         }
     }
 

@@ -19,6 +19,9 @@ pub const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-con
 pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 pub const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 pub const XKEY: HeaderName = HeaderName::from_static("xkey");
+pub const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
+pub const CACHE_GROUP_INVALIDATION: HeaderName =
+    HeaderName::from_static("cache-group-invalidation");
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -192,6 +192,7 @@ impl Asked {
         let via = via(response.version());
         let fields = response.headers_mut();
         remove_hop_by_hop(fields);
+        self.route.tags.strip(fields);
         if !matches!(outcome, Outcome::Refused(_)) {
             fields.append(VIA, via);
         }

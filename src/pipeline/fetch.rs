@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, HeaderMap, VIA};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use rand::Rng;
 use tower::Service;
+use tracing::info;
 
 use crate::entry::facts::{Facts, Mark, Standing, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
@@ -31,6 +33,7 @@ use crate::policy::deception::contradicts;
 use crate::policy::revalidate::{Validation, merge, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
+use crate::route::tags::{Untagged, union};
 use crate::route::{Layers, Route};
 use crate::time::Timestamp;
 
@@ -111,7 +114,10 @@ impl Fetch {
         let fields = merge(&known.head.fields, asked.response.headers());
         let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
-        if let Ok(Keeping { facts, freshness, variant }) = self.verdict(lookup, asked, &head) {
+        let keeping =
+            self.verdict(lookup, asked, &head).and_then(|keeping| keeping.like(known, lookup));
+        lookup.route.tags.strip(&mut head.fields);
+        if let Ok(Keeping { facts, freshness, variant, .. }) = keeping {
             let body = known.body.clone();
             let entry = Entry::new(facts, head.compact(), freshness, variant, body);
             let entry = Arc::new(entry);
@@ -129,29 +135,29 @@ impl Fetch {
         let mut head =
             Head { status: asked.response.status(), fields: asked.response.headers().clone() };
         let verdict = self.verdict(lookup, &asked, &head);
-        let Keeping { facts, freshness, variant } = match verdict {
+        let Keeping { facts, freshness, variant, tags } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => return Answer::once(asked.response, Outcome::Miss(Kept::Left(why))),
         };
         Self::clean(&mut head, lookup, asked.received);
+        lookup.route.tags.strip(&mut head.fields);
         // Once for all who will be served from it.
         head.fields.append(VIA, via(asked.response.version()));
         let head = head.compact();
         let length = content_length(&head.fields);
         let body = asked.response.into_body();
         if length == Some(0) || body.is_empty() {
-            let entry =
-                Entry::new(facts, head, freshness, variant, Stored::Whole(bytes::Bytes::new()));
+            let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(Bytes::new()));
             let entry = Arc::new(entry);
             let landing = Landing::whole(entry.clone());
             return Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) };
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
-        arrive(
-            Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length }),
-            writer,
-            body,
-        )
+        let entry = Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length });
+        match tags {
+            Tags::Known => arrive(entry, writer, body, None),
+            Tags::InBody => arrive(entry.awaiting_tags(), writer, body, Some(lookup.route.clone())),
+        }
     }
 
     /// Leaves what may be stored of a head, and dates it.
@@ -187,9 +193,11 @@ impl Fetch {
         }
         let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
         let tags = tags.map_err(|_| WhyNot::TooManyTags)?;
+        let awaited = lookup.route.tags.await_body(&head.fields, content_length(&head.fields));
+        let known = if awaited.map_err(untagged)? { Tags::InBody } else { Tags::Known };
         let variant =
             Variant::of(&head.fields, &lookup.selector()).map_err(|_| WhyNot::VaryStar)?;
-        Ok(Keeping { facts: facts(lookup, asked.as_of, tags), freshness, variant })
+        Ok(Keeping { facts: facts(lookup, asked.as_of, tags), freshness, variant, tags: known })
     }
 
     /// The largest object that any of the route's layers takes.
@@ -217,6 +225,33 @@ struct Keeping {
     facts: Facts,
     freshness: Freshness,
     variant: Variant,
+    tags: Tags,
+}
+
+/// Where the tags of a response stand.
+#[derive(Clone, Copy)]
+enum Tags {
+    Known,
+    InBody,
+}
+
+impl Keeping {
+    /// The same with the tags of what a 304 confirmed: the stored fields need not tell them any more, nor does a 304
+    /// tell what its body does.
+    fn like(mut self, known: &Entry, lookup: &Lookup) -> Result<Self, WhyNot> {
+        if lookup.route.tags.outlive_fields() {
+            let tags = union(&self.facts.tags, &known.facts.tags);
+            self.facts.tags = tags.map_err(|_| WhyNot::TooManyTags)?;
+        }
+        Ok(self)
+    }
+}
+
+fn untagged(why: Untagged) -> WhyNot {
+    match why {
+        Untagged::TooMany(_) => WhyNot::TooManyTags,
+        Untagged::Unreadable => WhyNot::TagsUnreadable,
+    }
 }
 
 fn facts(lookup: &Lookup, as_of: Mark, tags: Box<[Tag]>) -> Facts {
@@ -241,8 +276,9 @@ fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// An entry whose body still arrives; whoever runs the landing brings it in.
-fn arrive(entry: Entry, writer: Writer, body: Body) -> Answer {
+/// An entry whose body still arrives; whoever runs the landing brings it in, and reads it for tags by the rules of
+/// `tagging`.
+fn arrive(entry: Entry, writer: Writer, body: Body, tagging: Option<Arc<Route>>) -> Answer {
     let entry = Arc::new(entry);
     let outcome = Outcome::Miss(Kept::Stored);
     let Stored::Arriving { fill, .. } = &entry.body else {
@@ -252,13 +288,14 @@ fn arrive(entry: Entry, writer: Writer, body: Body) -> Answer {
     let Ok(reader) = fill.read(0..u64::MAX) else {
         return Answer::once(Response::new(body), outcome);
     };
-    let landing = Landing::arriving(bring(entry.clone(), writer, body));
+    let (arriving, whole) = (entry.clone(), bring(writer, body));
+    let landing = Landing::arriving(async move { complete(&arriving, whole.await?, tagging) });
     let content = Content::Arriving(entry, reader);
     Answer { content, outcome, forwarded: Forwarded::UriMiss, landing }
 }
 
 /// Brings the body in. Only one that came to its end is kept; one that is cut off is cut off for its readers.
-async fn bring(entry: Arc<Entry>, writer: Writer, mut body: Body) -> Option<Arc<Entry>> {
+async fn bring(writer: Writer, mut body: Body) -> Option<Bytes> {
     let mut unread_since = None;
     while let Some(frame) = body.frame().await {
         let chunk = match frame {
@@ -278,8 +315,25 @@ async fn bring(entry: Arc<Entry>, writer: Writer, mut body: Body) -> Option<Arc<
         }
         writer.push(chunk).await;
     }
-    let whole = writer.finish()?;
-    Some(Arc::new(entry.with_body(Stored::Whole(whole))))
+    writer.finish()
+}
+
+/// The entry with its whole body and all its tags; nothing when they cannot be told, since it could not be purged.
+fn complete(entry: &Entry, body: Bytes, tagging: Option<Arc<Route>>) -> Option<Arc<Entry>> {
+    let tags = tagging.map(|route| route.tags.with_body(&entry.facts.tags, &body)).transpose();
+    match tags {
+        Ok(tags) => {
+            let mut whole = entry.with_body(Stored::Whole(body));
+            if let Some(tags) = tags {
+                whole.facts.tags = tags;
+            }
+            Some(Arc::new(whole))
+        }
+        Err(why) => {
+            info!({ route.name = %entry.facts.route, url = %entry.facts.url }, "not stored: {why}");
+            None
+        }
+    }
 }
 
 impl Service<Lookup> for Fetch {

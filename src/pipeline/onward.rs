@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, VIA};
+use http::header::{ACCEPT_ENCODING, EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, VIA};
 use http::request::Parts;
 use http::uri::Uri;
 use http::{Method, Request, Version};
@@ -99,6 +99,10 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
     // What was normalised for the variant is sent so, by who goes alone as well: its answer may be kept, and the
     // origin must see no more than what the variant is named after.
     lookup.route.vary.rewrite(fields);
+    if lookup.route.tags.read_bodies() {
+        // Tags stand in the body, which is stored as it comes.
+        fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     if parts.method == Method::GET
         && !is_conditional(fields)
         && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held

@@ -14,11 +14,13 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
 
+use crate::entry::facts::Tag;
 use crate::key::canonical::Target;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::lookup::record::Status;
 use crate::message::body::Body;
-use crate::message::fields::{members, remove_hop_by_hop};
+use crate::message::dictionary::strings;
+use crate::message::fields::{CACHE_GROUP_INVALIDATION, members, remove_hop_by_hop};
 use crate::origin::body::Incoming;
 use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
@@ -26,13 +28,16 @@ use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::{Purger, Wait};
-use crate::purge::{Cause, Effect, Purge, Record};
+use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::route::Route;
 use crate::route::table::RouteTable;
 use crate::time::Timestamp;
 
 /// How long a write waits for its purge to be in the log; applied here it is at once.
 const PURGE_TIME: Duration = Duration::from_secs(1);
+
+/// How many groups one response may name.
+const MOST_GROUPS: usize = 256;
 
 /// How long a tunnel may be silent both ways.
 const TUNNEL_IDLE: Duration = Duration::from_mins(10);
@@ -87,13 +92,15 @@ impl<L: PurgeLog> Pass<L> {
             }
             Some(_) | None => plain(response.map(Body::live)),
         };
+        let mut response = response;
+        route.tags.strip(response.headers_mut());
         let status = Status { forwarded_status: Some(response.status()), ..Status::default() };
         Departure { response, outcome, route: Some(route), status }
     }
 
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response
     /// to an unsafe request method"; `Location` and `Content-Location` of the same origin too, and what the route
-    /// says.
+    /// says; and the groups that the response names (RFC 9875 §3).
     async fn invalidate(&self, route: &Route, target: &Target, response: &HeaderMap) {
         let routes = self.0.routes.load_full();
         let named = [LOCATION, CONTENT_LOCATION];
@@ -102,6 +109,8 @@ impl<L: PurgeLog> Pass<L> {
         let mut purges: Vec<Purge> =
             scopes.map(|scope| Purge { scope, effect: Effect::Remove }).collect();
         purges.extend(routes.purges_after(route, target));
+        let groups = groups(target, response).into_iter();
+        purges.extend(groups.map(|scope| Purge { scope, effect: Effect::Remove }));
         let cause = Cause { by: "public".into(), reason: Some("a write through the proxy".into()) };
         let record = Record { purges, cause, at: Timestamp::now() };
         if let Err(why) = self.0.purger.submit(record, Wait::Local, PURGE_TIME).await {
@@ -169,6 +178,18 @@ fn is_unsafe(method: &Method) -> bool {
 /// RFC 9111 §4.4: "A 'non-error response' is one with a 2xx (Successful) or 3xx (Redirection) status code."
 fn is_successful(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
+}
+
+/// RFC 9875 §3: the field names groups whose members on the target's origin go. More of them than are reasonable mean
+/// all that is of the origin.
+fn groups(target: &Target, response: &HeaderMap) -> Vec<Scope> {
+    let groups = strings(response, &CACHE_GROUP_INVALIDATION).unwrap_or_default();
+    let origin: Arc<str> = format!("{}://{}", target.scheme(), target.host_str()).into();
+    if groups.len() > MOST_GROUPS {
+        return vec![Scope::Prefix(format!("{origin}/").into())];
+    }
+    let group = |name: &String| Scope::Group { origin: origin.clone(), tag: Tag::new(name) };
+    groups.iter().filter(|name| !name.is_empty()).map(group).collect()
 }
 
 /// The URL that a response field names, if it is of the same origin as the target (RFC 9111 §4.4: "A cache MUST

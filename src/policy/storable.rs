@@ -64,6 +64,8 @@ pub enum WhyNot {
     TooLarge,
     /// It carries more tags than can be kept.
     TooManyTags,
+    /// Its tags stand in its body, which cannot be read for them: it is encoded, too large, or not what it says.
+    TagsUnreadable,
     /// Its media type contradicts its path's extension: see [`crate::policy::deception`].
     Contradiction,
 }
@@ -318,6 +320,7 @@ impl WhyNot {
             Self::Vetoed => "vetoed",
             Self::TooLarge => "too-large",
             Self::TooManyTags => "too-many-tags",
+            Self::TagsUnreadable => "tags-unreadable",
             Self::Contradiction => "contradiction",
         }
     }
@@ -337,6 +340,7 @@ impl WhyNot {
             | Self::Vetoed
             | Self::TooLarge
             | Self::TooManyTags
+            | Self::TagsUnreadable
             | Self::Contradiction => true,
         }
     }

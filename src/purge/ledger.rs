@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::entry::Entry;
 use crate::entry::facts::{Facts, Mark, RouteId, Standing, Tag};
 use crate::key::Key;
+use crate::purge::patterns::{Conditions, Patterns};
 use crate::purge::{Effect, Purge, Record, Scope};
 use crate::time::Timestamp;
 
@@ -17,7 +18,8 @@ use crate::time::Timestamp;
 ///
 /// An entry is judged once per change of the ledger: the entry remembers the ledger's version under which nothing
 /// stood against it, so that a hit costs one comparison while nothing new is purged. A judgement costs one look-up
-/// for the URL, one for the route, one for each tag, and one comparison for each prefix.
+/// for the URL, one for its path, one for the route, one for each tag, and one comparison for each prefix, glob and
+/// host that was purged since the entry was judged last.
 ///
 /// Purges are forgotten when the log forgets them: entries older than the log's beginning are unvouched for, so
 /// the ledger is never larger than the log's retention.
@@ -35,8 +37,10 @@ struct State {
     contact: Contact,
     urls: HashMap<Key, Struck>,
     tags: HashMap<Tag, Struck>,
+    paths: HashMap<Arc<str>, Struck>,
     routes: HashMap<RouteId, Struck>,
-    prefixes: Vec<(Arc<str>, Struck)>,
+    conditions: Conditions,
+    patterns: Patterns,
     everything: Struck,
     /// The harshest that was said of any tag: what may be said of a response whose tags are not known yet.
     any_tag: Struck,
@@ -54,7 +58,7 @@ pub enum Contact {
 
 /// What has been said of one scope.
 #[derive(Clone, Debug, Default)]
-struct Struck {
+pub(super) struct Struck {
     removed: Option<Mark>,
     /// Soft purges by mark, with the moment from which their entries are stale.
     staled: SmallVec<[(Mark, Timestamp); 1]>,
@@ -85,7 +89,12 @@ impl Ledger {
         if entry.is_verified_at(version) {
             return Standing::Good;
         }
-        let standing = self.state.read().judge(&entry.facts);
+        let state = self.state.read();
+        let mut standing = state.judge(&entry.facts, entry.verified_at());
+        if entry.awaits_tags() {
+            standing = standing.max(state.any_tag.judge(entry.facts.as_of));
+        }
+        drop(state);
         if standing == Standing::Good {
             entry.verify_at(version);
         }
@@ -98,6 +107,7 @@ impl Ledger {
         let state = self.state.read();
         let scoped =
             state.judge_scopes(expected.url_key, expected.url, expected.route, expected.as_of);
+        let scoped = scoped.max(state.patterns.judge(expected.url, expected.as_of, 0));
         scoped.max(state.any_tag.judge(expected.as_of)) == Standing::Good
     }
 
@@ -109,8 +119,9 @@ impl Ledger {
     /// Applies a record of the log; again is harmless. `now` is the moment from which what it marks stale is stale.
     pub fn apply(&self, mark: Mark, record: &Record, now: Timestamp) {
         let mut state = self.state.write();
+        let version = self.version.load(Ordering::Acquire) + 1;
         for purge in &record.purges {
-            state.strike(purge, mark, now);
+            state.strike(purge, mark, now, version);
         }
         state.known = state.known.max(mark);
         self.version.fetch_add(1, Ordering::Release);
@@ -151,7 +162,12 @@ impl Ledger {
     /// How many scopes are struck.
     pub fn len(&self) -> usize {
         let state = self.state.read();
-        state.urls.len() + state.tags.len() + state.routes.len() + state.prefixes.len()
+        state.urls.len()
+            + state.tags.len()
+            + state.paths.len()
+            + state.routes.len()
+            + state.conditions.len()
+            + state.patterns.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -160,8 +176,13 @@ impl Ledger {
 }
 
 impl State {
-    fn judge(&self, facts: &Facts) -> Standing {
+    /// What is said of an entry; of the patterns only what came after version `since`, under which nothing stood
+    /// against it.
+    fn judge(&self, facts: &Facts, since: u64) -> Standing {
         let scoped = self.judge_scopes(facts.url_key, &facts.url, &facts.route, facts.as_of);
+        let scoped = scoped
+            .max(self.patterns.judge(&facts.url, facts.as_of, since))
+            .max(self.conditions.judge(facts));
         if self.tags.is_empty() {
             return scoped;
         }
@@ -180,15 +201,15 @@ impl State {
         if let Some(struck) = self.routes.get(route) {
             standing = standing.max(struck.judge(as_of));
         }
-        for (prefix, struck) in &self.prefixes {
-            if begins_with(url, prefix) {
-                standing = standing.max(struck.judge(as_of));
-            }
+        if !self.paths.is_empty()
+            && let Some(struck) = self.paths.get(path(url))
+        {
+            standing = standing.max(struck.judge(as_of));
         }
         standing
     }
 
-    fn strike(&mut self, purge: &Purge, mark: Mark, now: Timestamp) {
+    fn strike(&mut self, purge: &Purge, mark: Mark, now: Timestamp, version: u64) {
         let struck = match &purge.scope {
             Scope::Url(key) => self.urls.entry(*key).or_default(),
             Scope::Tag(tag) => {
@@ -197,18 +218,16 @@ impl State {
             }
             Scope::Route(route) => self.routes.entry(route.clone()).or_default(),
             Scope::Everything => &mut self.everything,
-            Scope::Prefix(prefix) => self.prefix(prefix),
+            Scope::Path(path) => self.paths.entry(path.clone()).or_default(),
+            scope @ (Scope::AllTags(_) | Scope::Group { .. }) => {
+                self.any_tag.add(purge.effect, mark, now);
+                self.conditions.entry(scope)
+            }
+            scope @ (Scope::Prefix(_) | Scope::Glob(_) | Scope::Host(_)) => {
+                self.patterns.entry(scope, version)
+            }
         };
         struck.add(purge.effect, mark, now);
-    }
-
-    fn prefix(&mut self, prefix: &Arc<str>) -> &mut Struck {
-        let place = self.prefixes.iter().position(|(known, _)| known == prefix);
-        let place = place.unwrap_or_else(|| {
-            self.prefixes.push((prefix.clone(), Struck::default()));
-            self.prefixes.len() - 1
-        });
-        &mut self.prefixes[place].1
     }
 
     /// Forgets what speaks only of entries that are unvouched for anyway.
@@ -216,12 +235,14 @@ impl State {
         self.urls.retain(|_, struck| struck.outlives(beginning));
         self.tags.retain(|_, struck| struck.outlives(beginning));
         self.routes.retain(|_, struck| struck.outlives(beginning));
-        self.prefixes.retain(|(_, struck)| struck.outlives(beginning));
+        self.paths.retain(|_, struck| struck.outlives(beginning));
+        self.conditions.forget(beginning);
+        self.patterns.forget(beginning);
     }
 }
 
 impl Struck {
-    fn add(&mut self, effect: Effect, mark: Mark, now: Timestamp) {
+    pub(super) fn add(&mut self, effect: Effect, mark: Mark, now: Timestamp) {
         match effect {
             Effect::Remove => self.removed = self.removed.max(Some(mark)),
             Effect::MarkStale => self.mark_stale(mark, now),
@@ -241,7 +262,7 @@ impl Struck {
         }
     }
 
-    fn judge(&self, as_of: Mark) -> Standing {
+    pub(super) fn judge(&self, as_of: Mark) -> Standing {
         if self.removed.is_some_and(|mark| as_of < mark) {
             return Standing::Gone;
         }
@@ -249,7 +270,7 @@ impl Struck {
         staled.map_or(Standing::Good, |(_, since)| Standing::MarkedStale(*since))
     }
 
-    fn outlives(&self, beginning: Mark) -> bool {
+    pub(super) fn outlives(&self, beginning: Mark) -> bool {
         self.removed.is_some_and(|mark| mark > beginning)
             || self.staled.iter().any(|(mark, _)| *mark > beginning)
     }
@@ -257,7 +278,7 @@ impl Struck {
 
 /// Whether a URL begins with a prefix. Where one of them names no host, their paths are compared: such a prefix
 /// speaks of every host, such a URL is the same on every host.
-fn begins_with(url: &str, prefix: &str) -> bool {
+pub(super) fn begins_with(url: &str, prefix: &str) -> bool {
     match (url.starts_with('/'), prefix.starts_with('/')) {
         (true, true) | (false, false) => url.starts_with(prefix),
         (false, true) => path(url).starts_with(prefix),
@@ -266,7 +287,10 @@ fn begins_with(url: &str, prefix: &str) -> bool {
 }
 
 /// A URL from its path on; empty where it has none.
-fn path(url: &str) -> &str {
+pub(super) fn path(url: &str) -> &str {
+    if url.starts_with('/') {
+        return url;
+    }
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     rest.find('/').map_or("", |at| &rest[at..])
 }
@@ -294,7 +318,7 @@ mod tests {
     }
 
     fn judge(ledger: &Ledger, facts: &Facts) -> Standing {
-        ledger.state.read().judge(facts)
+        ledger.state.read().judge(facts, 0)
     }
 
     #[test]

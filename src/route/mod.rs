@@ -1,7 +1,6 @@
 //! One compiled rule set, which a request's host, path and method select.
 
-pub mod host;
-pub mod pattern;
+pub mod json;
 pub mod table;
 pub mod tags;
 

@@ -1,5 +1,6 @@
 //! All routes in their order, and which of them a URL selects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
@@ -7,10 +8,10 @@ use http::uri::PathAndQuery;
 use crate::entry::facts::RouteId;
 use crate::key::Key;
 use crate::key::canonical::Target;
+use crate::key::host::HostPattern;
+use crate::key::pattern::PathPattern;
 use crate::purge::{Effect, Purge, Scope};
 use crate::route::Route;
-use crate::route::host::HostPattern;
-use crate::route::pattern::PathPattern;
 
 /// Which URLs select a route. The method has no say in it: see [`RouteTable::find`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,22 @@ impl RouteTable {
     /// Every route in its order, the last resort last.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter().chain([&self.last_resort])
+    }
+
+    /// What a purge of one path, with its query, on every host names. It may be keyed in several ways, by the routes
+    /// that take it on some host.
+    pub fn path_scopes(&self, path: &str) -> Vec<Scope> {
+        // The host is left out again.
+        let Ok(target) = Target::parse(&format!("http://larder{path}")) else { return Vec::new() };
+        let mut paths = BTreeSet::new();
+        for route in self.all().filter(|route| route.matches.path.is_match(target.path())) {
+            let keyed = target.clone().under(&route.key.query);
+            paths.insert(keyed.path_and_query().as_str().to_owned());
+            if route.matches.hosts.is_empty() {
+                break;
+            }
+        }
+        paths.into_iter().map(|path| Scope::Path(path.into())).collect()
     }
 
     /// What a purge of one URL names: the URL as the route that it selects keys it.

@@ -4,25 +4,58 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use serde_json::Value;
 
 use crate::entry::facts::{RouteId, Tag};
-use crate::message::fields::{CACHE_TAG, SURROGATE_KEY, XKEY};
+use crate::key::pattern::{Captures, PathPattern, is_name};
+use crate::message::dictionary::strings;
+use crate::message::fields::{CACHE_GROUPS, CACHE_TAG, SURROGATE_KEY, XKEY};
 use crate::purge::Scope;
-use crate::route::pattern::{Captures, PathPattern, is_name};
+use crate::route::json::{BadPath, JsonPath};
 
 /// No response carries more tags than this.
 const MOST_TAGS: usize = 1024;
 /// Nor more bytes of them.
 const MOST_BYTES: usize = 64 * 1024;
+/// The longest body that is read for tags.
+pub const MOST_BODY: u64 = 1 << 20;
 
-/// Which tags a route's entries carry beside those that the origin names in `Surrogate-Key`, `Cache-Tag` and
-/// `xkey`, which are always read.
+/// Which tags a route's entries carry beside those that the origin names in `Surrogate-Key`, `Cache-Tag`, `xkey` and
+/// `Cache-Groups` (RFC 9875), which are always read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TagRules {
     templates: Vec<Template>,
     /// Fields whose values are tags, separated by commas or white space.
     fields: Vec<HeaderName>,
+    values: Vec<JsonRule>,
+    shown: TagFields,
+}
+
+/// Whether clients get the fields that are addressed to caches like this one alone: `Surrogate-Key`, `Cache-Tag` and
+/// `xkey`. `Cache-Groups` is for every cache on the way and always stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagFields {
+    #[default]
+    Stripped,
+    Kept,
+}
+
+/// Values in the body that are tags: `json:$.vendor.id -> vendor:{}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct JsonRule {
+    path: JsonPath,
+    before: Box<str>,
+    behind: Box<str>,
+}
+
+/// Why a response's tags are not known, so that it is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untagged {
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error("its body says that it is JSON, and cannot be read for tags")]
+    Unreadable,
 }
 
 /// A purge that a successful write causes, with captures of the path in it.
@@ -68,6 +101,10 @@ pub enum BadTemplate {
     Path,
     #[error("a prefix holds no captures")]
     Prefix,
+    #[error(transparent)]
+    Json(#[from] BadPath),
+    #[error("the tag of a JSON value holds `{{}}` once, for the value")]
+    Value,
 }
 
 /// The response carries more tags than can be kept; without all of them it could not be purged, so it is not stored.
@@ -90,15 +127,77 @@ impl TagRules {
         if let Some(name) = text.strip_prefix("header:") {
             let name = name.trim();
             self.fields.push(name.parse().map_err(|_| BadTemplate::Field(name.to_owned()))?);
-        } else if text.starts_with("json:") {
-            return Err(BadTemplate::Kind("json:".to_owned()));
+        } else if let Some(rule) = text.strip_prefix("json:") {
+            self.values.push(JsonRule::parse(rule)?);
         } else {
             self.templates.push(Template::tag(text, path)?);
         }
         Ok(())
     }
 
-    /// Every tag of a response to `path`, each once.
+    /// The same rules, which show clients the fields of tags as told.
+    #[must_use]
+    pub fn showing(self, shown: TagFields) -> Self {
+        Self { shown, ..self }
+    }
+
+    /// Takes out the fields that clients do not get.
+    pub fn strip(&self, fields: &mut HeaderMap) {
+        match self.shown {
+            TagFields::Kept => {}
+            TagFields::Stripped => {
+                for name in [SURROGATE_KEY, CACHE_TAG, XKEY] {
+                    fields.remove(name);
+                }
+            }
+        }
+    }
+
+    /// Whether tags stand in bodies.
+    pub fn read_bodies(&self) -> bool {
+        !self.values.is_empty()
+    }
+
+    /// Whether some of an entry's tags cannot be told from its stored fields.
+    pub fn outlive_fields(&self) -> bool {
+        self.read_bodies() || self.shown == TagFields::Stripped
+    }
+
+    /// Whether the body of a response with these fields is to be read for tags; an error where it cannot be.
+    pub fn await_body(&self, fields: &HeaderMap, length: Option<u64>) -> Result<bool, Untagged> {
+        if !self.read_bodies() || !is_json(fields) {
+            return Ok(false);
+        }
+        let is_encoded = fields
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        if is_encoded || length.is_some_and(|length| length > MOST_BODY) {
+            return Err(Untagged::Unreadable);
+        }
+        Ok(length != Some(0))
+    }
+
+    /// Those tags, and those in the body, each once. Takes time in the size of the body.
+    pub fn with_body(&self, tags: &[Tag], body: &[u8]) -> Result<Box<[Tag]>, Untagged> {
+        let mut all = Collected::of(tags)?;
+        if body.is_empty() {
+            return Ok(all.tags.into_boxed_slice());
+        }
+        if body.len() as u64 > MOST_BODY {
+            return Err(Untagged::Unreadable);
+        }
+        let value: Value = serde_json::from_slice(body).map_err(|_| Untagged::Unreadable)?;
+        for JsonRule { path, before, behind } in &self.values {
+            path.each(&value, &mut |text| match text {
+                "" => Ok(()),
+                text => all.add(&format!("{before}{text}{behind}")),
+            })?;
+        }
+        Ok(all.tags.into_boxed_slice())
+    }
+
+    /// Every tag of a response to `path` that its fields and its URL tell, each once.
     pub fn tags(
         &self,
         path: &str,
@@ -109,6 +208,9 @@ impl TagRules {
         tags.read(response, &SURROGATE_KEY, |byte| byte.is_ascii_whitespace())?;
         tags.read(response, &XKEY, |byte| byte.is_ascii_whitespace())?;
         tags.read(response, &CACHE_TAG, |byte| byte == b',')?;
+        for group in strings(response, &CACHE_GROUPS).unwrap_or_default() {
+            tags.add(&group)?;
+        }
         for name in &self.fields {
             tags.read(response, name, |byte| byte == b',' || byte.is_ascii_whitespace())?;
         }
@@ -131,6 +233,12 @@ struct Collected {
 }
 
 impl Collected {
+    fn of(tags: &[Tag]) -> Result<Self, TooMany> {
+        let mut collected = Self::default();
+        tags.iter().try_for_each(|tag| collected.add(tag.as_str()))?;
+        Ok(collected)
+    }
+
     fn read(
         &mut self,
         fields: &HeaderMap,
@@ -161,6 +269,35 @@ impl Collected {
         self.seen.insert(tag.clone());
         self.tags.push(tag);
         Ok(())
+    }
+}
+
+/// Both lists, each tag once.
+pub fn union(one: &[Tag], other: &[Tag]) -> Result<Box<[Tag]>, TooMany> {
+    let mut all = Collected::of(one)?;
+    other.iter().try_for_each(|tag| all.add(tag.as_str()))?;
+    Ok(all.tags.into_boxed_slice())
+}
+
+/// RFC 8259 §11 and the `+json` of RFC 6839 §3.1.
+fn is_json(fields: &HeaderMap) -> bool {
+    let Some(value) = fields.get(CONTENT_TYPE) else { return false };
+    let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let media_type = media_type.trim_ascii().to_ascii_lowercase();
+    media_type == b"application/json" || media_type.ends_with(b"+json")
+}
+
+impl JsonRule {
+    /// Reads `$.vendor.id -> vendor:{}`; without an arrow the value itself is the tag.
+    fn parse(text: &str) -> Result<Self, BadTemplate> {
+        let (path, tag) = text.split_once("->").unwrap_or((text, "{}"));
+        let (before, behind) = tag.trim().split_once("{}").ok_or(BadTemplate::Value)?;
+        let is_literal = |text: &str| !text.contains(['{', '}', ',', ' ', '\t']);
+        if !is_literal(before) || !is_literal(behind) {
+            return Err(BadTemplate::Value);
+        }
+        let path = JsonPath::parse(path.trim())?;
+        Ok(Self { path, before: before.into(), behind: behind.into() })
     }
 }
 
@@ -298,6 +435,45 @@ mod tests {
         );
     }
 
+    /// RFC 9875 §2: a list of strings, whose parameters say nothing.
+    #[test]
+    fn groups_are_tags_unless_the_field_is_no_list_of_strings() {
+        let response = fields(&[("cache-groups", r#""a b";x, "c""#), ("cache-groups", r#""d""#)]);
+        assert_eq!(tags(&[], "/**", "/x", &response), ["a b", "c", "d"]);
+        assert!(tags(&[], "/**", "/x", &fields(&[("cache-groups", r#""a", b"#)])).is_empty());
+    }
+
+    #[test]
+    fn values_of_a_json_body_become_tags_within_bounds() {
+        let every = PathPattern::every();
+        let texts = ["json:$.vendor.id -> vendor:{}".into(), "json:$.items[*].id".into()];
+        let rules = TagRules::parse(&texts, &every).unwrap();
+        let body = br#"{"vendor": {"id": 7}, "items": [{"id": "a"}, {"id": "b"}, {"id": ""}, {"id": "a"}]}"#;
+        let known = [Tag::new("b"), Tag::new("c")];
+        let found = rules.with_body(&known, body).unwrap();
+        assert_eq!(found, ["b", "c", "vendor:7", "a"].map(Tag::new).into());
+        assert_eq!(rules.with_body(&[], b"{"), Err(Untagged::Unreadable));
+        assert_eq!(rules.with_body(&known, b"").as_deref(), Ok(&known[..]));
+        let many: Vec<_> = (0..=MOST_TAGS).map(|id| serde_json::json!({"id": id})).collect();
+        let many = serde_json::json!({"items": many}).to_string();
+        assert_eq!(rules.with_body(&[], many.as_bytes()), Err(Untagged::TooMany(TooMany)));
+        let large = format!("\"{}\"", "x".repeat(1 << 20));
+        assert_eq!(rules.with_body(&[], large.as_bytes()), Err(Untagged::Unreadable));
+    }
+
+    #[test]
+    fn a_body_is_read_only_where_it_is_json_and_can_be() {
+        let rules = TagRules::parse(&["json:$.id".into()], &PathPattern::every()).unwrap();
+        let json = ("content-type", "Application/JSON; charset=utf-8");
+        let awaits = |lines: &[_], length| rules.await_body(&fields(lines), length);
+        assert_eq!(awaits(&[json], None), Ok(true));
+        assert_eq!(awaits(&[("content-type", "application/hal+json")], Some(9)), Ok(true));
+        assert_eq!(awaits(&[("content-type", "text/html")], None), Ok(false));
+        assert_eq!(awaits(&[json, ("content-encoding", "gzip")], None), Err(Untagged::Unreadable));
+        assert_eq!(awaits(&[json], Some(MOST_BODY + 1)), Err(Untagged::Unreadable));
+        assert_eq!(TagRules::default().await_body(&fields(&[json]), None), Ok(false));
+    }
+
     #[test]
     fn too_many_tags_are_told_and_not_cut_off() {
         let many: Vec<String> = (0..=MOST_TAGS).map(|number| number.to_string()).collect();
@@ -322,7 +498,10 @@ mod tests {
             ("a:id}", BadTemplate::Brace),
             ("a b", BadTemplate::Separator),
             ("header:a b", BadTemplate::Field("a b".into())),
-            ("json:$.id", BadTemplate::Kind("json:".into())),
+            ("json:id", BadTemplate::Json(BadPath)),
+            ("json:$.id -> vendor", BadTemplate::Value),
+            ("json:$.id -> {}{}", BadTemplate::Value),
+            ("json:$.id -> a {}", BadTemplate::Value),
         ];
         for (text, expected) in rows {
             assert_eq!(TagRules::default().add(text, &path), Err(expected), "{text}");

@@ -7,7 +7,7 @@ use crate::config::fault::{listed, nearest};
 use crate::config::file::OneOrMany;
 use crate::config::file::route::{Keys, Layer, Route, Share};
 use crate::config::file::store::{L2, Without};
-use crate::route::pattern::PathPattern;
+use crate::key::pattern::PathPattern;
 use crate::route::table::Match;
 use crate::route::tags::{BadTemplate, OnWrite, TagRules};
 
@@ -200,9 +200,11 @@ impl<'a> Check<'a> {
             BadTemplate::NotCaptured(_) => format!("`{path}` captures {}", listed(path.names())),
             BadTemplate::Field(_) => "write header:NAME with a field's name".to_owned(),
             BadTemplate::Kind(_) => {
-                "write header:NAME or a tag here, or, in `on_write`, tag:…, /path, prefix:/path or route:NAME"
+                "write header:NAME, json:$.PATH or a tag here, or, in `on_write`, tag:…, /path, prefix:/path or route:NAME"
                     .to_owned()
             }
+            BadTemplate::Json(_) => "write json:$.vendor.id or json:$.items[*].id".to_owned(),
+            BadTemplate::Value => "write json:$.vendor.id -> vendor:{}".to_owned(),
             BadTemplate::Separator => "write several tags as several elements".to_owned(),
             BadTemplate::Path => "write it percent-encoded".to_owned(),
             BadTemplate::Prefix => "use a tag, tag:…:{id}, or a shorter prefix".to_owned(),

@@ -109,10 +109,13 @@ pub struct Keys {
     /// What may be shared between clients although HTTP says no.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<Vec<Share>>,
-    /// Tags of its entries, beside those in `Surrogate-Key`, `Cache-Tag` and `xkey`: `product:{id}`, with what
-    /// `match.path` captures, or `header:X-Tags`.
+    /// Tags of its entries, beside those in `Surrogate-Key`, `Cache-Tag`, `xkey` and `Cache-Groups`: `product:{id}`, with
+    /// what `match.path` captures, `header:X-Tags`, or `json:$.vendor.id -> vendor:{}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
+    /// Whether `Surrogate-Key`, `Cache-Tag` and `xkey` are kept from clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strip_tags: Option<bool>,
     /// What else a successful POST, PUT, PATCH or DELETE purges, beside its own URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_write: Option<OnWrite>,
@@ -257,6 +260,7 @@ impl Keys {
             key: Some(Key::default()),
             vary: Some(Vary::default()),
             share: Some(Vec::new()),
+            strip_tags: Some(true),
             coalesce: Some(true),
             server_fields: Some(ServerFields::Full),
             ..Self::default()
@@ -273,7 +277,8 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers key vary share tags on_write coalesce
+            early_refresh jitter negative client_ttl client_directives layers key vary share tags strip_tags on_write
+            coalesce
             server_fields
         }
     }

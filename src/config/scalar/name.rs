@@ -7,8 +7,8 @@ use http::header::HeaderName;
 use secrecy::SecretString;
 
 use crate::config::scalar::{HIDDEN, Wrong};
-use crate::route::host::HostPattern;
-use crate::route::pattern::PathPattern;
+use crate::key::host::HostPattern;
+use crate::key::pattern::PathPattern;
 
 /// A text that is never shown.
 #[derive(Clone)]

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use serde::{Deserialize, Serialize};
+
 /// A pattern of hosts: any, one, or all below a name. Ports count only where the pattern has one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HostPattern {
     text: Box<str>,
     name: HostName,
     port: Option<u16>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum HostName {
     Any,
     Exact(Box<str>),
@@ -53,14 +56,22 @@ impl HostPattern {
             return true;
         }
         let (name, port) = split_port(host);
-        let port_fits =
-            self.port.is_none_or(|wanted| port.and_then(|port| port.parse().ok()) == Some(wanted));
+        let port_fits = self.port.is_none_or(|wanted| match port {
+            Some(port) => port.parse() == Ok(wanted),
+            // A canonical host is without its scheme's own port.
+            None => matches!(wanted, 80 | 443),
+        });
         port_fits
             && match &self.name {
                 HostName::Any => true,
                 HostName::Exact(wanted) => **wanted == *name,
                 HostName::Below(parent) => name.len() > parent.len() && name.ends_with(&**parent),
             }
+    }
+
+    /// Whether it is `*`, on every port.
+    pub fn is_every(&self) -> bool {
+        self.name == HostName::Any && self.port.is_none()
     }
 
     /// Whether every host that `other` matches is surely matched by this one too.
@@ -75,6 +86,20 @@ impl HostPattern {
             | (HostName::Exact(_), HostName::Below(_)) => false,
         };
         name && (self.port.is_none() || self.port == other.port)
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = BadHost;
+
+    fn try_from(text: String) -> Result<Self, BadHost> {
+        Self::parse(&text)
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.text.into()
     }
 }
 
@@ -116,6 +141,8 @@ mod tests {
             ("shop.example", "shop.example:8080", true),
             ("shop.example:8080", "shop.example:8080", true),
             ("shop.example:8080", "shop.example", false),
+            ("shop.example:80", "shop.example", true),
+            ("shop.example:80", "shop.example:81", false),
             ("*.shop.example", "www.shop.example", true),
             ("*.shop.example", "a.b.shop.example:81", true),
             ("*.shop.example", "shop.example", false),

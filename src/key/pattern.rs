@@ -10,14 +10,14 @@ use smallvec::SmallVec;
 /// `**`, alone in its segment, for any number of segments, none included: `/a/**` matches `/a`, `/a/` and `/a/b/c`.
 /// A `*` alone in its segment needs at least one byte. Everything else matches itself, byte by byte and undecoded.
 /// Matching is linear in the path for exact and prefix patterns, never exponential, and allocates nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     text: Box<str>,
     names: Box<[Box<str>]>,
     shape: Shape,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Shape {
     /// `/**`
     Every,
@@ -29,7 +29,7 @@ enum Shape {
 }
 
 /// Runs of segments with `**` between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Segments {
     /// What every match begins with: the cheap first question.
     prefix: Box<str>,
@@ -39,14 +39,14 @@ struct Segments {
 }
 
 /// One segment: literals with wildcards between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Segment {
     head: Box<str>,
     /// Each wildcard with the literal behind it.
     wild: Box<[(Wild, Box<str>)]>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Wild {
     Any,
     Some,
@@ -353,7 +353,7 @@ fn wildcard<'a>(text: &'a str, names: &mut Vec<Box<str>>) -> Result<(Wild, &'a s
 }
 
 /// Whether a text can name a capture.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && text.chars().all(|other| other.is_ascii_alphanumeric() || other == '_')
 }
