@@ -118,6 +118,13 @@ impl Entry {
         Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
     }
 
+    /// The same entry with another freshness: how it comes to be outdated.
+    #[must_use]
+    pub fn with_freshness(&self, freshness: Freshness) -> Self {
+        let (facts, head) = (self.facts.clone(), self.head.clone());
+        Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
+    }
+
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit
     /// costs when nothing new was purged.
     pub fn is_verified_at(&self, version: u64) -> bool {

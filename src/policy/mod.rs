@@ -1,6 +1,7 @@
 //! What HTTP allows and a route may override: pure functions of values, whose verdicts carry reasons.
 
 pub mod deception;
+pub mod head;
 mod lifetime;
 pub mod reuse;
 pub mod revalidate;
