@@ -95,6 +95,10 @@ impl Entry {
         variant: Variant,
         body: Stored,
     ) -> Self {
+        let variant = match head.status.is_success() {
+            true => variant.in_language_of(&head.fields),
+            false => variant,
+        };
         Self {
             facts,
             head,
