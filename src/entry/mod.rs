@@ -95,10 +95,8 @@ impl Entry {
         variant: Variant,
         body: Stored,
     ) -> Self {
-        let variant = match head.status.is_success() {
-            true => variant.in_language_of(&head.fields),
-            false => variant,
-        };
+        let variant =
+            if head.status.is_success() { variant.in_language_of(&head.fields) } else { variant };
         Self {
             facts,
             head,

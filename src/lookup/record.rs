@@ -256,7 +256,12 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
     let forwarded = status.forwarded.token();
     match outcome {
         // RFC 9211 §2.1: "hit" means that the request was not forwarded.
-        Outcome::Hit(_) | Outcome::Stale(_) | Outcome::Followed(Source::Layer(_)) => {
+        // So is what is served stale "without going forward", because the origin is left alone.
+        Outcome::Hit(_)
+        | Outcome::Stale(_)
+        | Outcome::Followed(Source::Layer(_))
+        | Outcome::StaleOnError(_, OriginFailure::BreakerOpen { .. } | OriginFailure::Overloaded) =>
+        {
             text.push_str("; hit");
         }
         Outcome::Revalidated => {
@@ -277,10 +282,6 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
         }
         Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
         Outcome::Failed(Errand::Passage(why), _) => push_forwarded(&mut text, why.token(), None),
-        // RFC 9211 §2.1: what is served stale "without going forward" is a hit.
-        Outcome::StaleOnError(_, OriginFailure::BreakerOpen { .. } | OriginFailure::Overloaded) => {
-            text.push_str("; hit")
-        }
         Outcome::StaleOnError(..) => {
             push_forwarded(&mut text, forwarded, status.forwarded_status);
         }

@@ -26,7 +26,7 @@ const SHORTLY: Duration = Duration::from_secs(1);
 
 /// Compares the head of a HEAD's answer with a stored response, whose body is `length` bytes long.
 ///
-/// "if the stored response and HEAD response have matching values for any received validator fields (ETag and
+/// "if the stored response and HEAD response have matching values for any received validator fields (`ETag` and
 /// Last-Modified) and, if the HEAD response has a Content-Length header field, the value of Content-Length matches
 /// that of the stored response, the cache SHOULD update the stored response [...]; otherwise, the cache SHOULD
 /// consider the stored response to be stale."
@@ -50,19 +50,16 @@ pub fn told(
 /// The freshness of what a HEAD has shown to be outdated: it was stale from `now` on, and nothing but a validation
 /// makes it servable again.
 pub fn outdated(freshness: &Freshness, now: Timestamp) -> Freshness {
+    let age = freshness.age(now);
+    let lifetime = freshness.lifetime.min(age);
     Freshness {
-        lifetime: freshness.lifetime.min(freshness.age(now)),
+        lifetime,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
-        keep: freshness.keep.max(SHORTLY) + now.since(ends(freshness, now)),
+        // Counted from `now`, not from the end of the lifetime.
+        keep: freshness.keep.max(SHORTLY) + age.saturating_sub(lifetime),
         ..*freshness
     }
-}
-
-/// When the lifetime of what is outdated `now` ends, or ended.
-fn ends(freshness: &Freshness, now: Timestamp) -> Timestamp {
-    let lifetime = freshness.lifetime.min(freshness.age(now));
-    freshness.received.plus(lifetime.saturating_sub(freshness.initial_age))
 }
 
 /// Compared weakly, as with a 304: servers that compress on the fly weaken the tag of what they send with a body.
@@ -154,8 +151,8 @@ mod tests {
                 received: Timestamp::from_seconds(received),
                 initial_age: Duration::from_secs(3),
                 lifetime: Duration::from_secs(lifetime),
-                stale_while_revalidate: Duration::from_secs(600),
-                stale_if_error: Duration::from_secs(600),
+                stale_while_revalidate: Duration::from_mins(10),
+                stale_if_error: Duration::from_mins(10),
                 keep: Duration::ZERO,
                 fetch_time: Duration::ZERO,
                 use_without_asking: UseWithoutAsking::Allowed,
