@@ -10,3 +10,4 @@ pub mod fields;
 pub mod fill;
 pub mod problem;
 pub mod range;
+pub mod reading;

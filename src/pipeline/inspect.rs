@@ -1,0 +1,47 @@
+//! Answers that must be looked into before anybody is told that they are kept.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::message::body::Body;
+use crate::message::failure::BodyError;
+use crate::message::reading::{Extent, Reading};
+use crate::origin::failure::OriginFailure;
+use crate::policy::graphql;
+use crate::policy::storable::WhyNot;
+
+/// What became of an answer's content.
+pub(crate) enum Inspected {
+    /// All of it is here, and nothing in it forbids to keep it.
+    Good(Bytes),
+    /// It is not kept; it goes on as it came.
+    Objected(Body, WhyNot),
+}
+
+/// Looks into the answer to a GraphQL request, of which at most `limit` bytes could be kept.
+pub(crate) async fn inspect(
+    fields: &HeaderMap,
+    body: Body,
+    limit: u64,
+) -> Result<Inspected, OriginFailure> {
+    if let Some(why) = graphql::unread(fields) {
+        return Ok(Inspected::Objected(body, why));
+    }
+    let mut reading = Reading::new(body);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let why = match reading.up_to(limit).await.map_err(|error| failure(&error))? {
+        Extent::Whole => graphql::objection(reading.read()),
+        Extent::Longer => Some(WhyNot::TooLarge),
+    };
+    Ok(match why {
+        None => Inspected::Good(Bytes::copy_from_slice(reading.read())),
+        Some(why) => Inspected::Objected(reading.into_body(), why),
+    })
+}
+
+fn failure(error: &BodyError) -> OriginFailure {
+    match error {
+        BodyError::Silent => OriginFailure::Stalled,
+        BodyError::Cut(_) | BodyError::Abandoned => OriginFailure::Cut(error.to_string().into()),
+    }
+}
