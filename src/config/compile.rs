@@ -19,7 +19,7 @@ use crate::config::settings::{
     Redis, Settings, Token, TokenScope, WhenDetached,
 };
 use crate::entry::facts::RouteId;
-use crate::key::canonical::{QueryOrder, QueryRules};
+use crate::key::canonical::{QueryLanguage, QueryOrder, QueryRules};
 use crate::key::content::{ContentRules, Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::key::{HostRule, KeyRules};
@@ -297,6 +297,10 @@ fn key_rules(key: &file::route::Key, graphql: Option<&GraphQl>) -> KeyRules {
             allow: key.query.allow.as_deref().map(texts),
             deny: texts(&key.query.deny),
             order: if key.query.sort { QueryOrder::Sorted } else { QueryOrder::AsSent },
+            language: match graphql {
+                Some(_) => QueryLanguage::GraphQl,
+                None => QueryLanguage::Unknown,
+            },
         },
         headers: key.headers.iter().map(FieldName::name).collect(),
         cookies: texts(&key.cookies),

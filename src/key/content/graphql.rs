@@ -1,5 +1,7 @@
 //! GraphQL requests: which of them only ask, and one spelling for each; the only user of its parser.
 
+use std::borrow::Cow;
+
 use apollo_parser::cst::{CstNode, Definition, OperationDefinition};
 use apollo_parser::{Lexer, Parser, TokenKind};
 
@@ -45,6 +47,35 @@ pub fn asked_by_url(query: Option<&str>) -> Result<(), Unkeyable> {
         (None, _) if parameters().any(|(name, _)| name == "extensions") => Ok(()),
         (None, _) | (Some(_), Some(_)) => Err(Unkeyable::NotGraphQl),
     }
+}
+
+/// A URL's query with the canonical values of a request's parameters, each in its place; what cannot be read stays
+/// as it is.
+pub fn canonical_query(parameters: &[&str]) -> String {
+    let named = |wanted: &str| parameters.iter().any(|parameter| pair(parameter).0 == wanted);
+    let extended = named("extensions");
+    let written = parameters.iter().map(|parameter| {
+        let (name, value) = pair(parameter);
+        let form = match &*name {
+            "query" if !extended => canonical(&value).ok(),
+            "variables" | "extensions" => {
+                json::canonical(value.as_bytes()).ok().and_then(|form| String::from_utf8(form).ok())
+            }
+            _ => None,
+        };
+        form.map_or_else(|| (*parameter).to_owned(), |form| format!("{name}={}", encoded(&form)))
+    });
+    written.collect::<Vec<_>>().join("&")
+}
+
+/// A parameter, decoded.
+fn pair(parameter: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    form_urlencoded::parse(parameter.as_bytes()).next().unwrap_or_default()
+}
+
+/// With `%20` for a blank, which every reader of URLs takes for one.
+fn encoded(value: &str) -> String {
+    form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// Whether a URL has parameters of a request, which some origins read before those in the content.
@@ -228,6 +259,17 @@ mod tests {
         ] {
             assert_eq!(asked_by_url(query), expected, "{query:?}");
         }
+        let plain = canonical_query(&["query=query%20Q%7Ba%7D", "variables=%7B%22a%22%3A1%7D"]);
+        for other in [
+            ["query=query+Q+%7B+a+%7D+%23c", "variables=%7B%20%22a%22%3A1%7D"],
+            ["%71uery=query%20Q{a}", "variables={\"a\":1}"],
+        ] {
+            assert_eq!(canonical_query(&other), plain);
+        }
+        let odd = ["query=%7Ba%22", "variables=1,", "x=+%20", ""];
+        assert_eq!(canonical_query(&odd), odd.join("&"));
+        let hashed = ["extensions=%7B%7D", "query=%7B+a+%7D"];
+        assert_eq!(canonical_query(&hashed), hashed.join("&"));
         assert!(speaks_in_url(Some("a=1&%6FperationName=b")) && !speaks_in_url(Some("name=b")));
     }
 }
