@@ -11,7 +11,8 @@ use larder::config::settings::{L2, Settings};
 use larder::config::variables::Variables;
 use larder::config::{Config, L2Override, Loaded, Overrides, load};
 use larder::key::canonical::Target;
-use larder::policy::{ClientDirectives, OriginLifetime, Share};
+use larder::key::content::{ContentRules, Form, Writes};
+use larder::policy::{ClientDirectives, OriginLifetime, Post, Share};
 use larder::route::pattern::PathPattern;
 use larder::route::table::Match;
 use larder::route::{Layers, Methods, Mode};
@@ -234,7 +235,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "routes: [ { name: a, key: { body: { fields: [q] } } } ]",
-        "2:45: `fields` are members of JSON, and `format` takes other content too; add format: json",
+        "2:37: `fields` are members of JSON, and `format` takes other content too; add format: json",
     ),
     (
         "routes: [ { name: a, graphql: { }, key: { body: { format: json } } } ]",
@@ -445,7 +446,16 @@ fn what_is_written_is_what_is_meant() {
     let L2::Redis(redis) = &settings.l2 else { panic!("{:?}", settings.l2) };
     assert_eq!(redis.timeout, Duration::from_millis(50));
     assert_eq!(redis.max_object, 100 << 10);
-    let [route] = settings.routes.as_slice() else { panic!("{:?}", settings.routes) };
+    let [route, search, graphql] = settings.routes.as_slice() else { panic!("three routes") };
+    assert_eq!((search.policy.post, route.policy.post), (Post::Vouched, Post::Unsafe));
+    let members = Some(vec!["query".to_owned(), "page".to_owned()]);
+    assert_eq!(search.key.content, ContentRules { form: Form::Json { members }, limit: 64 << 10 });
+    let writes = Writes::Invalidate;
+    assert_eq!(
+        graphql.key.content,
+        ContentRules { form: Form::GraphQl { writes }, limit: 64 << 10 }
+    );
+    assert_eq!((graphql.policy.post, graphql.methods), (Post::Vouched, Methods::default()));
     assert_eq!(route.id.as_str(), "product");
     assert_eq!(&*route.origin, "api");
     assert_eq!((route.mode, route.methods), (Mode::Cache, Methods::default()));

@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 use crate::key::canonical::Target;
 use crate::key::content::{ContentRules, metadata};
 
-/// Names one URL as one route sees it: service, route, scheme, host, path, query, and what the route adds.
+/// Names one URL as one route sees it: service, route, scheme, host, path, query, and what the route adds; or one
+/// question that is asked of it with content.
 ///
 /// The first 128 bits of a BLAKE3 digest over length-prefixed parts: equal on every machine, so that a fleet
 /// shares it, and not forgeable, so that nobody can aim one URL at another's entry.
