@@ -16,6 +16,7 @@ use crate::key::canonical::Target;
 use crate::key::vary::Selector;
 use crate::lookup::outcome::{Forwarded, Layer};
 use crate::message::cache_control::RequestDirectives;
+use crate::message::interim::Interim;
 use crate::policy::reuse::OnError;
 use crate::route::Route;
 use crate::store::Place;
@@ -36,6 +37,8 @@ pub struct Lookup {
     /// pointer, so that a lookup without is not larger for it.
     pub content: Option<Arc<Bytes>>,
     pub client: IpAddr,
+    /// Where the client hears what precedes its answer, if there is a client.
+    pub interim: Option<Interim>,
     pub directives: RequestDirectives,
     pub accepts: Accepts,
     pub company: Company,

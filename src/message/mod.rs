@@ -8,6 +8,7 @@ pub(crate) mod dictionary;
 pub mod failure;
 pub mod fields;
 pub mod fill;
+pub mod interim;
 pub mod problem;
 pub mod range;
 pub mod reading;

@@ -280,7 +280,7 @@ mod tests {
         // The next head is one, and what nobody has read is seen.
         assert_eq!(line.read_u8().await.unwrap(), b'a');
         let refused = line.write_all(head.as_bytes()).await.unwrap_err();
-        assert!(refused.get_ref().is_some_and(|error| error.is::<Unsent>()), "{refused}");
+        assert!(cause::<Unsent>(refused.get_ref().unwrap()).is_some(), "{refused}");
     }
 
     #[test]

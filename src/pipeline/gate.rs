@@ -24,6 +24,7 @@ use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
 use crate::message::fields::{members, remove_named_by_connection};
+use crate::message::interim::Interim;
 use crate::message::problem;
 use crate::pipeline::content::{self, Taken};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
@@ -63,7 +64,7 @@ impl<L, P> Gate<L, P> {
     }
 
     fn decide(&self, arrival: Arrival) -> Decision {
-        let Arrival { request, client, now } = arrival;
+        let Arrival { request, client, interim, now } = arrival;
         if let Some(refusal) = refusal(&request) {
             return Decision::Refuse(refusal);
         }
@@ -80,11 +81,11 @@ impl<L, P> Gate<L, P> {
         } else {
             match (route.seeks(&request.method), why_unnamed(&route, &request.method, &target)) {
                 (Sought::ByUrl, None) => {
-                    let look = Look { route, target, request, client, now };
+                    let look = Look { route, target, request, client, interim, now };
                     return Decision::Look(self.lookup(look, None), body);
                 }
                 (Sought::ByContent, None) => {
-                    let look = Look { route, target, request, client, now };
+                    let look = Look { route, target, request, client, interim, now };
                     return Decision::Read(Box::new(look), body);
                 }
                 (Sought::ByUrl | Sought::ByContent, Some(why)) => WhyPassed::Content(why),
@@ -94,11 +95,11 @@ impl<L, P> Gate<L, P> {
                 },
             }
         };
-        Decision::Pass(Passage { route, target, request, body, client, why })
+        Decision::Pass(Passage { route, target, request, body, client, interim, why })
     }
 
     fn lookup(&self, look: Look, content: Option<Bytes>) -> Lookup {
-        let Look { route, target, mut request, client, now } = look;
+        let Look { route, target, mut request, client, interim, now } = look;
         remove_named_by_connection(&mut request.headers);
         if route.graphql().is_some() {
             // A coded answer could not be looked into.
@@ -128,6 +129,7 @@ impl<L, P> Gate<L, P> {
             request,
             content: content.map(Arc::new),
             client,
+            interim: Some(interim),
             directives,
             accepts: Accepts::StaleInWindow,
             company: if alone { Company::Alone } else { Company::Shared },
@@ -145,6 +147,7 @@ struct Look {
     target: Target,
     request: http::request::Parts,
     client: IpAddr,
+    interim: Interim,
     now: Timestamp,
 }
 
@@ -210,9 +213,9 @@ where
                 self.0.lookups.clone().call(lookup).await
             }
             Taken::Left(body, why) => {
-                let Look { route, target, request, client, .. } = *look;
+                let Look { route, target, request, client, interim, .. } = *look;
                 let why = WhyPassed::Content(why);
-                let passage = Passage { route, target, request, body, client, why };
+                let passage = Passage { route, target, request, body, client, interim, why };
                 self.0.passages.clone().call(passage).await
             }
             Taken::Broken(failure) => {

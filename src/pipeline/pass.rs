@@ -60,7 +60,7 @@ impl<L: PurgeLog> Pass<L> {
     }
 
     async fn pass(self, passage: Passage) -> Departure {
-        let Passage { route, target, mut request, body, client, why } = passage;
+        let Passage { route, target, mut request, body, client, interim, why } = passage;
         let writes = may_write(&route, &request.method, why);
         let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
         let trailers = accepts_trailers(&request.headers);
@@ -73,6 +73,7 @@ impl<L: PurgeLog> Pass<L> {
             request.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers.insert(UPGRADE, upgrade.protocol.clone());
         }
+        request.extensions.insert(interim);
         let answer = route.origin.send(Request::from_parts(request, body)).await;
         let outcome = Outcome::Passed(why);
         let response = match answer {
@@ -168,10 +169,9 @@ fn may_write(route: &Route, method: &Method, why: WhyPassed) -> bool {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::QUERY => false,
         Method::POST => match (why, route.graphql()) {
-            (WhyPassed::Content(Unkeyable::Subscription), _) => false,
+            (WhyPassed::Content(Unkeyable::Subscription), _) | (_, Some(Writes::Keep)) => false,
             // What it asks for is not known, or it is a mutation.
             (_, Some(Writes::Invalidate)) => true,
-            (_, Some(Writes::Keep)) => false,
             (_, None) => route.policy.post == Post::Unsafe,
         },
         _ => true,

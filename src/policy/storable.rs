@@ -607,7 +607,7 @@ mod tests {
         assert_eq!(vouched(&[modified, TAG]).left(), WhyNot::NoLifetime);
         assert_eq!(vouched(&[TAG, ("cache-control", "public")]).left(), WhyNot::NoLifetime);
         let mut timed = vouched(&[modified]);
-        timed.policy.ttl = Some(Duration::from_secs(60));
+        timed.policy.ttl = Some(Duration::from_mins(1));
         assert_eq!(timed.fresh_for(), 60);
         timed.method = Method::PUT;
         assert_eq!(timed.left(), WhyNot::Method);

@@ -136,12 +136,11 @@ impl Route {
     pub fn seeks(&self, method: &Method) -> Sought {
         let Methods { get, head, query } = self.methods;
         match (self.mode, method) {
-            (Mode::Pass, _) => Sought::Nowhere,
             (Mode::Cache, &Method::GET) if get => Sought::ByUrl,
             (Mode::Cache, &Method::HEAD) if head => Sought::ByUrl,
             (Mode::Cache, &Method::QUERY) if query => Sought::ByContent,
             (Mode::Cache, &Method::POST) if self.policy.post == Post::Vouched => Sought::ByContent,
-            (Mode::Cache, _) => Sought::Nowhere,
+            (Mode::Cache | Mode::Pass, _) => Sought::Nowhere,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::answer::{Answer, fresh};
@@ -24,13 +24,13 @@ async fn started(origin: &Origin) -> Larder {
     all_to(origin).route("graphql: {}").start().await
 }
 
-fn request(larder: &Larder, content: impl ToString) -> Ask {
+fn request(larder: &Larder, content: &Value) -> Ask {
     let content = content.to_string();
     post(larder.url("/graphql")).with("Content-Type", "application/json").body(content)
 }
 
 fn asking(larder: &Larder, document: &str) -> Ask {
-    request(larder, json!({ "query": document }))
+    request(larder, &json!({ "query": document }))
 }
 
 #[track_caller]
@@ -48,8 +48,8 @@ async fn one_question_is_one_entry_however_it_is_written() {
     asking(&larder, "{ a(x: 1, y: \"#,\") { b, c } } # why").await.is("MISS", "ORIGIN").says(GOOD);
     asking(&larder, "{a(x:1 y:\"#,\"){b c}}").await.is("HIT", "L1").says(GOOD);
     asking(&larder, "{a(x:1 y:\"#, \"){b c}}").await.is("MISS", "ORIGIN");
-    let named = |variables: serde_json::Value| {
-        request(&larder, json!({"query": "query Q($v:Int){a(x:$v)}", "variables": variables}))
+    let named = |variables: Value| {
+        request(&larder, &json!({"query": "query Q($v:Int){a(x:$v)}", "variables": variables}))
     };
     named(json!({"v": 1})).await.is("MISS", "ORIGIN");
     named(json!({"v": 1})).await.is("HIT", "L1");
@@ -131,7 +131,7 @@ async fn what_is_no_single_question_passes() {
             (json!({"query": "{a}", "doc_id": "7"}), "graphql-unparsed"),
             (json!({"extensions": {"persistedQuery": {"sha256Hash": "x"}}}), "graphql-unparsed"),
         ] {
-            passed(&request(&larder, content).await, why);
+            passed(&request(&larder, &content).await, why);
         }
         // Some origins run what the URL says.
         let content = json!({"query": "{a}"}).to_string();

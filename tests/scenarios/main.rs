@@ -14,6 +14,7 @@ mod framing;
 mod graphql;
 mod hits;
 mod http2;
+mod interim;
 mod origin_trouble;
 mod pass_through;
 mod preconditions;

@@ -108,11 +108,10 @@ fn only_queries(operation: &OperationDefinition) -> Result<(), Unkeyable> {
     match operation.operation_type() {
         // A selection set alone is a query.
         None if operation.syntax().text().to_string().trim_start().starts_with('{') => Ok(()),
-        None => Err(Unkeyable::NotGraphQl),
         Some(kind) if kind.mutation_token().is_some() => Err(Unkeyable::Mutation),
         Some(kind) if kind.subscription_token().is_some() => Err(Unkeyable::Subscription),
         Some(kind) if kind.query_token().is_some() => Ok(()),
-        Some(_) => Err(Unkeyable::NotGraphQl),
+        Some(_) | None => Err(Unkeyable::NotGraphQl),
     }
 }
 

@@ -155,6 +155,8 @@ impl<'a> Walk<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use proptest::collection::vec;
     use proptest::prelude::{Just, Strategy, any, prop_oneof};
     use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
@@ -270,7 +272,7 @@ mod tests {
         for letter in text.chars() {
             if dice.random_bool(0.2) {
                 for unit in letter.encode_utf16(&mut [0; 2]) {
-                    spelled.push_str(&format!("\\u{unit:04X}"));
+                    write!(spelled, "\\u{unit:04X}").unwrap();
                 }
             } else {
                 let plain = serde_json::to_string(&letter).unwrap();
