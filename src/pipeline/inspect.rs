@@ -1,7 +1,10 @@
 //! Answers that must be looked into before anybody is told that they are kept.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::timeout;
 
 use crate::message::body::Body;
 use crate::message::failure::BodyError;
@@ -9,6 +12,9 @@ use crate::message::reading::{Extent, Reading};
 use crate::origin::failure::OriginFailure;
 use crate::policy::graphql;
 use crate::policy::storable::WhyNot;
+
+/// How long a head waits for its content; what takes longer streams on, and is not kept.
+const IN_TIME: Duration = Duration::from_secs(30);
 
 /// What became of an answer's content.
 pub(crate) enum Inspected {
@@ -29,9 +35,11 @@ pub(crate) async fn inspect(
     }
     let mut reading = Reading::new(body);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let why = match reading.up_to(limit).await.map_err(|error| failure(&error))? {
-        Extent::Whole => graphql::objection(reading.read()),
-        Extent::Longer => Some(WhyNot::TooLarge),
+    let why = match timeout(IN_TIME, reading.up_to(limit)).await {
+        Ok(Ok(Extent::Whole)) => graphql::objection(reading.read()),
+        Ok(Ok(Extent::Longer)) => Some(WhyNot::TooLarge),
+        Ok(Err(error)) => return Err(failure(&error)),
+        Err(_) => Some(WhyNot::GraphQlUnread),
     };
     Ok(match why {
         None => Inspected::Good(Bytes::copy_from_slice(reading.read())),

@@ -224,6 +224,8 @@ mod tests {
         let leaf = prop_oneof![
             (0..words.len()).prop_map(move |index| Value::Word(words[index])),
             any::<String>().prop_map(Value::Text),
+            // Small enough for two of them to differ in little.
+            "[a ]{0,2}".prop_map(Value::Text),
             Just(Value::Text("\"\\/\u{8}\u{7f}é😀".into())),
         ];
         leaf.prop_recursive(4, 24, 5, |inner| {

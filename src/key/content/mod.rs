@@ -4,7 +4,11 @@ pub mod graphql;
 mod json;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
+};
+
+use crate::message::fields::members;
 
 /// How a request's content is made part of its key. What is keyed is what is sent to the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub enum Unkeyable {
     Type,
     /// It has a `Content-Encoding`.
     Coded,
+    /// It may not be written anew, and its route keys no content as it is.
+    Fixed,
     /// It is not JSON, or not an object where one is needed.
     Malformed,
     /// A member of an object stands there twice: readers differ in which one counts.
@@ -84,8 +90,7 @@ impl ContentRules {
 
     /// What is known from the head: content that is not keyed, whatever it says.
     pub fn refusal(&self, fields: &HeaderMap) -> Option<Unkeyable> {
-        // RFC 10008 §2: "Servers MUST fail the request if the Content-Type request field is missing or is
-        // inconsistent with the request content." The origin is the one to say so.
+        // RFC 10008 has servers fail a QUERY without a Content-Type; the origin is the one to say so.
         let Some(media_type) = fields.get(CONTENT_TYPE) else { return Some(Unkeyable::Untyped) };
         if fields.get_all(CONTENT_TYPE).iter().count() > 1 {
             return Some(Unkeyable::Type);
@@ -107,17 +112,16 @@ impl ContentRules {
     /// The content that is keyed and sent, made from what came; its fields were not refused.
     pub fn content(&self, fields: &HeaderMap, came: &[u8]) -> Result<Bytes, Unkeyable> {
         let as_it_is = || Bytes::copy_from_slice(came);
-        let digested = DIGESTS.iter().any(|name| fields.contains_key(name));
+        let fixed = is_fixed(fields);
         match &self.form {
             Form::Bytes => Ok(as_it_is()),
-            Form::Auto if digested || !is_plain_json(fields) => Ok(as_it_is()),
-            // A digest of the content says that it must not be written anew; what is left out of it must be.
-            Form::Json { members: None } if digested => {
+            Form::Auto if fixed || !is_plain_json(fields) => Ok(as_it_is()),
+            Form::Json { members: None } if fixed => {
                 json::canonical(came)?;
                 Ok(as_it_is())
             }
-            Form::Json { members: Some(_) } | Form::GraphQl { .. } if digested => {
-                Err(Unkeyable::Type)
+            Form::Json { members: Some(_) } | Form::GraphQl { .. } if fixed => {
+                Err(Unkeyable::Fixed)
             }
             Form::Auto | Form::Json { members: None } => json::canonical(came).map(Bytes::from),
             Form::Json { members: Some(members) } => {
@@ -137,6 +141,14 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-md5"),
 ];
+
+/// Whether content may not be written anew: it comes with a digest, or its client asks for it to be left alone (RFC
+/// 9111 §5.2.1.6).
+fn is_fixed(fields: &HeaderMap) -> bool {
+    DIGESTS.iter().any(|name| fields.contains_key(name))
+        || members(fields, &CACHE_CONTROL)
+            .any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
+}
 
 /// The fields that belong to the content, sorted: they are part of its key, and are sent with it.
 ///
@@ -180,6 +192,7 @@ impl Unkeyable {
             Self::Untyped => "body-untyped",
             Self::Type => "body-type",
             Self::Coded => "body-coded",
+            Self::Fixed => "body-fixed",
             Self::Malformed => "body-malformed",
             Self::Ambiguous => "body-ambiguous",
             Self::TooDeep => "body-too-deep",
@@ -241,6 +254,7 @@ mod tests {
             (json(None), &[JSON, JSON], None),
             (json(Some(&["b", "c"])), &[JSON], Some(r#"{"b":1}"#)),
             (json(Some(&["b"])), &[JSON, ("digest", "x")], None),
+            (Form::Auto, &[JSON, ("cache-control", "max-age=0, No-Transform")], Some(came)),
         ] {
             let told = format!("{form:?} {pairs:?}");
             assert_eq!(keyed(form, pairs, came).as_deref(), expected, "{told}");
