@@ -361,6 +361,15 @@ mod tests {
             told(&Outcome::Passed(WhyPassed::Method), None),
             "larder; fwd=method; fwd-status=200"
         );
+        let passed = |why| told(&Outcome::Passed(WhyPassed::Content(why)), None);
+        assert_eq!(
+            passed(Unkeyable::Mutation),
+            "larder; fwd=method; fwd-status=200; detail=graphql-mutation"
+        );
+        assert_eq!(
+            passed(Unkeyable::TooLarge),
+            "larder; fwd=bypass; fwd-status=200; detail=body-too-large"
+        );
         assert_eq!(
             told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),
             "larder; detail=only-if-cached"

@@ -227,12 +227,12 @@ impl Origin {
     /// Sends a request and answers with the head of its response; the body follows as it comes.
     ///
     /// Path, query, method, and the fields but `Host` go out as they are; scheme and authority of the URI are the
-    /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent, and none of
-    /// its body was taken: on another endpoint when no connection could be made (idempotent, within attempts and
-    /// budget), on another connection when a pooled one turns out to be closed.
-    /// An [`Interim`] among the request's extensions hears what precedes the response, but for a 100, which the
-    /// client gets from us when its body is asked for. From an HTTP/2 origin nothing is heard: the library
-    /// has no way.
+    /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent, and it has
+    /// no body or one that is here as a whole: on another endpoint when no connection could be made (idempotent,
+    /// within attempts and budget), on another connection when a pooled one turns out to be closed.
+    /// An [`Interim`](crate::message::interim::Interim) among the request's extensions hears what precedes the
+    /// response, but for a 100, which the client gets from us when its body is asked for. From an HTTP/2 origin
+    /// nothing is heard: the library has no way.
     /// A 101 comes only for a request with `Upgrade`, and `tunnel` goes on from there.
     ///
     /// Dropped, the request is cancelled and its connection not used again. Must run within a tokio runtime.

@@ -26,7 +26,7 @@ use crate::message::cache_control::RequestDirectives;
 use crate::message::fields::{members, remove_named_by_connection};
 use crate::message::interim::Interim;
 use crate::message::problem;
-use crate::pipeline::content::{self, Taken};
+use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
 use crate::route::table::RouteTable;
@@ -41,6 +41,7 @@ struct Parts<L, P> {
     routes: Arc<ArcSwap<RouteTable>>,
     lookups: L,
     passages: P,
+    room: Room,
 }
 
 /// What the gate decides.
@@ -60,7 +61,13 @@ impl<L, P> Gate<L, P> {
         lookups: L,
         passages: P,
     ) -> Self {
-        Self(Arc::new(Parts { service: service.into(), routes, lookups, passages }))
+        Self(Arc::new(Parts {
+            service: service.into(),
+            routes,
+            lookups,
+            passages,
+            room: Room::new(),
+        }))
     }
 
     fn decide(&self, arrival: Arrival) -> Decision {
@@ -206,8 +213,8 @@ where
     /// Reads the content, by which the request is then looked up, or passes it on.
     async fn read(self, mut look: Box<Look>, body: Body) -> Result<Departure, Infallible> {
         let rules = &look.route.key.content;
-        match content::take(rules, &mut look.request.headers, body).await {
-            Taken::Keyed(content) => {
+        match take(&self.0.room, rules, &mut look.request.headers, body).await {
+            Taken::Keyed(content, _room) => {
                 look.now = Timestamp::now();
                 let lookup = self.lookup(*look, Some(content));
                 self.0.lookups.clone().call(lookup).await

@@ -53,3 +53,30 @@ fn failure(error: &BodyError) -> OriginFailure {
         BodyError::Cut(_) | BodyError::Abandoned => OriginFailure::Cut(error.to_string().into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{self, StreamExt};
+    use http::header::{CONTENT_TYPE, HeaderValue};
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_long_streams_on_and_is_not_kept() {
+        let piece = |text: &'static str| Ok::<_, BodyError>(Frame::data(Bytes::from(text)));
+        let late = stream::once(async move {
+            tokio::time::sleep(IN_TIME * 2).await;
+            piece("{}}")
+        });
+        let begun = stream::iter([piece("{\"data\":")]);
+        let body = Body::live(StreamBody::new(Box::pin(begun.chain(late))));
+        let json = HeaderValue::from_static("application/json");
+        let fields = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+        let inspected = inspect(&fields, body, 1000).await;
+        let Ok(Inspected::Objected(body, why)) = inspected else { panic!("it is kept") };
+        assert_eq!(why, WhyNot::GraphQlUnread);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "{\"data\":{}}");
+    }
+}

@@ -50,6 +50,8 @@ pub enum Writes {
 pub enum Unkeyable {
     /// It is longer than the route reads.
     TooLarge,
+    /// There was no room for it beside the content of other requests.
+    NoRoom,
     /// It did not arrive in time.
     Slow,
     /// Its client left, fell silent or broke its framing.
@@ -85,7 +87,7 @@ impl Default for ContentRules {
 impl ContentRules {
     /// The limit where a route gives none.
     pub const LIMIT: usize = 64 << 10;
-    /// The largest limit that a route may give: each request that is read holds so much memory.
+    /// The largest limit that a route may give: a request that is read may hold so much memory.
     pub const MOST: usize = 1 << 20;
 
     /// What is known from the head: content that is not keyed, whatever it says.
@@ -187,6 +189,7 @@ impl Unkeyable {
     pub const fn token(self) -> &'static str {
         match self {
             Self::TooLarge => "body-too-large",
+            Self::NoRoom => "body-no-room",
             Self::Slow => "body-slow",
             Self::Unread => "body-unread",
             Self::Untyped => "body-untyped",
