@@ -159,7 +159,13 @@ const fn is_punctuator(kind: TokenKind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prop_assert_eq;
+    use proptest::sample::select;
+    use proptest::strategy::Strategy;
+
     use super::*;
+    use crate::key::content::tests::always;
 
     fn said(text: &str) -> Result<String, Unkeyable> {
         content(text.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap())
@@ -229,6 +235,63 @@ mod tests {
         assert_eq!(asked(&deep), Err(Unkeyable::NotGraphQl));
         let long = format!("{{{}}}", "a ".repeat(TOKENS));
         assert_eq!(asked(&long), Err(Unkeyable::NotGraphQl));
+    }
+
+    /// Texts of which many are documents, and many nearly so.
+    fn texts() -> impl Strategy<Value = String> {
+        let pieces = vec![
+            "{",
+            "}",
+            "{a}",
+            "(",
+            ")",
+            "query Q",
+            "mutation",
+            "a",
+            "b:",
+            "$x",
+            "...",
+            "on",
+            "\"s,\"",
+            "\"\"\"b \n  c\"\"\"",
+            "#c\n",
+            ",",
+            " ",
+            "\r\n",
+            "1",
+            "-1.5e3",
+            "@d",
+            "!",
+            "[",
+            "]",
+            "=",
+            "|",
+            "&",
+            "fragment F on T{a}",
+            "\u{feff}",
+            "é",
+            "\\",
+            "\"",
+        ];
+        vec(select(pieces), 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn no_text_panics_and_a_canonical_document_says_the_same_and_stays_so() {
+        always(texts(), |text| {
+            let Ok(form) = canonical(&text) else { return Ok(()) };
+            prop_assert_eq!(only_asks(&form), only_asks(&text), "{} of {}", form, text);
+            let tokens = |text: &str| {
+                let kept = Lexer::new(text).filter_map(Result::ok).filter(|token| {
+                    use TokenKind::{Comma, Comment, Eof, Whitespace};
+                    !matches!(token.kind(), Whitespace | Comment | Comma | Eof)
+                });
+                kept.map(|token| token.data().to_owned()).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(tokens(&form), tokens(&text));
+            prop_assert_eq!(canonical(&form).unwrap(), form);
+            Ok(())
+        });
     }
 
     #[test]

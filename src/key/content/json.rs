@@ -159,12 +159,12 @@ mod tests {
 
     use proptest::collection::vec;
     use proptest::prelude::{Just, Strategy, any, prop_oneof};
-    use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
     use rand::rngs::StdRng;
     use rand::seq::SliceRandom;
     use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::key::content::tests::always;
 
     fn said(text: &str) -> Result<String, Unkeyable> {
         canonical(text.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap())
@@ -282,20 +282,6 @@ mod tests {
             }
         }
         spelled + "\""
-    }
-
-    /// Runs a property over many cases; a failure tells the seed, which `LARDER_SEED` repeats.
-    fn always<S: Strategy>(what: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-        let seed = std::env::var("LARDER_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed: u64 = seed.unwrap_or_else(rand::random);
-        let config = Config {
-            cases: 2000,
-            rng_seed: RngSeed::Fixed(seed),
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let outcome = TestRunner::new(config).run(&what, property);
-        outcome.unwrap_or_else(|failure| panic!("LARDER_SEED={seed}: {failure}"));
     }
 
     #[test]

@@ -210,8 +210,27 @@ impl Unkeyable {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::strategy::Strategy;
+    use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 
     use super::*;
+
+    /// Runs a property over many cases; a failure tells the seed, which `LARDER_SEED` repeats.
+    pub(super) fn always<S: Strategy>(
+        what: S,
+        property: impl Fn(S::Value) -> Result<(), TestCaseError>,
+    ) {
+        let seed = std::env::var("LARDER_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed: u64 = seed.unwrap_or_else(rand::random);
+        let config = Config {
+            cases: 2000,
+            rng_seed: RngSeed::Fixed(seed),
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let outcome = TestRunner::new(config).run(&what, property);
+        outcome.unwrap_or_else(|failure| panic!("LARDER_SEED={seed}: {failure}"));
+    }
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut fields = HeaderMap::new();
