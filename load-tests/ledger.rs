@@ -39,7 +39,10 @@ const KINDS: [(&str, Make); 8] = [
 
 fn main() -> io::Result<()> {
     let mut out = io::stdout();
-    writeln!(out, "| {PURGES} purges by | bytes each | first judgement | after one more purge | when nothing is new |")?;
+    writeln!(
+        out,
+        "| {PURGES} purges by | bytes each | first judgement | after one more purge | when nothing is new |"
+    )?;
     writeln!(out, "|---|---:|---:|---:|---:|")?;
     for (name, make) in KINDS {
         let entries: Vec<Entry> = (0..ENTRIES).map(entry).collect();

@@ -104,6 +104,8 @@ impl Entry {
         variant: Variant,
         body: Stored,
     ) -> Self {
+        let variant =
+            if head.status.is_success() { variant.in_language_of(&head.fields) } else { variant };
         Self {
             facts,
             head,
@@ -142,6 +144,13 @@ impl Entry {
     /// The ledger's version under which nothing stood against this entry; zero, if it was never judged so.
     pub fn verified_at(&self) -> u64 {
         self.verified.load(Ordering::Acquire)
+    }
+
+    /// The same entry with another freshness: how it comes to be outdated.
+    #[must_use]
+    pub fn with_freshness(&self, freshness: Freshness) -> Self {
+        let (facts, head) = (self.facts.clone(), self.head.clone());
+        Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit

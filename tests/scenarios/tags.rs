@@ -37,7 +37,8 @@ async fn an_answer_whose_tags_cannot_be_read_is_not_stored_and_says_so() {
     origin.on("/broken", json_body("{").chunk("]"));
     origin.on("/many", fresh("x").field("X-Tags", "a,".repeat(10) + &tags(1025)));
     origin.on("/text", fresh("{").field("Content-Type", "text/plain"));
-    let larder = all_to(&origin).route(RULES).start().await;
+    let yaml = all_to(&origin).route(RULES).top("l1: { max_object: 2MiB }");
+    let larder = yaml.start().await;
     for (path, detail) in
         [("/encoded", "tags-unreadable"), ("/large", "tags-unreadable"), ("/many", "too-many-tags")]
     {
