@@ -346,8 +346,8 @@ const FAULTS: &[(&str, &str)] = &[
         "2:21: `a:{id}` cannot be used: `{id}` is not captured by the route's path; `/**` captures nothing",
     ),
     (
-        "defaults: { tags: [ \"json:$.id\" ] }",
-        "2:21: `json:$.id` cannot be used: `json:` is not known here; ",
+        "defaults: { tags: [ \"json:id\" ] }",
+        "2:21: `json:id` cannot be used: a path into JSON is `$` with ",
     ),
     (
         "defaults: { on_write: { purge: [ products ] } }",
