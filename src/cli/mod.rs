@@ -144,6 +144,7 @@ struct Check {
 
 Exit codes: 0 every instance has applied it, 1 not so, or not known, 2 wrong usage."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Purge {
     /// URLs as clients write them, or from their path on for every host; all their variants go.
     #[arg(value_name = "URL")]

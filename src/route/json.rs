@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// A path into JSON: `$`, then names, numbers of elements, and `[*]` for all of them.
 ///
-/// A small part of JSONPath (RFC 9535): what takes time in the size of the body at most, so neither `..` nor filters.
+/// A small part of `JSONPath` (RFC 9535): what takes time in the size of the body at most, so neither `..` nor filters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonPath(Box<[Step]>);
 
