@@ -114,6 +114,11 @@ impl<'a> EntityTag<'a> {
         fields.get(ETAG).and_then(|value| Self::of(value.as_bytes()))
     }
 
+    /// The tag of a response, where it is strong: of what two bodies under it have in common, every byte is the same.
+    pub fn strong(fields: &'a HeaderMap) -> Option<Self> {
+        Self::of_response(fields).filter(|tag| tag.strength == Strength::Strong)
+    }
+
     /// "two entity tags are equivalent if their opaque-tags match character-by-character, regardless of either or
     /// both being tagged as weak" (RFC 9110 §8.8.3.2).
     pub fn is_weakly(&self, other: &EntityTag<'_>) -> bool {

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod cache_control;
 pub mod conditional;
+pub mod content_range;
 pub mod date;
 pub(crate) mod dictionary;
 pub mod failure;
@@ -10,3 +11,4 @@ pub mod fields;
 pub mod fill;
 pub mod problem;
 pub mod range;
+pub mod update;
