@@ -183,6 +183,7 @@ impl Forwarded {
             Self::VaryMiss => "vary-miss",
             // A refresh goes forward because what is stored is, or soon will be, stale.
             Self::Stale | Self::Refresh => "stale",
+            Self::Partial => "partial",
             Self::Request => "request",
         }
     }
@@ -241,7 +242,7 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
 pub struct Status {
     /// Why the request went forward, where it did.
     pub forwarded: Forwarded,
-    /// The status of the origin's answer, where there was one.
+    /// The status of the origin's answer, where there was one; 200 where parts of it make the whole.
     pub forwarded_status: Option<StatusCode>,
     /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
     pub ttl: Option<i64>,

@@ -114,11 +114,6 @@ impl<'a> EntityTag<'a> {
         fields.get(ETAG).and_then(|value| Self::of(value.as_bytes()))
     }
 
-    /// The tag of a response, where it is strong: of what two bodies under it have in common, every byte is the same.
-    pub fn strong(fields: &'a HeaderMap) -> Option<Self> {
-        Self::of_response(fields).filter(|tag| tag.strength == Strength::Strong)
-    }
-
     /// "two entity tags are equivalent if their opaque-tags match character-by-character, regardless of either or
     /// both being tagged as weak" (RFC 9110 §8.8.3.2).
     pub fn is_weakly(&self, other: &EntityTag<'_>) -> bool {
@@ -131,6 +126,12 @@ impl<'a> EntityTag<'a> {
             && other.strength == Strength::Strong
             && self.opaque == other.opaque
     }
+}
+
+/// Whether two responses share a strong tag: of the bytes of one representation (RFC 9110 §8.8.1).
+pub fn share_strong_tag(one: &HeaderMap, other: &HeaderMap) -> bool {
+    let tags = EntityTag::of_response(one).zip(EntityTag::of_response(other));
+    tags.is_some_and(|(one, other)| one.is_strongly(&other))
 }
 
 /// When a response was last modified, if it says so.

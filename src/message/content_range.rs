@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use http::header::{CONTENT_RANGE, HeaderMap};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
 
 /// One range of a representation whose length is known: never empty, never beyond its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ impl ContentRange {
         (range.start < range.end && range.end <= complete).then_some(Self { range, complete })
     }
 
-    /// What `Content-Range` says; nothing where it is missing, repeated, of another unit, makes no sense or does not
-    /// tell the complete length (`*`).
+    /// What the `Content-Range` of a response says; nothing where it is missing, repeated, of another unit, makes no
+    /// sense, does not tell the complete length (`*`), or speaks of another number of bytes than `Content-Length`.
     pub fn of(fields: &HeaderMap) -> Option<Self> {
         let mut lines = fields.get_all(CONTENT_RANGE).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -27,7 +27,11 @@ impl ContentRange {
         let (first, last) = range.split_once('-')?;
         let end = number(last)?.checked_add(1)?;
         let bytes = unit.eq_ignore_ascii_case("bytes");
-        bytes.then(|| Self::new(number(first)?..end, number(complete)?))?
+        let part = bytes.then(|| Self::new(number(first)?..end, number(complete)?))??;
+        let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+        lengths
+            .all(|length| length.to_str().ok().and_then(number) == Some(part.length()))
+            .then_some(part)
     }
 
     pub fn range(&self) -> &Range<u64> {
@@ -145,6 +149,18 @@ mod tests {
         }
         assert_eq!(said(&[]), None);
         assert_eq!(said(&["bytes 0-4/10", "bytes 0-4/10"]), None);
+    }
+
+    #[test]
+    fn a_part_has_as_many_bytes_as_its_message() {
+        let mut fields = HeaderMap::new();
+        fields.insert(CONTENT_RANGE, HeaderValue::from_static("bytes 0-5/10"));
+        for (length, is_part) in
+            [("6", true), ("5", false), ("7", false), ("x", false), ("", false)]
+        {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static(length));
+            assert_eq!(ContentRange::of(&fields).is_some(), is_part, "{length}");
+        }
     }
 
     #[test]

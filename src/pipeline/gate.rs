@@ -22,10 +22,11 @@ use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
 use crate::message::problem;
+use crate::message::range::{self, Asked};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
-use crate::route::Route;
 use crate::route::table::RouteTable;
+use crate::route::{RangeFetch, Route};
 use crate::time::Timestamp;
 
 /// Decides; holds nothing back.
@@ -97,12 +98,22 @@ impl<L, P> Gate<L, P> {
             ClientDirectives::Honoured => RequestDirectives::of(&request.headers),
             ClientDirectives::Ignored => RequestDirectives::default(),
         };
-        let alone =
-            request.method == Method::HEAD || directives.no_store || directives.only_if_cached;
+        let asked = match route.ranges {
+            RangeFetch::AsAsked if request.method == Method::GET => range::asked(&request.headers),
+            RangeFetch::AsAsked | RangeFetch::Whole => Asked::Whole,
+        };
+        let alone = request.method == Method::HEAD
+            || directives.no_store
+            || directives.only_if_cached
+            || asked == Asked::Own;
         Lookup {
             route,
             key,
             variant: 0,
+            range: match asked {
+                Asked::One(range) => Some(range),
+                Asked::Whole | Asked::Own => None,
+            },
             target,
             request,
             client,

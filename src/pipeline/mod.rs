@@ -12,6 +12,7 @@ mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
+mod inflow;
 mod judge;
 mod lease;
 pub mod observe;

@@ -2,10 +2,14 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, VIA};
+use http::header::{
+    ETAG, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE,
+    RANGE, VIA,
+};
 use http::request::Parts;
 use http::uri::Uri;
 use http::{Method, Request, Version};
@@ -14,10 +18,12 @@ use crate::key::HostRule;
 use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
 use crate::message::body::Body;
+use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
     CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
 };
-use crate::policy::revalidate::conditions;
+use crate::message::range::RangeSpec;
+use crate::policy::revalidate::{conditions, quoted};
 use crate::route::Route;
 
 /// Whether the client asks for a part, or only for what is new to it.
@@ -80,9 +86,45 @@ impl Network {
     }
 }
 
+/// What is missing of a part that is held, and the tag under which it may be combined with that, where one range more
+/// makes it whole and the whole is asked for.
+pub(crate) fn rest(lookup: &Lookup) -> Option<Rest> {
+    let Held { entry, until: Until::Validated(_) | Until::Completed, .. } = lookup.held.as_ref()?
+    else {
+        return None;
+    };
+    let fields = &lookup.request.headers;
+    let whole = lookup.range.is_none()
+        && (lookup.company == Company::Shared
+            || lookup.request.method == Method::GET && !is_conditional(fields));
+    let part = entry.part.as_ref().filter(|_| whole)?;
+    let strong = share_strong_tag(&entry.head.fields, &entry.head.fields);
+    let tag = entry.head.fields.get(ETAG).filter(|_| strong).and_then(quoted)?;
+    Some(Rest { range: part.missing()?, complete: part.complete(), tag })
+}
+
+/// A range that is still missing, of the representation with this strong tag.
+pub(crate) struct Rest {
+    pub(crate) range: Range<u64>,
+    /// The length of the whole.
+    pub(crate) complete: u64,
+    tag: HeaderValue,
+}
+
+impl Rest {
+    fn spec(&self) -> RangeSpec {
+        if self.range.end == self.complete {
+            RangeSpec::From(self.range.start)
+        } else {
+            RangeSpec::from(&self.range)
+        }
+    }
+}
+
 /// The request that `lookup` needs the origin to answer. A shared one is what every client would send: without a
-/// body, a range and conditions (but for those about what is held here).
-pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
+/// body, a range (but for the one that the lookup is shared by, and for the rest of what is held here) and conditions
+/// (but for those about what is held here).
+pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Request<Body> {
     let mut parts = lookup.request.clone();
     parts.extensions = http::Extensions::new();
     let fields = &mut parts.headers;
@@ -96,13 +138,9 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
     // What was normalised for the variant is sent so, by who goes alone as well: its answer may be kept, and the
     // origin must see no more than what the variant is named after.
     lookup.route.vary.rewrite(fields);
-    if parts.method == Method::GET
-        && !is_conditional(fields)
-        && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held
-    {
-        for (name, value) in conditions(&entry.head.fields) {
-            fields.insert(name, value);
-        }
+    if parts.method == Method::GET && !is_conditional(fields) {
+        fields.extend(about_held(lookup, rest));
+        fields.extend(lookup.range.map(|range| (RANGE, range.field())));
     }
     // A request without content has no content fields either; a fetch never has content.
     for name in [http::header::CONTENT_LENGTH, http::header::CONTENT_TYPE, EXPECT] {
@@ -110,6 +148,23 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
     }
     sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
     Request::from_parts(parts, Body::Empty)
+}
+
+/// What is asked about the stored response that is held: whether it still holds, or the rest of it.
+fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderValue)> {
+    match (&lookup.held, rest) {
+        // RFC 9110 §13.1.5: "send me the part(s) I'm missing; otherwise, send me the entire representation."
+        (Some(_), Some(rest)) => {
+            vec![(RANGE, rest.spec().field()), (IF_RANGE, rest.tag.clone())]
+        }
+        (Some(Held { entry, until: Until::Validated(_), .. }), None) => {
+            let mut conditions = conditions(&entry.head.fields);
+            // RFC 9111 §4.3.1 has a date sent only "if the request is not for a subrange".
+            conditions.retain(|(name, _)| *name == IF_NONE_MATCH || lookup.range.is_none());
+            conditions
+        }
+        (Some(_) | None, _) => Vec::new(),
+    }
 }
 
 /// The client of a request.

@@ -51,7 +51,7 @@ pub fn validation(status: StatusCode, stored: &HeaderMap, answer: &HeaderMap) ->
 }
 
 /// The tag in quotes, as it must be sent; nothing where it is empty.
-fn quoted(tag: &HeaderValue) -> Option<HeaderValue> {
+pub fn quoted(tag: &HeaderValue) -> Option<HeaderValue> {
     let text = tag.as_bytes().trim_ascii();
     let bare = text.strip_prefix(b"W/").unwrap_or(text);
     if text.is_empty() {

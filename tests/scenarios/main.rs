@@ -13,6 +13,7 @@ mod framing;
 mod hits;
 mod http2;
 mod origin_trouble;
+mod partial;
 mod pass_through;
 mod preconditions;
 mod privacy;
