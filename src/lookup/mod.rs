@@ -17,6 +17,7 @@ use crate::key::vary::Selector;
 use crate::lookup::outcome::{Forwarded, Layer};
 use crate::message::cache_control::RequestDirectives;
 use crate::message::content_range::ContentRange;
+use crate::message::interim::Interim;
 use crate::message::range::{RangeSpec, Ranges, select};
 use crate::policy::reuse::OnError;
 use crate::route::Route;
@@ -38,6 +39,8 @@ pub struct Lookup {
     /// The client's request without its body; in a shared fetch only what every client would send is passed on.
     pub request: Parts,
     pub client: IpAddr,
+    /// Where the client hears what precedes its answer, if there is a client.
+    pub interim: Option<Interim>,
     pub directives: RequestDirectives,
     pub accepts: Accepts,
     pub company: Company,

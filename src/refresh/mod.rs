@@ -87,6 +87,7 @@ impl Refresher {
 fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
     Lookup {
         request: shared_request(lookup),
+        interim: None,
         variant: entry.variant.digest(),
         range: entry.part.as_ref().map(|part| part.range().into()),
         directives: RequestDirectives::default(),
