@@ -9,8 +9,8 @@ use crate::support::client::{ask, get, post};
 use crate::support::larder::Larder;
 use crate::support::origin::{Asked, Origin};
 use crate::support::reply::Reply;
-use crate::support::until;
 use crate::support::yaml::{Yaml, all_to};
+use crate::support::{beside, until};
 
 const BODY: &str = "0123456789";
 const V1: &str = "\"v1\"";
@@ -59,8 +59,18 @@ fn as_asked(origin: &Origin) -> Yaml {
     all_to(origin).route("ranges: as_asked")
 }
 
+/// The middle of the document, stale as soon as it comes.
+fn stale_part(tag: &str) -> Answer {
+    let part = ok("3456").with_status(206).field("Content-Range", "bytes 3-6/10");
+    part.field("ETag", tag).field("Cache-Control", "max-age=0")
+}
+
 async fn range(larder: &Larder, range: &str) -> Reply {
-    get(larder.url("/x")).with("Range", format!("bytes={range}")).await
+    range_of(larder.url("/x"), range).await
+}
+
+async fn range_of(url: String, range: &str) -> Reply {
+    get(url).with("Range", format!("bytes={range}")).await
 }
 
 /// Brings the part in, and waits until it is stored: the last byte reaches the client a little before the store.
@@ -367,6 +377,37 @@ async fn fetches_are_shared_by_those_who_ask_for_the_same_part() {
 }
 
 #[tokio::test]
+async fn who_wants_all_is_not_given_the_part_that_the_flight_brings() {
+    let origin = Origin::start().await;
+    origin.on("/x", stale_part("W/\"v1\""));
+    let larder = as_asked(&origin).start().await;
+    range(&larder, "3-6").await.is("MISS", "ORIGIN");
+    until("the part is held", async || {
+        let stale = get(larder.url("/x")).with("Range", "bytes=3-6");
+        let stale = stale.with("Cache-Control", "only-if-cached, max-stale").await;
+        (stale.status == 206).then_some(())
+    })
+    .await;
+    // From now on a range and the whole share a flight, which asks whether the part that is held still holds.
+    larder.rewrite(&all_to(&origin).text());
+    post(larder.admin("/admin/config/reload")).await.has_status(200);
+    let gate = Gate::closed();
+    let held = gate.clone();
+    origin.with("/x", move |asked| by_the_letter(asked, BODY, "W/\"v1\"").held(&held));
+    let before = origin.count("/x");
+    let part = beside(range_of(larder.url("/x"), "3-6"));
+    origin.seen("/x", before + 1).await;
+    let whole = beside(get(larder.url("/x")).into_future());
+    until("the second has joined", async || {
+        (larder.metric("larder_flight_followers_total", &[]).await > 0).then_some(())
+    })
+    .await;
+    gate.open();
+    is_part(&part.await.unwrap(), "3456", "bytes 3-6/10");
+    whole.await.unwrap().has_status(200).says(BODY);
+}
+
+#[tokio::test]
 async fn a_refused_range_of_one_client_changes_nothing_for_the_others() {
     let (origin, larder) = with_document(V1).await;
     range(&larder, "20-").await.has_status(416).has("content-range", "bytes */10");
@@ -452,7 +493,7 @@ async fn a_purge_while_the_rest_is_in_the_air_beats_the_combination() {
     let gate = Gate::closed();
     origin.on("/x", part(BODY, 5, 9).field("ETag", V1).held(&gate));
     let url = larder.url("/x");
-    let waiting = crate::support::beside(get(&url).into_future());
+    let waiting = beside(get(&url).into_future());
     origin.seen("/x", 2).await;
     larder.purges(json!({"urls": [url]})).await;
     origin.with("/x", |asked| by_the_letter(asked, "abcdefghij", "\"v2\""));
@@ -478,21 +519,18 @@ async fn a_write_invalidates_a_part() {
 #[tokio::test]
 async fn a_stale_part_is_confirmed_by_its_tag_and_serves_on() {
     let origin = Origin::start().await;
-    let short = part(BODY, 0, 4).field("ETag", V1).field("Cache-Control", "max-age=0");
-    let mut short = short;
-    short.fields.retain(|(name, value)| name != "Cache-Control" || value == "max-age=0");
-    origin.on("/x", short);
+    origin.on("/x", stale_part(V1));
     let larder = as_asked(&origin).start().await;
-    range(&larder, "0-4").await.is("MISS", "ORIGIN");
+    range(&larder, "3-6").await.is("MISS", "ORIGIN");
     origin.with("/x", |asked| by_the_letter(asked, BODY, V1));
     until("the part is held", async || {
-        let reply = range(&larder, "0-4").await;
-        is_part(&reply, "01234", "bytes 0-4/10");
+        let reply = range(&larder, "3-6").await;
+        is_part(&reply, "3456", "bytes 3-6/10");
         (reply.outcome() == "HIT").then_some(())
     })
     .await;
     let asked = last(&origin);
-    assert_eq!((asked.field("range"), asked.field("if-none-match")), ("bytes=0-4", V1));
+    assert_eq!((asked.field("range"), asked.field("if-none-match")), ("bytes=3-6", V1));
     get(larder.url("/x")).await.has_status(200).says(BODY);
 }
 
