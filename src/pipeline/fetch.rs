@@ -151,15 +151,16 @@ impl Fetch {
     /// The part that is held and its rest, which came, as the whole response (RFC 9111 §3.4); nothing where they do not
     /// fit, or where the whole may not be kept.
     fn completed(&self, lookup: &Lookup, asked: Asked) -> Option<Answer> {
-        let held = &lookup.held.as_ref()?.entry;
-        let (part, bytes, fields) = (held.part.as_ref()?, held.whole()?, asked.response.headers());
+        let known = &lookup.held.as_ref()?.entry;
+        let (part, bytes, fields) =
+            (known.part.as_ref()?, known.whole()?, asked.response.headers());
         let came = ContentRange::of(fields)?;
         let fits =
             came.range() == &asked.rest.as_ref()?.range && came.complete() == part.complete();
-        if !fits || !share_strong_tag(&held.head.fields, fields) {
+        if !fits || !share_strong_tag(&known.head.fields, fields) {
             return None;
         }
-        let mut head = Head { status: StatusCode::OK, fields: merge(&held.head.fields, fields) };
+        let mut head = Head { status: StatusCode::OK, fields: merge(&known.head.fields, fields) };
         Self::clean(&mut head, lookup, asked.received);
         let whole = part.union(&came).filter(ContentRange::is_whole)?;
         let Keeping { facts, freshness, variant } =
