@@ -12,4 +12,5 @@ pub mod fill;
 pub mod interim;
 pub mod problem;
 pub mod range;
+pub mod reading;
 pub mod update;

@@ -30,6 +30,7 @@ use crate::message::problem;
 use crate::message::update::merge;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::inflow::{Inflow, arrive};
+use crate::pipeline::inspect::{Inspected, inspect};
 use crate::pipeline::onward::{self, Rest, Trusted, via};
 use crate::pipeline::peek::Descent;
 use crate::policy::deception::contradicts;
@@ -84,7 +85,7 @@ impl Fetch {
                 return Err(OriginFailure::Protocol("a 206 that nobody asked for".into()));
             }
             if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
-                let answer = self.keep(&lookup, asked);
+                let answer = self.keep(&lookup, asked).await?;
                 return Ok(Answer { forwarded: lookup.forwarded, ..answer });
             }
             let fields = asked.response.headers();
@@ -122,7 +123,7 @@ impl Fetch {
             fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
         let sent = RangeSent::of(fields);
         let requested = Timestamp::now();
-        let response = lookup.route.origin.send(request).await?;
+        let response = lookup.route.origin.send_whole(request).await?;
         let received = Timestamp::now();
         let response = response.map(Body::live);
         Ok(Asked { response, as_of, requested, received, conditional, sent, rest })
@@ -178,31 +179,45 @@ impl Fetch {
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
-    fn keep(&self, lookup: &Lookup, asked: Asked) -> Answer {
+    async fn keep(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
         let (mut head, part) = head(lookup, &asked);
         let verdict = self.verdict(lookup, &asked, &head, part.as_ref());
         let Keeping { facts, freshness, variant } = match verdict {
             Ok(keeping) => keeping,
-            Err(why) => return Answer::once(asked.response, Outcome::Miss(Kept::Left(why))),
+            Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
         };
+        let (parts, mut body) = asked.response.into_parts();
+        if lookup.route.graphql().is_some() {
+            match inspect(&parts.headers, body, self.limit(&lookup.route)).await? {
+                Inspected::Good(whole) => body = whole.into(),
+                Inspected::Objected(body, why) => {
+                    let response = Response::from_parts(parts, body);
+                    return Ok(Answer::once(response, Outcome::Miss(Kept::Left(why))));
+                }
+            }
+        }
         Self::clean(&mut head, lookup, asked.received);
         // Once for all who will be served from it.
-        head.fields.append(VIA, via(asked.response.version()));
+        head.fields.append(VIA, via(parts.version));
         let head = head.compact();
         let expected = part.as_ref().map(ContentRange::length);
         let length = expected.or_else(|| content_length(&head.fields));
-        let body = asked.response.into_body();
-        if length == Some(0) || body.is_empty() {
-            let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(Bytes::new()));
+        let whole = match body {
+            Body::Whole(ref whole) if part.is_none() => Some(whole.clone()),
+            _ if length == Some(0) || body.is_empty() => Some(Bytes::new()),
+            _ => None,
+        };
+        if let Some(whole) = whole.filter(|_| part.is_none()) {
+            let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(whole));
             let entry = Arc::new(entry);
             let landing = Landing::whole(entry.clone());
-            return Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) };
+            return Ok(Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) });
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
         let entry = Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length });
         let entry = entry.of_part(part.filter(|part| !part.is_whole()));
         let (before, after) = (Bytes::new(), Bytes::new());
-        arrive(entry, writer, Inflow { before, after, body, expected })
+        Ok(arrive(entry, writer, Inflow { before, after, body, expected }))
     }
 
     /// Leaves what may be stored of a head, and dates it.
@@ -270,7 +285,9 @@ impl Fetch {
             Layers::Both | Layers::OnlyL1 => true,
             Layers::OnlyL2 => false,
         };
-        part.is_whole() || in_memory && part.length() <= self.0.limits.l1
+        // Of a part of a GraphQL answer nobody can tell whether it has errors.
+        let may_be_kept = in_memory && route.graphql().is_none();
+        part.is_whole() || may_be_kept && part.length() <= self.0.limits.l1
     }
 }
 

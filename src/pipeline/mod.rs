@@ -8,11 +8,13 @@
 
 mod board;
 pub mod coalesce;
+mod content;
 mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
 mod inflow;
+mod inspect;
 mod judge;
 mod lease;
 pub mod observe;

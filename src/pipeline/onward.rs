@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::header::{
-    ETAG, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE,
-    RANGE, VIA,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
+    HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
 };
 use http::request::Parts;
 use http::uri::Uri;
@@ -17,7 +18,6 @@ use http::{Method, Request, Version};
 use crate::key::HostRule;
 use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
-use crate::message::body::Body;
 use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
     CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
@@ -95,8 +95,8 @@ pub(crate) fn rest(lookup: &Lookup) -> Option<Rest> {
     };
     let fields = &lookup.request.headers;
     let whole = lookup.range.is_none()
-        && (lookup.company == Company::Shared
-            || lookup.request.method == Method::GET && !is_conditional(fields));
+        && lookup.request.method == Method::GET
+        && (lookup.company == Company::Shared || !is_conditional(fields));
     let part = entry.part.as_ref().filter(|_| whole)?;
     let strong = share_strong_tag(&entry.head.fields, &entry.head.fields);
     let tag = entry.head.fields.get(ETAG).filter(|_| strong).and_then(quoted)?;
@@ -121,10 +121,10 @@ impl Rest {
     }
 }
 
-/// The request that `lookup` needs the origin to answer. A shared one is what every client would send: without a
-/// body, a range (but for the one that the lookup is shared by, and for the rest of what is held here) and conditions
-/// (but for those about what is held here).
-pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Request<Body> {
+/// The request that `lookup` needs the origin to answer. A shared one is what every client would send: with no
+/// content but what is keyed, without a range (but for the one that the lookup is shared by, and for the rest of what is
+/// held here) and without conditions (but for those about what is held here).
+pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Request<Bytes> {
     let mut parts = lookup.request.clone();
     parts.extensions = http::Extensions::new();
     if let Some(interim) = &lookup.interim {
@@ -133,7 +133,9 @@ pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Req
     let fields = &mut parts.headers;
     let own = lookup.company != Company::Shared;
     if !own {
-        parts.method = Method::GET;
+        if lookup.content.is_none() {
+            parts.method = Method::GET;
+        }
         for name in CONDITIONS {
             fields.remove(name);
         }
@@ -141,16 +143,23 @@ pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Req
     // What was normalised for the variant is sent so, by who goes alone as well: its answer may be kept, and the
     // origin must see no more than what the variant is named after.
     lookup.route.vary.rewrite(fields);
-    if parts.method == Method::GET && !is_conditional(fields) {
+    // A POST has no conditions: an origin would answer 412 where it answers others with 304 (RFC 9110 §13.1.2).
+    if matches!(parts.method, Method::GET | Method::QUERY) && !is_conditional(fields) {
         fields.extend(about_held(lookup, rest));
         fields.extend(lookup.range.map(|range| (RANGE, range.field())));
     }
-    // A request without content has no content fields either; a fetch never has content.
-    for name in [http::header::CONTENT_LENGTH, http::header::CONTENT_TYPE, EXPECT] {
-        fields.remove(name);
+    fields.remove(EXPECT);
+    let content = lookup.content.as_deref().cloned().unwrap_or_default();
+    if lookup.content.is_some() {
+        // The length of what is sent, which need not be that of what came.
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
+    } else {
+        // A request without content has no content fields either.
+        fields.remove(CONTENT_LENGTH);
+        fields.remove(CONTENT_TYPE);
     }
     sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
-    Request::from_parts(parts, Body::Empty)
+    Request::from_parts(parts, content)
 }
 
 /// What is asked about the stored response that is held: whether it still holds, or the rest of it.
