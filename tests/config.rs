@@ -15,7 +15,7 @@ use larder::key::content::{ContentRules, Form, Writes};
 use larder::policy::{ClientDirectives, OriginLifetime, Post, Share};
 use larder::route::pattern::PathPattern;
 use larder::route::table::Match;
-use larder::route::{Layers, Methods, Mode};
+use larder::route::{Layers, Methods, Mode, RangeFetch};
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest,
 };
@@ -478,7 +478,7 @@ fn routes_take_from_the_defaults_what_they_do_not_say() {
     let text = format!(
         "{ORIGIN}defaults: {{ ttl: 1m, stale_if_error: 1h, share: [set-cookie], respect_origin: false }}
 routes:
-  - {{ name: a, match: {{ path: /a }}, ttl: 2m, share: [] }}
+  - {{ name: a, match: {{ path: /a }}, ttl: 2m, share: [], ranges: as_asked }}
   - {{ name: b, match: {{ path: /b, methods: [GET] }}, cache: false, client_directives: ignore }}
 "
     );
@@ -492,6 +492,7 @@ routes:
     assert_eq!(b.policy.client_directives, ClientDirectives::Ignored);
     let only_get = Methods { get: true, head: false, query: false };
     assert_eq!((b.mode, b.methods), (Mode::Pass, only_get));
+    assert_eq!((a.ranges, b.ranges), (RangeFetch::AsAsked, RangeFetch::Whole));
     assert_eq!((settings.last_resort.mode, &*settings.last_resort.origin), (Mode::Pass, "api"));
 }
 

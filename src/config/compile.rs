@@ -27,7 +27,7 @@ use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
 use crate::route::pattern::PathPattern;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagRules};
-use crate::route::{self, Coalescing, Layers, Methods, Mode, ServerFields};
+use crate::route::{self, Coalescing, Layers, Methods, Mode, RangeFetch, ServerFields};
 
 /// The settings of an effective file (`File::effective`) that passed every check.
 ///
@@ -191,6 +191,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         tags,
         client_ttl: duration(keys.client_ttl),
         coalescing: if keys.coalesce == Some(false) { Coalescing::Off } else { Coalescing::On },
+        ranges: ranges(keys),
         server_fields: server_fields(keys),
         matches,
     }
@@ -212,6 +213,7 @@ fn last_resort(file: &File) -> route::Settings {
         on_write: Vec::new(),
         client_ttl: None,
         coalescing: Coalescing::Off,
+        ranges: RangeFetch::Whole,
         server_fields: server_fields(keys),
     }
 }
@@ -219,6 +221,13 @@ fn last_resort(file: &File) -> route::Settings {
 fn origin_of(file: &File, keys: &Keys) -> Arc<str> {
     let named = keys.origin.as_ref().or_else(|| file.origins.keys().next());
     named.map_or("", |name| name.0.as_str()).into()
+}
+
+fn ranges(keys: &Keys) -> RangeFetch {
+    match keys.ranges.unwrap_or_default() {
+        file::route::Ranges::FetchWhole => RangeFetch::Whole,
+        file::route::Ranges::AsAsked => RangeFetch::AsAsked,
+    }
 }
 
 fn server_fields(keys: &Keys) -> ServerFields {

@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod freshness;
+pub mod partial;
 pub mod slot;
 pub mod wire;
 
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::entry::facts::Facts;
 use crate::entry::freshness::Freshness;
 use crate::key::vary::Variant;
+use crate::message::content_range::ContentRange;
 use crate::message::fill::Fill;
 use crate::time::Timestamp;
 
@@ -25,6 +27,8 @@ pub struct Entry {
     pub freshness: Freshness,
     pub variant: Variant,
     pub body: Stored,
+    /// Which part of the representation the body is; nothing where it is all of it. The head is that of the whole.
+    pub part: Option<ContentRange>,
     /// The ledger's version under which no purge matched this entry; see [`Entry::is_verified_at`].
     verified: AtomicU64,
     /// When this copy was taken into memory or last found to be the fleet's newest, in milliseconds.
@@ -69,7 +73,7 @@ impl Head {
     }
 }
 
-/// A stored body: all of it, or one that its fetch still brings.
+/// A stored body: all that is kept of it, or one that its fetch still brings.
 ///
 /// Only whole ones are ever given to a store; one that arrives is shared by the requests of its flight.
 #[derive(Clone)]
@@ -103,21 +107,32 @@ impl Entry {
             freshness,
             variant,
             body,
+            part: None,
             verified: AtomicU64::new(0),
             taken: AtomicU64::new(0),
         }
     }
 
+    /// This entry, whose body is this part of the representation: an incomplete response (RFC 9111 §3.3).
+    #[must_use]
+    pub fn of_part(self, part: Option<ContentRange>) -> Self {
+        Self { part, ..self }
+    }
+
     /// The same entry with another body: how an arriving one becomes whole.
     #[must_use]
     pub fn with_body(&self, body: Stored) -> Self {
-        Self::new(self.facts.clone(), self.head.clone(), self.freshness, self.variant.clone(), body)
+        let head = self.head.clone();
+        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
+            .of_part(self.part.clone())
     }
 
     /// The same entry with another head: how a validation updates it.
     #[must_use]
     pub fn with_head(&self, head: Head) -> Self {
-        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
+        let body = self.body.clone();
+        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
+            .of_part(self.part.clone())
     }
 
     /// The same entry with another freshness: how it comes to be outdated.
@@ -125,6 +140,7 @@ impl Entry {
     pub fn with_freshness(&self, freshness: Freshness) -> Self {
         let (facts, head) = (self.facts.clone(), self.head.clone());
         Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
+            .of_part(self.part.clone())
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit
@@ -148,7 +164,7 @@ impl Entry {
         now.since(Timestamp::from_millis(self.taken.load(Ordering::Relaxed)))
     }
 
-    /// The whole body, or nothing while it arrives.
+    /// All that is stored of the body, or nothing while it arrives.
     pub fn whole(&self) -> Option<&Bytes> {
         match &self.body {
             Stored::Whole(bytes) => Some(bytes),
@@ -156,11 +172,12 @@ impl Entry {
         }
     }
 
-    /// The length of the body, where it is known.
+    /// The length of the representation, where it is known.
     pub fn length(&self) -> Option<u64> {
-        match &self.body {
-            Stored::Whole(bytes) => Some(bytes.len() as u64),
-            Stored::Arriving { length, .. } => *length,
+        match (&self.part, &self.body) {
+            (Some(part), _) => Some(part.complete()),
+            (None, Stored::Whole(bytes)) => Some(bytes.len() as u64),
+            (None, Stored::Arriving { length, .. }) => *length,
         }
     }
 

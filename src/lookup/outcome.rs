@@ -57,6 +57,8 @@ pub enum Forwarded {
     VaryMiss,
     /// What is stored is stale, or must be validated.
     Stale,
+    /// What is stored is a part that does not hold what is asked for.
+    Partial,
     /// The client's directives demand it.
     Request,
     /// A refresh in the background.

@@ -185,6 +185,7 @@ impl Forwarded {
             Self::VaryMiss => "vary-miss",
             // A refresh goes forward because what is stored is, or soon will be, stale.
             Self::Stale | Self::Refresh => "stale",
+            Self::Partial => "partial",
             Self::Request => "request",
         }
     }
@@ -248,7 +249,7 @@ pub struct Status {
     /// Why the request went forward, where it did.
     pub forwarded: Forwarded,
     /// The status of the origin's answer, where there was one and the client gets another (RFC 9211 §2.3:
-    /// `fwd-status` "defaults to the status code sent in the response").
+    /// `fwd-status` "defaults to the status code sent in the response"); 200 where parts of it make the whole.
     pub forwarded_status: Option<StatusCode>,
     /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
     pub ttl: Option<i64>,

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod cache_control;
 pub mod conditional;
+pub mod content_range;
 pub mod date;
 pub(crate) mod dictionary;
 pub mod failure;
@@ -12,3 +13,4 @@ pub mod interim;
 pub mod problem;
 pub mod range;
 pub mod reading;
+pub mod update;

@@ -13,6 +13,7 @@ mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
+mod inflow;
 mod inspect;
 mod judge;
 mod lease;

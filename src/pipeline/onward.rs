@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, VIA,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
+    HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
 };
 use http::request::Parts;
 use http::uri::Uri;
@@ -16,10 +18,12 @@ use http::{Method, Request, Version};
 use crate::key::HostRule;
 use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
+use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
     CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
 };
-use crate::policy::revalidate::conditions;
+use crate::message::range::RangeSpec;
+use crate::policy::revalidate::{conditions, quoted};
 use crate::route::Route;
 
 /// Whether the client asks for a part, or only for what is new to it.
@@ -82,9 +86,45 @@ impl Network {
     }
 }
 
+/// What is missing of a part that is held, and the tag under which it may be combined with that, where one range more
+/// makes it whole and the whole is asked for.
+pub(crate) fn rest(lookup: &Lookup) -> Option<Rest> {
+    let Held { entry, until: Until::Validated(_) | Until::Completed, .. } = lookup.held.as_ref()?
+    else {
+        return None;
+    };
+    let fields = &lookup.request.headers;
+    let whole = lookup.range.is_none()
+        && lookup.request.method == Method::GET
+        && (lookup.company == Company::Shared || !is_conditional(fields));
+    let part = entry.part.as_ref().filter(|_| whole)?;
+    let strong = share_strong_tag(&entry.head.fields, &entry.head.fields);
+    let tag = entry.head.fields.get(ETAG).filter(|_| strong).and_then(quoted)?;
+    Some(Rest { range: part.missing()?, complete: part.complete(), tag })
+}
+
+/// A range that is still missing, of the representation with this strong tag.
+pub(crate) struct Rest {
+    pub(crate) range: Range<u64>,
+    /// The length of the whole.
+    pub(crate) complete: u64,
+    tag: HeaderValue,
+}
+
+impl Rest {
+    fn spec(&self) -> RangeSpec {
+        if self.range.end == self.complete {
+            RangeSpec::From(self.range.start)
+        } else {
+            RangeSpec::from(&self.range)
+        }
+    }
+}
+
 /// The request that `lookup` needs the origin to answer. A shared one is what every client would send: with no
-/// content but what is keyed, without a range and conditions (but for those about what is held here).
-pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Bytes> {
+/// content but what is keyed, without a range (but for the one that the lookup is shared by, and for the rest of what is
+/// held here) and without conditions (but for those about what is held here).
+pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Request<Bytes> {
     let mut parts = lookup.request.clone();
     parts.extensions = http::Extensions::new();
     if let Some(interim) = &lookup.interim {
@@ -104,13 +144,9 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Bytes> {
     // origin must see no more than what the variant is named after.
     lookup.route.vary.rewrite(fields);
     // A POST has no conditions: an origin would answer 412 where it answers others with 304 (RFC 9110 §13.1.2).
-    if matches!(parts.method, Method::GET | Method::QUERY)
-        && !is_conditional(fields)
-        && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held
-    {
-        for (name, value) in conditions(&entry.head.fields) {
-            fields.insert(name, value);
-        }
+    if matches!(parts.method, Method::GET | Method::QUERY) && !is_conditional(fields) {
+        fields.extend(about_held(lookup, rest));
+        fields.extend(lookup.range.map(|range| (RANGE, range.field())));
     }
     fields.remove(EXPECT);
     let content = lookup.content.as_deref().cloned().unwrap_or_default();
@@ -124,6 +160,23 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Bytes> {
     }
     sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
     Request::from_parts(parts, content)
+}
+
+/// What is asked about the stored response that is held: whether it still holds, or the rest of it.
+fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderValue)> {
+    match (&lookup.held, rest) {
+        // RFC 9110 §13.1.5: "send me the part(s) I'm missing; otherwise, send me the entire representation."
+        (Some(_), Some(rest)) => {
+            vec![(RANGE, rest.spec().field()), (IF_RANGE, rest.tag.clone())]
+        }
+        (Some(Held { entry, until: Until::Validated(_), .. }), None) => {
+            let mut conditions = conditions(&entry.head.fields);
+            // RFC 9111 §4.3.1 has a date sent only "if the request is not for a subrange".
+            conditions.retain(|(name, _)| *name == IF_NONE_MATCH || lookup.range.is_none());
+            conditions
+        }
+        (Some(_) | None, _) => Vec::new(),
+    }
 }
 
 /// The client of a request.

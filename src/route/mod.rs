@@ -37,6 +37,7 @@ pub struct Route {
     /// What the client is told as lifetime, if not what the origin said.
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
+    pub ranges: RangeFetch,
     pub server_fields: ServerFields,
     pub metrics: RouteMetrics,
 }
@@ -58,6 +59,7 @@ pub struct Settings {
     pub on_write: Vec<OnWrite>,
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
+    pub ranges: RangeFetch,
     pub server_fields: ServerFields,
 }
 
@@ -102,6 +104,15 @@ pub enum Coalescing {
     Off,
 }
 
+/// What the origin is asked for when a request wants a part of what is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeFetch {
+    /// The whole, which serves every part.
+    Whole,
+    /// The same part.
+    AsAsked,
+}
+
 /// What the client sees of Larder itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerFields {
@@ -127,6 +138,7 @@ impl Route {
             on_write: settings.on_write,
             client_ttl: settings.client_ttl,
             coalescing: settings.coalescing,
+            ranges: settings.ranges,
             server_fields: settings.server_fields,
             metrics,
         }

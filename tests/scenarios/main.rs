@@ -16,6 +16,7 @@ mod hits;
 mod http2;
 mod interim;
 mod origin_trouble;
+mod partial;
 mod pass_through;
 mod preconditions;
 mod privacy;

@@ -124,6 +124,9 @@ pub struct Keys {
     /// Whether simultaneous requests for one URL share one fetch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<bool>,
+    /// What the origin is asked for when a request wants a part of what is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Ranges>,
     /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
@@ -265,6 +268,17 @@ pub enum Share {
     Private,
 }
 
+/// What the origin is asked for when a request wants a part of what is not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranges {
+    /// The whole: one fetch serves every part, now and later.
+    #[default]
+    FetchWhole,
+    /// The same part; what comes is stored as a part, and parts are combined.
+    AsAsked,
+}
+
 /// What a successful write purges.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -339,6 +353,7 @@ impl Keys {
             vary: Some(Vary::default()),
             share: Some(Vec::new()),
             coalesce: Some(true),
+            ranges: Some(Ranges::FetchWhole),
             server_fields: Some(ServerFields::Full),
             ..Self::default()
         }
@@ -355,7 +370,7 @@ impl Keys {
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
             early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags on_write coalesce
-            server_fields
+            ranges server_fields
         }
     }
 
