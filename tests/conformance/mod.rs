@@ -1,0 +1,11 @@
+//! The tables of conformance, played on the wire: what a row is, what plays it, and what the document says of it.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+pub(crate) mod answer;
+pub(crate) mod check;
+pub(crate) mod origin;
+pub(crate) mod play;
+pub(crate) mod row;
+pub(crate) mod wire;
+
+pub(crate) mod rfc9111;
