@@ -8,4 +8,8 @@ pub(crate) mod play;
 pub(crate) mod row;
 pub(crate) mod wire;
 
+pub(crate) mod rfc5861;
+pub(crate) mod rfc9110;
 pub(crate) mod rfc9111;
+pub(crate) mod rfc9211;
+pub(crate) mod rfc9213;
