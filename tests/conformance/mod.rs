@@ -3,6 +3,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod check;
+pub(crate) mod document;
 pub(crate) mod origin;
 pub(crate) mod play;
 pub(crate) mod row;
