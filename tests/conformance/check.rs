@@ -51,10 +51,11 @@ impl Played<'_> {
         let mut told = Vec::new();
         self.asked(&mut told);
         match self.exchange.source {
-            Source::Origin => match self.own().last() {
-                Some(seen) => self.comes_from(seen, &[], None, &mut told),
-                None => {}
-            },
+            Source::Origin => {
+                if let Some(seen) = self.own().last() {
+                    self.comes_from(seen, &[], None, &mut told);
+                }
+            }
             Source::Stored(number) => match self.said(number) {
                 Some(seen) => {
                     self.comes_from(seen, &NOT_REPLAYED, None, &mut told);
@@ -194,6 +195,11 @@ impl Played<'_> {
             Check::Status(status) => self.has_status(*status, told),
             Check::Content(content) => self.has_content(content, told),
             Check::Has(name, value) => self.has(name, &value.at(&self.place), told),
+            Check::HasSome(name) => {
+                if !self.reply.fields.has(name) {
+                    told.push(format!("{name} is absent"));
+                }
+            }
             Check::Lacks(name) => {
                 if let Some(value) = self.reply.fields.joined(name) {
                     told.push(format!("{name} is there: {}", text(&value)));

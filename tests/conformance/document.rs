@@ -72,7 +72,7 @@ const ELSEWHERE: [Elsewhere; 12] = [
 /// The whole document.
 pub(crate) fn document() -> String {
     let tables = [
-        ("RFC 9110", "HTTP Semantics", rfc9110::clauses()),
+        ("RFC 9110", "HTTP Semantics; and RFC 9112, where content ends", rfc9110::clauses()),
         ("RFC 9111", "HTTP Caching; and RFC 8246, immutable", rfc9111::clauses()),
         ("RFC 5861", "Stale Content", rfc5861::clauses()),
         ("RFC 9211", "Cache-Status", rfc9211::clauses()),

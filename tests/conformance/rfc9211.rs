@@ -1,7 +1,7 @@
 //! RFC 9211: what `Cache-Status` says.
 
 use super::answer::{brief, closes, controlled, fresh, not_modified, ok, status};
-use super::row::Level::{Defined, Must, Should};
+use super::row::Level::{Defined, Should};
 use super::row::{Clause, ask, clause, get, head, post};
 
 const NAME: &str = "Cache-Status";
@@ -21,7 +21,7 @@ pub(crate) fn clauses() -> Vec<Clause> {
                 get().origin(fresh().with(NAME, "Inner; hit")).says_of_itself(),
                 get().reuses(1).says(NAME, "Inner").has(NAME, "Inner; hit, larder; hit; ttl=3600"),
             ]),
-        clause("2.1", Defined, "The value of \"hit\" is a Boolean that, when true, indicates that the request was satisfied by the cache; i.e., it was not forwarded, and the response was obtained from the cache.")
+        clause("2.1", Defined, "The value of \"hit\" is a Boolean that, when true, indicates that the request was satisfied by the cache; that is, it was not forwarded, and the response was obtained from the cache.")
             .row("a fresh hit", [get().origin(fresh()), get().reuses(1).has(NAME, "larder; hit; ttl=3600")])
             .row("a HEAD from a stored GET", [get().origin(fresh()), head().reuses(1).has(NAME, "larder; hit; ttl=3600")])
             .row("a 304 of our own", [
@@ -32,7 +32,7 @@ pub(crate) fn clauses() -> Vec<Clause> {
                 get().origin(controlled("max-age=1, stale-while-revalidate=60")),
                 get().after(3).reuses_and_refreshes(1).says(NAME, "hit").says(NAME, "ttl=-2"),
             ]),
-        clause("2.2", Must, "The value of \"fwd\", when present, indicates that the request went forward towards the origin; its value indicates why.")
+        clause("2.2", Defined, "The value of \"fwd\" is a Token that, when present, indicates that the request went forward towards the origin; its value indicates why.")
             .row("uri-miss: nothing is stored", [get().origin(fresh()).says(NAME, "fwd=uri-miss")])
             .row("vary-miss: what is stored is for other requests", [
                 get().with("Foo", "1").origin(fresh().with("Vary", "Foo")),

@@ -83,6 +83,7 @@ pub(crate) enum Check {
     Status(u16),
     Content(Vec<u8>),
     Has(String, Value),
+    HasSome(String),
     /// The field has a member, or the member a parameter, of this text.
     Says(String, String),
     Lacks(String),
@@ -283,6 +284,11 @@ impl Exchange {
 
     pub(crate) fn has_date(self, name: &str, offset: i64) -> Self {
         self.check(Check::Has(name.to_owned(), Value::Moment(offset)))
+    }
+
+    /// The field is there, whatever it says.
+    pub(crate) fn has_some(self, name: &str) -> Self {
+        self.check(Check::HasSome(name.to_owned()))
     }
 
     pub(crate) fn says(self, name: &str, text: &str) -> Self {

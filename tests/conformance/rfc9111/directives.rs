@@ -118,7 +118,7 @@ fn requests() -> Vec<Clause> {
                 get().after(2).with("Cache-Control", "only-if-cached").asked(0).is_refused(504),
             ])
             .row("a HEAD gets what is stored too", [get().origin(fresh()), head().with("Cache-Control", "only-if-cached").reuses(1)]),
-        clause("4.2.1", Defined, "Pragma and directives of requests that are unknown change nothing")
+        clause("5.2.3", Must, "A cache MUST ignore unrecognized cache directives.")
             .row("unknown directives in a request change nothing", [
                 get().with("Cache-Control", "nothing-to-see-here").origin(fresh()),
                 get().with("Cache-Control", "nothing-to-see-here").with("Pragma", "foo").reuses(1),
