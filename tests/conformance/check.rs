@@ -128,7 +128,7 @@ impl Played<'_> {
                 if self.exchange.request.method == "HEAD" { b"" } else { &seen.said_content };
             self.has_content(content, told);
         }
-        let named: Vec<String> = seen
+        let dropped: Vec<String> = seen
             .said
             .joined("connection")
             .map(|line| text(&line).split(',').map(|name| name.trim().to_lowercase()).collect())
@@ -143,7 +143,7 @@ impl Played<'_> {
             let lower = name.to_lowercase();
             let skip = OF_ONE_HOP.contains(&lower.as_str())
                 || without.contains(&lower.as_str())
-                || named.contains(&lower)
+                || dropped.contains(&lower)
                 || self.is_spoken_of(name)
                 || (lower == "content-length"
                     && (status != seen.status || status == 304 || status == 204));

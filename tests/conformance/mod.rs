@@ -1,5 +1,6 @@
 //! The tables of conformance, played on the wire: what a row is, what plays it, and what the document says of it.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(clippy::wrong_self_convention, reason = "a row reads as a sentence about its exchange")]
 #![allow(clippy::too_many_lines, reason = "a table is as long as its RFC")]
 
 pub(crate) mod answer;

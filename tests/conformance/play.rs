@@ -161,13 +161,12 @@ impl<'a> Client<'a> {
     }
 
     async fn ask(&mut self, exchange: &Exchange, place: &Place<'_>) -> std::io::Result<Reply> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let socket = TcpStream::connect(self.host).await?;
-                socket.set_nodelay(true)?;
-                Connection::new(socket)
-            }
+        let mut connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let socket = TcpStream::connect(self.host).await?;
+            socket.set_nodelay(true)?;
+            Connection::new(socket)
         };
         wire::send(&mut connection, &self.request(exchange, place)).await?;
         let (reply, kept) = reply(&mut connection, &exchange.request.method).await?;
