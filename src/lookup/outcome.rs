@@ -21,6 +21,8 @@ pub enum Outcome {
     Passed(WhyPassed),
     /// The origin failed, and nothing stored could stand in.
     Failed(Errand, OriginFailure),
+    /// A purge was asked for, and answered by Larder itself.
+    Purged,
     /// Answered by Larder itself.
     Refused(WhyRefused),
 }
@@ -80,6 +82,8 @@ pub enum WhyPassed {
     Route,
     /// The client asks for another protocol.
     Upgrade,
+    /// The client asks for a purge, which the route takes.
+    Purge,
 }
 
 /// Why Larder answered by itself.
@@ -90,4 +94,6 @@ pub enum WhyRefused {
     Overloaded,
     NoRoute,
     MethodNotAllowed,
+    /// The client may not purge.
+    PurgeForbidden,
 }

@@ -248,6 +248,7 @@ fn is_for_all(outcome: &Outcome) -> bool {
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => true,
     }
@@ -274,6 +275,7 @@ fn followed(outcome: Outcome) -> Outcome {
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => outcome,
     }
@@ -290,6 +292,7 @@ fn is_lasting(outcome: &Outcome) -> bool {
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => false,
     }

@@ -72,6 +72,8 @@ impl<L, P> Gate<L, P> {
         let (request, body) = request.into_parts();
         let why = if request.headers.contains_key(UPGRADE) && is_upgrade(&request) {
             Some(WhyPassed::Upgrade)
+        } else if request.method.as_str() == "PURGE" && route.purge_method.is_some() {
+            Some(WhyPassed::Purge)
         } else if !matches!(request.method, Method::GET | Method::HEAD) {
             Some(WhyPassed::Method)
         } else if !route.looks_up(&request.method) {

@@ -18,6 +18,7 @@ pub mod observe;
 pub mod onward;
 mod pass;
 mod peek;
+mod purging;
 mod tier;
 mod unshared;
 
@@ -100,7 +101,14 @@ where
             .service(below.clone()),
     );
     let tasks = flights.tasks.clone();
-    let passages = Pass::new(parts.purger, parts.routes.clone(), parts.trusted, tasks);
+    let passages = Pass::new(pass::Needs {
+        purger: parts.purger,
+        routes: parts.routes.clone(),
+        trusted: parts.trusted,
+        tasks,
+        service: parts.service.as_str().into(),
+        refresher: parts.refresher,
+    });
     let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
     let observatory = Observatory::new(parts.metrics, parts.access);
     (Front { observatory, gate }, below)

@@ -111,7 +111,11 @@ impl Memory {
         }
         let _turn = self.turn(place.key);
         let old = self.0.slots.peek(&place.key).unwrap_or_default();
-        let added = usize::from(!old.variants().iter().any(|kept| kept.variant == entry.variant));
+        let replaced = old.variants().iter().find(|kept| kept.variant == entry.variant);
+        if let Some(old) = replaced.filter(|old| !Arc::ptr_eq(old, &entry)) {
+            entry.succeed(old);
+        }
+        let added = usize::from(replaced.is_none());
         let new = old.with(entry, place.max_variants, Timestamp::now());
         let Some(new) = self.fitting(&new) else { return Err(self.refuse()) };
         let dropped = old.variants().len() + added - new.variants().len();
