@@ -325,7 +325,11 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
             let method = endpoint.method.name().to_uppercase();
-            let request = request.method(method.as_str()).body(r#"{"tags": ["a"]}"#.to_owned());
+            let body = match endpoint.does {
+                Does::Event => r#"{"event": "user.updated", "data": {"userId": 7}}"#,
+                _ => r#"{"tags": ["a"]}"#,
+            };
+            let request = request.method(method.as_str()).body(body.to_owned());
             if endpoint.does == Does::Reload && token == Some("c") {
                 continue; // Nobody answers here.
             }
@@ -339,6 +343,7 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
                     StatusCode::UNAUTHORIZED
                 }
                 (Access::Open, _) => StatusCode::OK,
+                (Access::Signed, _) => StatusCode::UNAUTHORIZED,
                 (Access::Needs(_), None | Some("x")) => StatusCode::UNAUTHORIZED,
                 (Access::Needs(it), Some(name)) if it.name().starts_with(name) => StatusCode::OK,
                 (Access::Needs(_), Some(_)) => StatusCode::FORBIDDEN,

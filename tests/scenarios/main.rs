@@ -4,13 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod coalescing;
 mod command_line;
 mod company;
+mod depends;
 mod directives;
+mod events;
 mod fleet;
 mod framing;
 mod hits;
+mod hooks;
 mod http2;
 mod interim;
 mod origin_trouble;
@@ -18,6 +22,7 @@ mod pass_through;
 mod preconditions;
 mod privacy;
 mod purge_in_the_air;
+mod purge_method;
 mod purges;
 mod redis_trouble;
 mod reload;
