@@ -3,6 +3,7 @@
 mod admin;
 mod assemble;
 mod downstream;
+mod intake;
 mod reloading;
 mod rewarm;
 mod routes;
@@ -135,6 +136,10 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
 
     tasks.spawn(sweeping::sweep(house.clone()));
     let (front, below) = pipeline::build(house.stack());
+    if let (Some(redis), Some(stream)) = (&house.redis, &settings.intake) {
+        let intake = redis.intake(&house.service, stream);
+        tasks.spawn(intake::take(house.clone(), intake));
+    }
     let (finder, found) = rewarm::queue();
     let (submissions, pace) = (house.purger.submissions(), settings.purge.rewarm);
     tasks.spawn(rewarm::find(house.clone(), pace, submissions, finder));

@@ -66,6 +66,7 @@ pub(crate) fn compile(file: File) -> Settings {
             },
         },
         events: events(&file),
+        intake: file.intake.as_ref().and_then(|it| Some(it.stream.as_ref()?.0.as_str().into())),
         depends: depends(&file),
         hooks: file.hooks.iter().filter_map(|(name, it)| hook(&name.0, it)).collect(),
         downstream: file

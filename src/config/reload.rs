@@ -121,6 +121,7 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     keep("l1", running.l1 == new.l1);
     keep("l2", is_same(&old.l2, &wanted.l2) && redis_url(old) == redis_url(wanted));
     keep("purge", running.purge == new.purge);
+    keep("intake", running.intake == new.intake);
     keep("limits", running.limits == new.limits);
     keep("log.format", running.log.format == new.log.format);
     let mut file = File { routes: wanted.routes.clone(), ..old.clone() };

@@ -33,6 +33,8 @@ pub struct Settings {
     pub l2: L2,
     pub purge: Purge,
     pub events: Events,
+    /// The Redis stream that events are taken from.
+    pub intake: Option<Arc<str>>,
     pub depends: Depends,
     /// Each name once.
     pub hooks: Vec<Hook>,

@@ -225,7 +225,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 24] = [
+    let table: [(&str, &str, &Count); 25] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -253,6 +253,11 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             &counts.purges_asked,
         ),
         ("larder_events", "Events told to this instance, webhooks among them", &counts.events),
+        (
+            "larder_events_refused",
+            "Events from the stream that were not understood",
+            &counts.events_refused,
+        ),
         (
             "larder_rewarms_asked",
             "Hot purged entries that are to be fetched again",

@@ -323,6 +323,8 @@ pub struct Counts {
     pub purges_asked: Count,
     /// Events that were told to this instance, webhooks among them.
     pub events: Count,
+    /// Events from a stream that purged nothing, because they were not understood.
+    pub events_refused: Count,
     /// Entries asked for again after a purge, those that were fetched, such fetches that brought nothing, and entries that could not be asked
     /// for again.
     pub rewarms_asked: Count,

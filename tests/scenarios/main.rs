@@ -16,6 +16,7 @@ mod framing;
 mod hits;
 mod hooks;
 mod http2;
+mod intake;
 mod interim;
 mod origin_trouble;
 mod pass_through;

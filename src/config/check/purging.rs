@@ -6,6 +6,8 @@ use crate::config::check::{At, Check};
 use crate::config::fault::{listed, nearest};
 use crate::config::file::purging::{Downstream, Hook, PurgeMethod};
 use crate::config::file::service::TokenScope;
+use crate::config::file::store::{L2, Without};
+use crate::config::scalar::HIDDEN;
 use crate::entry::facts::RouteId;
 use crate::purge::announce::{Announced, Words};
 use crate::purge::template::{BadRule, Holes, Rule, Template};
@@ -14,6 +16,7 @@ use crate::route::depends::{Dependency, Depends, Left};
 impl Check<'_> {
     pub(super) fn purging(&mut self) {
         self.events();
+        self.intake();
         self.depends();
         for (name, hook) in &self.file.hooks {
             let at = self.root.key("hooks").key(&name.0);
@@ -35,6 +38,23 @@ impl Check<'_> {
             for (index, text) in event.purge.iter().enumerate() {
                 self.rule(&at.index(index), text, Rule::parse(text, Holes::OfData), None);
             }
+        }
+    }
+
+    fn intake(&mut self) {
+        let Some(intake) = &self.file.intake else { return };
+        let at = self.root.key("intake");
+        if intake.stream.is_none() {
+            let right = "name its key: stream: app:events";
+            self.fault(&at.key("stream"), "`intake` names no `stream`", right);
+        }
+        let has_redis = match &self.file.l2 {
+            L2::Without(Without::None) => false,
+            L2::Stores(stores) => stores.redis.is_some(),
+        };
+        if !has_redis && !self.told.covers("l2") {
+            let what = "there is no Redis that the stream could be on";
+            self.fault(&at, what, "configure `l2.redis`, or remove it");
         }
     }
 
@@ -147,18 +167,19 @@ impl Check<'_> {
         let body = downstream.body.iter().map(|body| (at.key("body"), body));
         let texts: Vec<_> = fields.chain(body).collect();
         let mut named = BTreeSet::new();
-        for (at, text) in texts {
+        for (at, text) in &texts {
             match Words::parse(text.text()) {
                 Ok(words) => named.extend(words.named()),
                 Err(bad) => {
                     let right =
                         format!("write {{{{NAME}}}} with one of {}", listed(Announced::NAMES));
-                    self.fault(&at, format!("this cannot be filled: {bad}"), &right);
+                    self.fault(at, format!("this cannot be filled: {bad}"), &right);
                     return;
                 }
             }
         }
-        if named.is_empty() {
+        // What is hidden in a printed configuration may name anything.
+        if named.is_empty() && texts.iter().all(|(_, text)| text.text() != HIDDEN) {
             let right = "write {{tags}} or {{urls}} in `body` or in a field";
             self.fault(&at.key("body"), "nothing says what is purged", right);
         }

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::origin::Origin;
-use crate::config::file::purging::{Downstream, Event, Hook};
+use crate::config::file::purging::{Downstream, Event, Hook, Intake};
 use crate::config::file::route::{Keys, Layer, Route};
 use crate::config::file::service::{Admin, Limits, Log, Purge};
 use crate::config::file::store::{L1, L2, Without};
@@ -54,6 +54,9 @@ pub struct File {
     /// so; of several that fit, all count.
     #[schemars(extend("x-keys" = "event-name"))]
     pub events: BTreeMap<EventName, Event>,
+    /// A Redis stream with events, on the server of `l2.redis`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intake: Option<Intake>,
     /// Purging the left also purges the right: `"tag:user:{id}": [ "tag:feed:{id}" ]`.
     pub depends: BTreeMap<String, OneOrMany<String>>,
     /// Webhooks that tell of events: `POST /admin/hooks/NAME`.
@@ -99,6 +102,7 @@ impl Default for File {
             l2: L2::default(),
             purge: Purge::default(),
             events: BTreeMap::new(),
+            intake: None,
             depends: BTreeMap::new(),
             hooks: BTreeMap::new(),
             downstream: BTreeMap::new(),

@@ -74,6 +74,14 @@ pub struct Downstream {
     pub queue: NonZeroUsize,
 }
 
+/// A Redis stream with events.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Intake {
+    /// Its key. A message has the fields `event` and `data`, which is JSON; one instance of the fleet takes it.
+    pub stream: Option<Word>,
+}
+
 /// Whose `PURGE` requests purge.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
