@@ -1,7 +1,7 @@
 //! The audit: who purged what, when and why, on any instance of the fleet.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use crate::admin::problem::Problem;
 use crate::entry::facts::Mark;
 use crate::purge::receipt::moment;
 use crate::purge::{Effect, Record, audit};
+use crate::time::Timestamp;
 
 /// What of the audit is asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -63,12 +64,15 @@ fn shown(mark: Mark, record: &Record, told: &[String]) -> Value {
 
 /// Milliseconds since 1970.
 fn moment_of(text: &str) -> Result<u64, Problem> {
-    let at = match humantime::parse_duration(text) {
-        Ok(ago) => SystemTime::now().checked_sub(ago),
-        Err(_) => humantime::parse_rfc3339_weak(text).ok(),
+    let since = match humantime::parse_duration(text) {
+        Ok(ago) => u64::try_from(ago.as_millis())
+            .ok()
+            .map(|ago| Timestamp::now().as_millis().saturating_sub(ago)),
+        Err(_) => humantime::parse_rfc3339_weak(text)
+            .ok()
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+            .and_then(|at| u64::try_from(at.as_millis()).ok()),
     };
-    let since = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let since = since.as_ref().map(Duration::as_millis).and_then(|it| u64::try_from(it).ok());
     since.ok_or_else(|| {
         Problem::unprocessable("`since` takes a moment such as 2026-01-01T12:00:00Z, or 1h")
     })

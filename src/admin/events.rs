@@ -48,7 +48,7 @@ impl Told {
     ) -> Result<Value, Problem> {
         let Self { event, data, waiting, reason } = self;
         let meaning = purging.meaning(&event, &data);
-        let meaning = meaning.map_err(|why| unclear(&event, why, &purging.events()))?;
+        let meaning = meaning.map_err(|why| unclear(&event, &why, &purging.events()))?;
         let Meaning { named, rewarm } = meaning;
         let number = named.len();
         let purges = named.iter().flat_map(|(named, effect)| {
@@ -65,7 +65,7 @@ impl Told {
     }
 }
 
-fn unclear(event: &str, why: Unclear, known: &[String]) -> Problem {
+fn unclear(event: &str, why: &Unclear, known: &[String]) -> Problem {
     match why {
         Unclear::Unknown => {
             let near = near(event, known)

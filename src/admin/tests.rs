@@ -343,8 +343,9 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
                     StatusCode::UNAUTHORIZED
                 }
                 (Access::Open, _) => StatusCode::OK,
-                (Access::Signed, _) => StatusCode::UNAUTHORIZED,
-                (Access::Needs(_), None | Some("x")) => StatusCode::UNAUTHORIZED,
+                (Access::Signed, _) | (Access::Needs(_), None | Some("x")) => {
+                    StatusCode::UNAUTHORIZED
+                }
                 (Access::Needs(it), Some(name)) if it.name().starts_with(name) => StatusCode::OK,
                 (Access::Needs(_), Some(_)) => StatusCode::FORBIDDEN,
             };

@@ -105,7 +105,7 @@ async fn work(
             attempt += 1;
             match once(&client, target, &said).await {
                 Ok(()) => {
-                    desk.told(&submitted, target, unsaid);
+                    desk.told(&submitted, target, &unsaid);
                     break;
                 }
                 Err(Failure::Passing(why)) if attempt < target.attempts => {
@@ -125,7 +125,7 @@ async fn work(
 }
 
 impl Desk {
-    fn told(&self, submitted: &Submitted, target: &Downstream, unsaid: String) {
+    fn told(&self, submitted: &Submitted, target: &Downstream, unsaid: &str) {
         self.metrics.counts().downstream_told.one();
         let state = if unsaid.is_empty() {
             info!(purge.mark = %submitted.mark, downstream = %target.name, "told downstream");

@@ -35,23 +35,18 @@ struct Instance {
 pub(super) fn purge(asked: &Purge) -> Result<(), Failure> {
     let url = endpoint(&asked.admin, "admin/purges")?;
     let receipt = runtime()?.block_on(post(url, body(asked), *asked.timeout))?;
-    tell_receipt(&asked.admin, receipt, asked.wait, asked.json)
-}
-
-/// Shows a receipt, in words or as it is.
-pub(super) fn tell_receipt(
-    admin: &str,
-    receipt: Value,
-    wait: Wait,
-    json: bool,
-) -> Result<(), Failure> {
-    if json {
+    if asked.json {
         tell(&receipt.to_string())?;
     }
+    let told = in_words(&asked.admin, receipt, asked.wait)?;
+    if asked.json { Ok(()) } else { tell(&told) }
+}
+
+/// What an answered receipt says; one that is not what was waited for is a failure.
+pub(super) fn in_words(admin: &str, receipt: Value, wait: Wait) -> Result<String, Failure> {
     let receipt = serde_json::from_value(receipt)
         .map_err(|_| Failure::Failed(format!("{admin} does not answer as Larder does")))?;
-    let told = shown(&receipt, wait)?;
-    if json { Ok(()) } else { tell(&told) }
+    shown(&receipt, wait)
 }
 
 fn body(asked: &Purge) -> Value {

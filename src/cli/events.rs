@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::client::{endpoint, get, post, tell_receipt};
+use crate::cli::client::{endpoint, get, in_words, post};
 use crate::cli::{Events, Failure, Wait, runtime, tell};
 
 /// Tells an event and shows the receipt; without a name, lists all events.
@@ -29,7 +29,11 @@ pub(super) fn events(asked: &Events) -> Result<(), Failure> {
         body["reason"] = reason.as_str().into();
     }
     let receipt = runtime()?.block_on(post(url, body, *asked.timeout))?;
-    tell_receipt(&asked.admin, receipt, asked.wait, asked.json)
+    if asked.json {
+        tell(&receipt.to_string())?;
+    }
+    let told = in_words(&asked.admin, receipt, asked.wait)?;
+    if asked.json { Ok(()) } else { tell(&told) }
 }
 
 /// The data as JSON, with what single values say in it.

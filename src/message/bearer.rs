@@ -34,7 +34,7 @@ impl fmt::Debug for Digest {
 }
 
 /// The one of `tokens` that is `sent`. Compares with each.
-pub fn known<'a, T>(tokens: &'a [T], sent: Digest, digest: impl Fn(&T) -> Digest) -> Option<&'a T> {
+pub fn known<T>(tokens: &[T], sent: Digest, digest: impl Fn(&T) -> Digest) -> Option<&T> {
     let mut found = None;
     for token in tokens {
         if digest(token) == sent {

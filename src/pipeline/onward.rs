@@ -180,6 +180,9 @@ fn append(fields: &mut HeaderMap, client: IpAddr) {
 mod tests {
     use super::*;
 
+    /// The peer, the fields, and who is believed to ask.
+    type Row<'a> = (&'a str, &'a [(&'static str, &'static str)], Option<&'a str>);
+
     #[test]
     fn a_trusted_proxy_says_who_asks_and_strangers_say_nothing() {
         let trusted = Trusted::new(&[Network { address: "10.0.0.0".parse().unwrap(), bits: 8 }]);
@@ -191,7 +194,7 @@ mod tests {
             let client = trusted.client(peer.parse().unwrap(), &fields);
             client.map(|client| client.to_string())
         };
-        let rows: [(&str, &[(&str, &str)], Option<&str>); 8] = [
+        let rows: [Row<'_>; 8] = [
             ("192.0.2.1", &[("x-forwarded-for", "10.0.0.9")], Some("192.0.2.1")),
             ("10.0.0.1", &[], Some("10.0.0.1")),
             ("10.0.0.1", &[("forwarded", "for=192.0.2.1")], None),

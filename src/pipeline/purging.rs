@@ -45,7 +45,7 @@ pub(crate) async fn purge<L: PurgeLog>(
         return depart(problem::response(StatusCode::FORBIDDEN, text), refused);
     };
     let effect = if is_soft(&request.headers) { Effect::MarkStale } else { Effect::Remove };
-    let purges = routes.url_scopes(&target).into_iter().map(|scope| Purge { scope, effect });
+    let scopes = routes.url_scopes(&target).into_iter().map(|scope| Purge { scope, effect });
     let cause = Cause {
         by,
         from: Some(address.unwrap_or(client).to_canonical().to_string()),
@@ -53,7 +53,7 @@ pub(crate) async fn purge<L: PurgeLog>(
         urls: vec![target.url()],
         ..Cause::default()
     };
-    let record = Record { purges: purges.collect(), cause, at: Timestamp::now() };
+    let record = Record { purges: scopes.collect(), cause, at: Timestamp::now() };
     let record = match routes.complete(record) {
         Ok(record) => record,
         Err(cut) => {

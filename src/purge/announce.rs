@@ -54,7 +54,7 @@ impl Announced {
     /// URLs of its host under another scheme.
     pub fn of(mark: Mark, record: &Record, site: Option<&str>) -> Self {
         let soft = audit::effect(record) == Effect::MarkStale;
-        let mut said = Self { mark, soft, ..Self::default() };
+        let mut said = Self { soft, mark, ..Self::default() };
         said.urls = record.cause.urls.iter().map(|url| of_site(url, site)).collect();
         for purge in &record.purges {
             match &purge.scope {

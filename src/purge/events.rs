@@ -152,10 +152,12 @@ mod tests {
     }
 
     fn tags(meaning: &Meaning) -> Vec<&str> {
-        let tag = |named| match named {
-            &Named::Tag(ref tag) => tag.as_str(),
-            other => panic!("{other:?}"),
-        };
+        fn tag(named: &Named) -> &str {
+            match named {
+                Named::Tag(tag) => tag.as_str(),
+                other => panic!("{other:?}"),
+            }
+        }
         meaning.named.keys().map(tag).collect()
     }
 

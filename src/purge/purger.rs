@@ -259,8 +259,8 @@ fn tell_purged(mark: Mark, record: &Record) {
     let (told, cause) = (audit::told(record), &record.cause);
     info!(
         target: "larder::audit",
-        { purge.mark = %mark, purge.by = %cause.by, purge.from = shown(&cause.from),
-          purge.event = shown(&cause.event), purge.reason = shown(&cause.reason),
+        { purge.mark = %mark, purge.by = %cause.by, purge.from = shown(cause.from.as_ref()),
+          purge.event = shown(cause.event.as_ref()), purge.reason = shown(cause.reason.as_ref()),
           purge.number = told.len(), purge.first = told.first().map_or("", String::as_str),
           purge.effect = ?audit::effect(record) },
         "purged"
@@ -271,16 +271,16 @@ fn tell_detached(record: &Record, why: &LogError) {
     let (told, cause) = (audit::told(record), &record.cause);
     warn!(
         target: "larder::audit",
-        { purge.by = %cause.by, purge.from = shown(&cause.from),
-          purge.event = shown(&cause.event), purge.reason = shown(&cause.reason),
+        { purge.by = %cause.by, purge.from = shown(cause.from.as_ref()),
+          purge.event = shown(cause.event.as_ref()), purge.reason = shown(cause.reason.as_ref()),
           purge.number = told.len(), purge.first = told.first().map_or("", String::as_str),
           purge.effect = ?audit::effect(record), error = %why },
         "purged on this instance only"
     );
 }
 
-fn shown(text: &Option<String>) -> &str {
-    text.as_deref().unwrap_or_default()
+fn shown(text: Option<&String>) -> &str {
+    text.map_or("", String::as_str)
 }
 
 /// A record that is applied here and may not be in the log; dropped, it is kept for it.

@@ -348,7 +348,10 @@ impl Spelling {
             match (self, place, byte) {
                 (Self::Loose, Place::Query, b' ') => url.push('+'),
                 _ if self.keeps(byte, place) => url.push(char::from(byte)),
-                _ => url.push_str(&format!("%{byte:02X}")),
+                _ => {
+                    let hex = |digit: u8| char::from(b"0123456789ABCDEF"[usize::from(digit)]);
+                    url.extend(['%', hex(byte >> 4), hex(byte & 15)]);
+                }
             }
         }
     }

@@ -105,10 +105,10 @@ impl Left {
             (Kind::Path(pattern), Named::Path(path)) => {
                 let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
                 let captures = pattern.captures(path)?;
-                let captured = pattern
+                let values = pattern
                     .names()
                     .filter_map(|name| Some((name, Value::Sent(captures.get(name)?.to_owned()))));
-                Some(captured.collect())
+                Some(values.collect())
             }
             (Kind::Route(mine), Named::Route(id)) => (mine == id).then(Vec::new),
             (Kind::Tag(_) | Kind::Path(_) | Kind::Route(_), _) => None,

@@ -17,7 +17,7 @@ const EVENTS: &str = "events:
   deployed: { purge: [ everything ] }";
 
 /// Every answer carries the tags that its query names.
-async fn tagged(origin: &Origin) {
+fn tagged(origin: &Origin) {
     let mut version = 0;
     origin.with("*", move |asked| {
         version += 1;
@@ -27,7 +27,7 @@ async fn tagged(origin: &Origin) {
 }
 
 async fn shop(origin: &Origin) -> Larder {
-    tagged(origin).await;
+    tagged(origin);
     all_to(origin).top(EVENTS).start().await
 }
 
@@ -137,7 +137,7 @@ async fn events_are_told_and_listed_from_the_command_line() {
 #[tokio::test]
 async fn the_hottest_of_what_was_purged_are_fetched_again_and_no_more_than_asked() {
     let origin = Origin::start().await;
-    tagged(&origin).await;
+    tagged(&origin);
     let yaml = all_to(&origin).top("purge: { rewarm: { per_second: 1000 } }");
     let larder = yaml.start().await;
     let paths: Vec<String> = (0..6).map(|number| format!("/{number}?all")).collect();
