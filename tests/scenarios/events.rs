@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::answer::fresh;
+use crate::support::answer::{Gate, fresh};
 use crate::support::client::{get, post};
 use crate::support::larder::{Larder, run};
 use crate::support::origin::Origin;
@@ -154,6 +154,37 @@ async fn the_hottest_of_what_was_purged_are_fetched_again_and_no_more_than_asked
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     assert_eq!(outcomes(&larder, &paths).await, ["MISS", "MISS", "MISS", "MISS", "HIT", "HIT"]);
     assert_eq!(larder.metric("larder_rewarms_asked_total", &[]).await, 2);
+}
+
+#[tokio::test]
+async fn the_origin_is_not_asked_for_more_at_once_than_the_configuration_says() {
+    let origin = Origin::start().await;
+    tagged(&origin);
+    let yaml = all_to(&origin).top("purge: { rewarm: { keys: 4, per_second: 1000, at_once: 1 } }");
+    let larder = yaml.start().await;
+    let paths = ["/1?all", "/2?all", "/3?all", "/4?all"];
+    store(&larder, &paths).await;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    origin.with("*", move |_| fresh("new").held(&held));
+    larder.purges(json!({"tags": ["all"]})).await;
+    until("one is asked for", async || {
+        (larder.metric("larder_flights", &[]).await == 1).then_some(())
+    })
+    .await;
+    until("all are found", async || {
+        (larder.metric("larder_rewarms_asked_total", &[]).await == 4).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(larder.metric("larder_flights", &[]).await, 1);
+    }
+    gate.open();
+    until("all are there again", async || {
+        (larder.metric("larder_rewarmed_total", &[]).await == 4).then_some(())
+    })
+    .await;
+    assert_eq!(outcomes(&larder, &paths).await, ["HIT"; 4]);
 }
 
 #[tokio::test]
