@@ -1,5 +1,6 @@
 //! Every way in which a request ends, and its words, in one table.
 
+use crate::key::content::Unkeyable;
 use crate::origin::failure::OriginFailure;
 
 /// How a request ended.
@@ -84,6 +85,8 @@ pub enum WhyPassed {
     Upgrade,
     /// The client asks for a purge, which the route takes.
     Purge,
+    /// It would be told apart by its content, and that cannot be keyed.
+    Content(Unkeyable),
 }
 
 /// Why Larder answered by itself.

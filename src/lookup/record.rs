@@ -10,6 +10,7 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
+use crate::key::content::Unkeyable;
 use crate::lookup::outcome::{
     Errand, Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused,
 };
@@ -195,8 +196,12 @@ impl WhyPassed {
     /// The value of `fwd` (RFC 9211 §2.2).
     const fn token(self) -> &'static str {
         match self {
-            Self::Method | Self::Purge => "method",
-            Self::Route | Self::Upgrade => "bypass",
+            Self::Method
+            | Self::Purge
+            | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
+                "method"
+            }
+            Self::Route | Self::Upgrade | Self::Content(_) => "bypass",
         }
     }
 
@@ -206,6 +211,7 @@ impl WhyPassed {
             Self::Route => "route",
             Self::Upgrade => "upgrade",
             Self::Purge => "purge",
+            Self::Content(why) => why.token(),
         }
     }
 }
@@ -311,6 +317,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::StaleOnError(..) => Some("stale-if-error"),
         Outcome::Failed(..) => Some("origin-failed"),
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
+        Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
         Outcome::Refused(why) => Some(why.token()),
     }
 }
@@ -361,6 +368,15 @@ mod tests {
         assert_eq!(
             told(&Outcome::Passed(WhyPassed::Method), None),
             "larder; fwd=method; fwd-status=200"
+        );
+        let passed = |why| told(&Outcome::Passed(WhyPassed::Content(why)), None);
+        assert_eq!(
+            passed(Unkeyable::Mutation),
+            "larder; fwd=method; fwd-status=200; detail=graphql-mutation"
+        );
+        assert_eq!(
+            passed(Unkeyable::TooLarge),
+            "larder; fwd=bypass; fwd-status=200; detail=body-too-large"
         );
         assert_eq!(
             told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),

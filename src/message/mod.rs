@@ -13,3 +13,4 @@ pub mod interim;
 pub mod network;
 pub mod problem;
 pub mod range;
+pub mod reading;

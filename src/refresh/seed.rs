@@ -13,8 +13,8 @@ use crate::key::{HostRule, Identity, Key};
 use crate::lookup::outcome::Forwarded;
 use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::cache_control::RequestDirectives;
-use crate::route::Route;
 use crate::route::table::RouteTable;
+use crate::route::{Route, Sought};
 use crate::time::Timestamp;
 
 /// Asks for `target` as a client would that sends nothing but these fields; nothing where its route stores nothing.
@@ -26,7 +26,8 @@ pub fn seed(
     now: Timestamp,
 ) -> Option<Lookup> {
     let route = routes.find(target.host_str(), target.path()).clone();
-    if !route.looks_up(&Method::GET) {
+    // What speaks GraphQL is asked in ways that a URL alone does not tell.
+    if route.seeks(&Method::GET) != Sought::ByUrl || route.graphql().is_some() {
         return None;
     }
     let target = target.under(&route.key.query);
@@ -47,6 +48,7 @@ pub fn seed(
         fleet: Fleet::default(),
         held: None,
         interim: None,
+        content: None,
         forwarded: Forwarded::UriMiss,
         now,
     })
@@ -76,5 +78,6 @@ pub fn again(service: &str, routes: &RouteTable, entry: &Entry, now: Timestamp) 
 }
 
 fn key(service: &str, route: &Arc<Route>, target: &Target, fields: &HeaderMap) -> Key {
-    Key::of(&Identity { service, route: route.id.as_str(), target, rules: &route.key, fields })
+    let (route, rules) = (route.id.as_str(), &route.key);
+    Key::of(&Identity { service, route, target, rules, fields, question: None })
 }

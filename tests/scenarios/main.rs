@@ -5,6 +5,7 @@
 mod support;
 
 mod audit;
+mod bodies;
 mod coalescing;
 mod command_line;
 mod company;
@@ -13,6 +14,7 @@ mod directives;
 mod events;
 mod fleet;
 mod framing;
+mod graphql;
 mod hits;
 mod hooks;
 mod http2;
