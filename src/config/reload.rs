@@ -104,7 +104,8 @@ impl Watch {
 /// The new settings with everything as it was that cannot change while Larder runs, and the keys of which a change
 /// waits for the next start.
 ///
-/// What takes effect at once: routes, defaults, origins, tokens, trusted proxies, the access log and the log level.
+/// What takes effect at once: routes, defaults, origins, tokens, trusted proxies, events, dependencies, hooks, whom purges
+/// are told, the access log and the log level.
 pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static str>) {
     let (old, wanted) = (&*running.effective, &*new.effective);
     let mut waiting = Vec::new();
@@ -120,6 +121,7 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     keep("l1", running.l1 == new.l1);
     keep("l2", is_same(&old.l2, &wanted.l2) && redis_url(old) == redis_url(wanted));
     keep("purge", running.purge == new.purge);
+    keep("intake", running.intake == new.intake);
     keep("limits", running.limits == new.limits);
     keep("log.format", running.log.format == new.log.format);
     let mut file = File { routes: wanted.routes.clone(), ..old.clone() };
@@ -127,6 +129,10 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     file.defaults.clone_from(&wanted.defaults);
     file.trusted_proxies.clone_from(&wanted.trusted_proxies);
     file.admin.tokens.clone_from(&wanted.admin.tokens);
+    file.events.clone_from(&wanted.events);
+    file.depends.clone_from(&wanted.depends);
+    file.hooks.clone_from(&wanted.hooks);
+    file.downstream.clone_from(&wanted.downstream);
     file.log.access = wanted.log.access;
     file.log.level = wanted.log.level;
     (compile(file), waiting)

@@ -6,7 +6,7 @@ pub mod partial;
 pub mod slot;
 pub mod wire;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -33,6 +33,8 @@ pub struct Entry {
     verified: AtomicU64,
     /// When this copy was taken into memory or last found to be the fleet's newest, in milliseconds.
     taken: AtomicU64,
+    /// How often this copy, and half as often those that it replaced, answered from memory; about.
+    hits: AtomicU32,
 }
 
 /// Status and end-to-end fields, as they are sent again.
@@ -110,6 +112,7 @@ impl Entry {
             part: None,
             verified: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            hits: AtomicU32::new(0),
         }
     }
 
@@ -162,6 +165,22 @@ impl Entry {
     /// How long ago this copy was taken into memory or last compared.
     pub fn taken_since(&self, now: Timestamp) -> Duration {
         now.since(Timestamp::from_millis(self.taken.load(Ordering::Relaxed)))
+    }
+
+    /// Counts an answer from memory. Two at once may count as one: who is hot is hot all the same, and nobody waits.
+    pub fn hit(&self) {
+        let hits = self.hits.load(Ordering::Relaxed);
+        self.hits.store(hits.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// How often this answered from memory, about.
+    pub fn hits(&self) -> u32 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Takes the place of `old`, and half of its hits.
+    pub fn succeed(&self, old: &Self) {
+        self.hits.store(old.hits() / 2, Ordering::Relaxed);
     }
 
     /// All that is stored of the body, or nothing while it arrives.

@@ -22,6 +22,8 @@ pub enum Outcome {
     Passed(WhyPassed),
     /// The origin failed, and nothing stored could stand in.
     Failed(Errand, OriginFailure),
+    /// A purge was asked for, and answered by Larder itself.
+    Purged,
     /// Answered by Larder itself.
     Refused(WhyRefused),
 }
@@ -83,6 +85,8 @@ pub enum WhyPassed {
     Route,
     /// The client asks for another protocol.
     Upgrade,
+    /// The client asks for a purge, which the route takes.
+    Purge,
     /// It would be told apart by its content, and that cannot be keyed.
     Content(Unkeyable),
 }
@@ -95,4 +99,6 @@ pub enum WhyRefused {
     Overloaded,
     NoRoute,
     MethodNotAllowed,
+    /// The client may not purge.
+    PurgeForbidden,
 }

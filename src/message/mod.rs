@@ -1,5 +1,6 @@
 //! HTTP messages: fields, directives, dates, conditions, ranges and bodies, without any policy.
 
+pub mod bearer;
 pub mod body;
 pub mod cache_control;
 pub mod conditional;
@@ -10,6 +11,7 @@ pub mod failure;
 pub mod fields;
 pub mod fill;
 pub mod interim;
+pub mod network;
 pub mod problem;
 pub mod range;
 pub mod reading;

@@ -136,6 +136,7 @@ pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => {
             let freshness = &entry.freshness;

@@ -253,6 +253,7 @@ fn is_for_all(outcome: &Outcome) -> bool {
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => true,
     }
@@ -279,6 +280,7 @@ fn followed(outcome: Outcome) -> Outcome {
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => outcome,
     }
@@ -295,6 +297,7 @@ fn is_lasting(outcome: &Outcome) -> bool {
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => false,
     }

@@ -86,6 +86,8 @@ impl<L, P> Gate<L, P> {
         let (request, body) = request.into_parts();
         let why = if request.headers.contains_key(UPGRADE) && is_upgrade(&request) {
             WhyPassed::Upgrade
+        } else if request.method.as_str() == "PURGE" && route.purge_method.is_some() {
+            WhyPassed::Purge
         } else {
             match (route.seeks(&request.method), why_unnamed(&route, &request.method, &target)) {
                 (Sought::ByUrl, None) => {

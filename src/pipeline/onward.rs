@@ -22,6 +22,7 @@ use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
     CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
 };
+use crate::message::network::Network;
 use crate::message::range::RangeSpec;
 use crate::policy::revalidate::{conditions, quoted};
 use crate::route::Route;
@@ -43,13 +44,6 @@ pub(crate) enum Trust {
 #[derive(Clone, Debug)]
 pub struct Trusted(Arc<ArcSwap<Vec<Network>>>);
 
-/// A network: an address, and how many of its leading bits count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    pub address: IpAddr,
-    pub bits: u8,
-}
-
 impl Trusted {
     pub fn new(networks: &[Network]) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(networks.to_vec())))
@@ -68,21 +62,29 @@ impl Trusted {
             Trust::Stranger
         }
     }
-}
 
-impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits.min(32))).unwrap_or(0);
-                net.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(net), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits.min(128))).unwrap_or(0);
-                net.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    /// The client's address: the peer's, unless that is a trusted proxy, which says for whom it asks. Nothing where
+    /// such a proxy says it in a way that is not understood.
+    pub(crate) fn client(&self, peer: IpAddr, fields: &HeaderMap) -> Option<IpAddr> {
+        let mut client = peer.to_canonical();
+        if self.trust(client) == Trust::Stranger {
+            return Some(client);
         }
+        let lines: Vec<_> = fields.get_all(X_FORWARDED_FOR).iter().collect();
+        if lines.is_empty() {
+            // A proxy that asks for itself says nothing.
+            return (!fields.contains_key(FORWARDED)).then_some(client);
+        }
+        // Each proxy adds whom it serves; what a stranger said before that is hearsay.
+        for line in lines.iter().rev() {
+            for address in line.to_str().ok()?.rsplit(',') {
+                client = address.trim().parse::<IpAddr>().ok()?.to_canonical();
+                if self.trust(client) == Trust::Stranger {
+                    return Some(client);
+                }
+            }
+        }
+        Some(client)
     }
 }
 
@@ -235,5 +237,47 @@ fn append(fields: &mut HeaderMap, client: IpAddr) {
     let _ = write!(text, "{}", client.to_canonical());
     if let Ok(value) = HeaderValue::from_str(&text) {
         fields.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The peer, the fields, and who is believed to ask.
+    type Row<'a> = (&'a str, &'a [(&'static str, &'static str)], Option<&'a str>);
+
+    #[test]
+    fn a_trusted_proxy_says_who_asks_and_strangers_say_nothing() {
+        let trusted = Trusted::new(&[Network { address: "10.0.0.0".parse().unwrap(), bits: 8 }]);
+        let client = |peer: &str, lines: &[(&'static str, &'static str)]| {
+            let mut fields = HeaderMap::new();
+            for (name, value) in lines {
+                fields.append(*name, HeaderValue::from_static(value));
+            }
+            let client = trusted.client(peer.parse().unwrap(), &fields);
+            client.map(|client| client.to_string())
+        };
+        let rows: [Row<'_>; 8] = [
+            ("192.0.2.1", &[("x-forwarded-for", "10.0.0.9")], Some("192.0.2.1")),
+            ("10.0.0.1", &[], Some("10.0.0.1")),
+            ("10.0.0.1", &[("forwarded", "for=192.0.2.1")], None),
+            ("10.0.0.1", &[("x-forwarded-for", "192.0.2.1")], Some("192.0.2.1")),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "10.0.0.9, 192.0.2.1, 10.0.0.2")],
+                Some("192.0.2.1"),
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "10.0.0.9"), ("x-forwarded-for", "192.0.2.1")],
+                Some("192.0.2.1"),
+            ),
+            ("10.0.0.1", &[("x-forwarded-for", "10.0.0.9, 10.0.0.2")], Some("10.0.0.9")),
+            ("10.0.0.1", &[("x-forwarded-for", "10.0.0.9, unknown")], None),
+        ];
+        for (peer, lines, expected) in rows {
+            assert_eq!(client(peer, lines).as_deref(), expected, "{peer} {lines:?}");
+        }
     }
 }

@@ -116,6 +116,9 @@ impl Memory {
         let known = old.variants().iter().find(|kept| kept.variant == entry.variant);
         let both = known.and_then(|known| combined(known, &entry, self.0.max_object));
         let (added, entry) = (usize::from(known.is_none()), both.map_or(entry, Arc::new));
+        if let Some(known) = known.filter(|known| !Arc::ptr_eq(known, &entry)) {
+            entry.succeed(known);
+        }
         let new = old.with(entry, place.max_variants, Timestamp::now());
         let Some(new) = self.fitting(&new) else { return Err(self.refuse()) };
         let dropped = old.variants().len() + added - new.variants().len();

@@ -225,7 +225,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 16] = [
+    let table: [(&str, &str, &Count); 25] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -251,6 +251,35 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_purges_asked",
             "Purges asked of this instance over its admin API",
             &counts.purges_asked,
+        ),
+        ("larder_events", "Events told to this instance, webhooks among them", &counts.events),
+        (
+            "larder_events_refused",
+            "Events from the stream that were not understood",
+            &counts.events_refused,
+        ),
+        (
+            "larder_rewarms_asked",
+            "Hot purged entries that are to be fetched again",
+            &counts.rewarms_asked,
+        ),
+        ("larder_rewarmed", "Entries fetched again after a purge", &counts.rewarmed),
+        ("larder_rewarms_failed", "Such fetches that brought nothing", &counts.rewarms_failed),
+        (
+            "larder_rewarms_skipped",
+            "Hot purged entries that cannot be asked for again",
+            &counts.rewarms_skipped,
+        ),
+        ("larder_downstream_told", "Purges told downstream", &counts.downstream_told),
+        (
+            "larder_downstream_retried",
+            "Attempts to tell a purge downstream that failed",
+            &counts.downstream_retried,
+        ),
+        (
+            "larder_downstream_failed",
+            "Purges given up downstream, or not told whole",
+            &counts.downstream_failed,
         ),
         ("larder_purges_detached", "Purges that the log did not take", &counts.purges_detached),
         ("larder_reloads", "Configurations taken over", &counts.reloads),

@@ -321,6 +321,20 @@ pub struct Counts {
     pub leases_missed: Count,
     /// Purges asked of this instance over its admin API.
     pub purges_asked: Count,
+    /// Events that were told to this instance, webhooks among them.
+    pub events: Count,
+    /// Events from a stream that purged nothing, because they were not understood.
+    pub events_refused: Count,
+    /// Entries asked for again after a purge, those that were fetched, such fetches that brought nothing, and entries that could not be asked
+    /// for again.
+    pub rewarms_asked: Count,
+    pub rewarmed: Count,
+    pub rewarms_failed: Count,
+    pub rewarms_skipped: Count,
+    /// Purges told downstream, attempts that failed, and purges that were given up or not told whole.
+    pub downstream_told: Count,
+    pub downstream_retried: Count,
+    pub downstream_failed: Count,
     /// Purges asked of this instance that the log did not take.
     pub purges_detached: Count,
     pub reloads: Count,

@@ -21,7 +21,14 @@ const AT_ONCE: Duration = Duration::ZERO;
 
 fn record(tag: &str) -> Record {
     let purge = Purge { scope: Scope::Tag(Tag::new(tag)), effect: Effect::MarkStale };
-    let cause = Cause { by: "test".into(), reason: Some("ä".into()) };
+    let cause = Cause {
+        by: "test".into(),
+        reason: Some("ä".into()),
+        event: Some("user.updated".into()),
+        from: Some("::1".into()),
+        urls: vec!["http://h/é".into()],
+        rewarm: Some(7),
+    };
     Record { purges: vec![purge], cause, at: Timestamp::from_millis(5) }
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::purging::PurgeMethod;
 use crate::config::file::{OneOrMany, count, kib, seconds};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
@@ -121,6 +122,9 @@ pub struct Keys {
     /// What else a successful POST, PUT, PATCH or DELETE purges, beside its own URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_write: Option<OnWrite>,
+    /// Whose `PURGE` requests purge their URL; without it they pass like any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purge_method: Option<PurgeMethod>,
     /// Whether simultaneous requests for one URL share one fetch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<bool>,
@@ -285,6 +289,8 @@ pub enum Ranges {
 pub struct OnWrite {
     /// `tag:product:{id}`, `/api/products` on the same host, `prefix:/api/products` on every host, `route:NAME`.
     pub purge: Vec<String>,
+    /// Whether the URLs that were purged are fetched again at once.
+    pub refresh: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -369,8 +375,8 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags on_write coalesce
-            ranges server_fields
+            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags on_write purge_method
+            coalesce ranges server_fields
         }
     }
 

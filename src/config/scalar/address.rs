@@ -162,6 +162,48 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
+/// An `http` or `https` URL; what stands behind the host may hold a secret, and is not shown.
+#[derive(Clone)]
+pub struct WebUrl(pub SecretString);
+
+impl WebUrl {
+    /// What may be shown: scheme and host.
+    pub fn place(&self) -> String {
+        let uri = self.0.expose_secret().parse::<Uri>().unwrap_or_default();
+        match (uri.scheme(), uri.authority()) {
+            (Some(scheme), Some(host)) => format!("{scheme}://{host}"),
+            _ => HIDDEN.to_owned(),
+        }
+    }
+}
+
+impl FromStr for WebUrl {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right = "write http:// or https://, a host and a path";
+        let uri: Uri = text.parse().map_err(|_| Wrong::new("", right))?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        let host = uri.authority().map(Authority::as_str).unwrap_or_default();
+        if !is_web || host.is_empty() || host.contains('@') {
+            return Err(Wrong::new("", right));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for WebUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{HIDDEN}", self.place())
+    }
+}
+
+impl fmt::Debug for WebUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
 /// Addresses that begin alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {

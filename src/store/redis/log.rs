@@ -326,7 +326,11 @@ fn record(value: Value) -> Option<(Mark, Content)> {
 pub(crate) fn parse(text: &str) -> Record {
     serde_json::from_str(text).unwrap_or_else(|error| Record {
         purges: vec![Purge { scope: Scope::Everything, effect: Effect::Remove }],
-        cause: Cause { by: "an unreadable record".into(), reason: Some(error.to_string()) },
+        cause: Cause {
+            by: "an unreadable record".into(),
+            reason: Some(error.to_string()),
+            ..Cause::default()
+        },
         at: Timestamp::now(),
     })
 }

@@ -1,6 +1,7 @@
 //! What Larder keeps in one Redis server: entries, leases and the purge log.
 
 pub mod entries;
+pub mod intake;
 pub mod lease;
 mod link;
 pub mod log;
@@ -16,6 +17,7 @@ use tokio::runtime::Handle;
 use crate::breaker;
 use crate::store::Counts;
 use crate::store::redis::entries::Entries;
+use crate::store::redis::intake::Intake;
 use crate::store::redis::lease::RedisLeases;
 use crate::store::redis::link::Link;
 use crate::store::redis::log::StreamLog;
@@ -80,6 +82,11 @@ impl Redis {
 
     pub fn log(&self) -> StreamLog {
         self.0.log.clone()
+    }
+
+    /// The fleet's place in a stream of events.
+    pub fn intake(&self, service: &str, stream: &str) -> Intake {
+        Intake::new(&self.0.link, service, stream)
     }
 
     pub fn counts(&self) -> &Counts {
