@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::store::redis::address::{Address, Dialer};
 use crate::store::redis::lane::{Way, connect};
-use crate::store::redis::link::{Deadline, Link, Use};
+use crate::store::redis::link::{Deadline, Link, Preface, Use};
+use crate::store::redis::map::ReadFrom;
 use crate::store::redis::servers::Shared;
 use crate::store::redis::slots::View;
 
@@ -29,7 +30,7 @@ pub(super) struct Cluster {
     pub(super) dialer: Dialer,
     /// Nodes that are asked when no other can be.
     pub(super) seeds: Vec<Address>,
-    pub(super) read_from_replicas: bool,
+    pub(super) read_from: ReadFrom,
 }
 
 /// What one node says.
@@ -45,7 +46,7 @@ impl Cluster {
         loop {
             match newest(self.look().await) {
                 Some(mut view) => {
-                    if !self.read_from_replicas {
+                    if self.read_from == ReadFrom::Masters {
                         view.0.iter_mut().for_each(|shard| shard.replicas.clear());
                     }
                     if view != known {
@@ -99,7 +100,7 @@ impl Cluster {
 async fn ask_link(link: &Link) -> Option<Said> {
     let ask = async |command: redis::Cmd| {
         let deadline = Deadline::within(PATIENCE);
-        link.ask(&command, false, Use::Background, deadline).await.ok()
+        link.ask(&command, Preface::Nothing, Use::Background, deadline).await.ok()
     };
     let slots = ask(slots()).await?;
     Said::read(slots, ask(info()).await?, link.address())

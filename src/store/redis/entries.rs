@@ -88,7 +88,7 @@ impl Entries {
         key: &str,
         selector: &Selector<'_>,
     ) -> Result<Result<Option<Bytes>, NoIndex>, StoreError> {
-        let asking = self.0.servers.for_request(key).from_replicas();
+        let asking = self.0.servers.for_request(key).of_entries();
         let plain = index::digest(&Variant::default());
         let mut fields = redis::cmd("HMGET");
         fields.arg(key).arg(INDEX).arg(&plain);

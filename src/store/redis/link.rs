@@ -43,6 +43,14 @@ pub(super) enum Use {
     Background,
 }
 
+/// What goes before a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preface {
+    Nothing,
+    /// `ASKING`: the server answers for a slot that it is still taking over.
+    Asking,
+}
+
 /// When an answer comes too late.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline {
@@ -132,21 +140,21 @@ impl Link {
         }
     }
 
-    /// Asks the server once. With `asking` it answers for a slot that it is still taking over.
+    /// Asks the server once.
     pub(super) async fn ask(
         &self,
         command: &Cmd,
-        asking: bool,
+        preface: Preface,
         used: Use,
         deadline: Deadline,
     ) -> Result<Value, Trouble> {
         if used == Use::Background {
-            return self.ask_over(&self.writer, command, asking, deadline).await;
+            return self.ask_over(&self.writer, command, preface, deadline).await;
         }
         let breaker = self.health.breaker();
         let permit = breaker.admit(Instant::now()).map_err(|_| Trouble::Open)?;
         let lane = &self.readers[self.turn.fetch_add(1, Ordering::Relaxed) % READERS];
-        let answered = self.ask_over(lane, command, asking, deadline).await;
+        let answered = self.ask_over(lane, command, preface, deadline).await;
         match &answered {
             Err(Trouble::Late(_)) => permit.failed(Instant::now()),
             // Being away costs no time, and the connection's keeper notices by itself when that is over.
@@ -160,12 +168,12 @@ impl Link {
         &self,
         lane: &Lane,
         command: &Cmd,
-        asking: bool,
+        preface: Preface,
         deadline: Deadline,
     ) -> Result<Value, Trouble> {
         let asked = async {
             let connection = lane.connection().await?;
-            send(connection, command, asking).await.map_err(|error| lane.failure(error))
+            send(connection, command, preface).await.map_err(|error| lane.failure(error))
         };
         let answered = timeout_at(deadline.end.into(), asked).await;
         answered.unwrap_or(Err(Trouble::Late(deadline.patience)))
@@ -190,9 +198,9 @@ impl Link {
 async fn send(
     mut connection: MultiplexedConnection,
     command: &Cmd,
-    asking: bool,
+    preface: Preface,
 ) -> RedisResult<Value> {
-    if !asking {
+    if preface == Preface::Nothing {
         return command.query_async(&mut connection).await;
     }
     // In one piece, because the word holds for the next command on the connection alone.

@@ -11,6 +11,13 @@ use crate::store::redis::slots::{SLOTS, View};
 /// What a slot has that nobody holds.
 const NOBODY: u16 = u16::MAX;
 
+/// Who may answer a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadFrom {
+    Masters,
+    Replicas,
+}
+
 /// A map from slots to servers; it never changes, another takes its place.
 #[derive(Default)]
 pub(super) struct Map {
@@ -60,9 +67,9 @@ impl Map {
 }
 
 impl Node {
-    /// The master; or, if replicas may answer, the next in turn of all that are well.
-    pub(super) fn link(&self, from_replicas: bool) -> Arc<Link> {
-        if !from_replicas || self.replicas.is_empty() {
+    /// The master; or, where replicas may answer, the next in turn of all that are well.
+    pub(super) fn link(&self, from: ReadFrom) -> Arc<Link> {
+        if from == ReadFrom::Masters || self.replicas.is_empty() {
             return self.master.clone();
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.replicas.len() + 1);

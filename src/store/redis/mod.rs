@@ -29,6 +29,7 @@ use crate::store::redis::entries::Entries;
 use crate::store::redis::lane::Way;
 use crate::store::redis::lease::RedisLeases;
 use crate::store::redis::log::StreamLog;
+use crate::store::redis::map::ReadFrom;
 use crate::store::redis::sentinel::{Sentinel, Sentinels};
 use crate::store::redis::servers::{Maker, Servers};
 use crate::store::redis::slots::View;
@@ -198,24 +199,26 @@ fn servers(settings: &Settings, background: &Handle) -> Result<Arc<Servers>, Bad
         may_be_replica: false,
         background: background.clone(),
     };
-    let read_from_replicas = settings.read_from_replicas;
+    let read_from =
+        if settings.read_from_replicas { ReadFrom::Replicas } else { ReadFrom::Masters };
     match &settings.servers {
         Arrangement::Single(url) => {
             let (dialer, address) = Dialer::of(url, Some(&tls))?;
             dialer.client(&address)?;
             let view = View::alone(address, Vec::new());
-            Ok(Servers::new(maker(dialer), false, Some(&view)))
+            Ok(Servers::new(maker(dialer), ReadFrom::Masters, Some(&view)))
         }
         Arrangement::Cluster(urls) => {
             let seeds = seeds(urls, &tls)?;
             let (dialer, _) = seeds.first().cloned().ok_or(BadServers::Nobody)?;
-            let maker = Maker { may_be_replica: read_from_replicas, ..maker(dialer.clone()) };
-            let servers = Servers::new(maker, read_from_replicas, None);
+            let maker =
+                Maker { may_be_replica: settings.read_from_replicas, ..maker(dialer.clone()) };
+            let servers = Servers::new(maker, read_from, None);
             let cluster = Cluster {
                 shared: servers.shared().clone(),
                 dialer,
                 seeds: seeds.into_iter().map(|(_, address)| address).collect(),
-                read_from_replicas,
+                read_from,
             };
             servers.spawn(cluster.keep());
             Ok(servers)
@@ -223,7 +226,7 @@ fn servers(settings: &Settings, background: &Handle) -> Result<Arc<Servers>, Bad
         Arrangement::Sentinel { master, sentinels, account } => {
             let seeds = seeds(sentinels, &tls)?;
             let (dialer, _) = seeds.first().cloned().ok_or(BadServers::Nobody)?;
-            let servers = Servers::new(maker(dialer.by(account)), read_from_replicas, None);
+            let servers = Servers::new(maker(dialer.by(account)), read_from, None);
             let sentinels = seeds.into_iter().map(|(dialer, address)| {
                 let way = Way { client: dialer.client(&address)?, address, may_be_replica: false };
                 Ok(Sentinel { way, connection: None })
@@ -231,8 +234,8 @@ fn servers(settings: &Settings, background: &Handle) -> Result<Arc<Servers>, Bad
             let sentinels = Sentinels {
                 shared: servers.shared().clone(),
                 master: master.clone(),
-                sentinels: sentinels.collect::<Result<_, BadServers>>()?,
-                read_from_replicas,
+                all: sentinels.collect::<Result<_, BadServers>>()?,
+                read_from,
             };
             servers.spawn(sentinels.keep());
             Ok(servers)

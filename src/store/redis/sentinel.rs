@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::store::redis::address::Address;
 use crate::store::redis::lane::{Way, connect};
+use crate::store::redis::map::ReadFrom;
 use crate::store::redis::servers::Shared;
 use crate::store::redis::slots::View;
 
@@ -28,8 +29,8 @@ pub(super) struct Sentinels {
     pub(super) shared: Arc<Shared>,
     /// What the sentinels call the master.
     pub(super) master: String,
-    pub(super) sentinels: Vec<Sentinel>,
-    pub(super) read_from_replicas: bool,
+    pub(super) all: Vec<Sentinel>,
+    pub(super) read_from: ReadFrom,
 }
 
 /// One sentinel, and the connection to it while there is one.
@@ -80,16 +81,16 @@ impl Sentinels {
 
     /// What the sentinel says that has heard the latest news.
     async fn look(&mut self) -> Option<View> {
-        let (master, with_replicas) = (self.master.as_str(), self.read_from_replicas);
-        let asked = self.sentinels.iter_mut().map(|sentinel| sentinel.look(master, with_replicas));
+        let (master, read_from) = (self.master.as_str(), self.read_from);
+        let asked = self.all.iter_mut().map(|sentinel| sentinel.look(master, read_from));
         let said = join_all(asked).await.into_iter().flatten();
         said.max_by_key(|said| said.epoch).map(|said| said.view)
     }
 }
 
 impl Sentinel {
-    async fn look(&mut self, master: &str, with_replicas: bool) -> Option<Said> {
-        let looked = timeout(PATIENCE, self.ask(master, with_replicas)).await;
+    async fn look(&mut self, master: &str, read_from: ReadFrom) -> Option<Said> {
+        let looked = timeout(PATIENCE, self.ask(master, read_from)).await;
         let said = looked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
         said.inspect_err(|why| {
             self.connection = None;
@@ -98,13 +99,13 @@ impl Sentinel {
         .ok()
     }
 
-    async fn ask(&mut self, master: &str, with_replicas: bool) -> Result<Said, String> {
+    async fn ask(&mut self, master: &str, read_from: ReadFrom) -> Result<Said, String> {
         // Taken, so that an answer that comes too late goes with its connection.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.way).await?,
         };
-        let said = said(&mut connection, master, with_replicas).await;
+        let said = said(&mut connection, master, read_from).await;
         self.connection = Some(connection);
         said.map_err(|error| error.to_string())?.ok_or_else(|| "it knows no such master".to_owned())
     }
@@ -114,7 +115,7 @@ impl Sentinel {
 async fn said(
     connection: &mut MultiplexedConnection,
     master: &str,
-    with_replicas: bool,
+    read_from: ReadFrom,
 ) -> RedisResult<Option<Said>> {
     let mut both = redis::pipe();
     both.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
@@ -123,7 +124,7 @@ async fn said(
         both.query_async(connection).await?;
     let Some((host, port)) = address else { return Ok(None) };
     let epoch = told.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
-    let replicas = if with_replicas {
+    let replicas = if read_from == ReadFrom::Replicas {
         let mut replicas = redis::cmd("SENTINEL");
         replicas.arg("REPLICAS").arg(master);
         let told: Vec<HashMap<String, String>> = replicas.query_async(connection).await?;

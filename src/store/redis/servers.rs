@@ -21,8 +21,8 @@ use crate::breaker;
 use crate::store::StoreError;
 use crate::store::redis::address::{Address, Dialer};
 use crate::store::redis::lane::Way;
-use crate::store::redis::link::{Deadline, Link, Trouble, Use};
-use crate::store::redis::map::Map;
+use crate::store::redis::link::{Deadline, Link, Preface, Trouble, Use};
+use crate::store::redis::map::{Map, ReadFrom};
 use crate::store::redis::script::Call;
 use crate::store::redis::slots::{View, slot};
 
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Servers {
     shared: Arc<Shared>,
     timeout: Duration,
-    read_from_replicas: bool,
+    read_from: ReadFrom,
     background: Handle,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Maker {
 
 impl Servers {
     /// Servers that nobody knows yet, but for `view` where it is given. Then nobody needs to keep the map.
-    pub(super) fn new(maker: Maker, read_from_replicas: bool, view: Option<&View>) -> Arc<Self> {
+    pub(super) fn new(maker: Maker, read_from: ReadFrom, view: Option<&View>) -> Arc<Self> {
         let shared = Shared {
             map: watch::Sender::new(None),
             doubt: Arc::new(Notify::new()),
@@ -77,7 +77,7 @@ impl Servers {
         }
         let (timeout, background) = (shared.maker.timeout, shared.maker.background.clone());
         let tasks = Mutex::default();
-        Arc::new(Self { shared: Arc::new(shared), timeout, read_from_replicas, background, tasks })
+        Arc::new(Self { shared: Arc::new(shared), timeout, read_from, background, tasks })
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -103,7 +103,7 @@ impl Servers {
 
     fn asking(&self, key: &str, used: Use, patience: Duration) -> Asking<'_> {
         let deadline = Deadline::within(patience);
-        Asking { servers: self, slot: slot(key), used, from_replicas: false, deadline }
+        Asking { servers: self, slot: slot(key), used, read_from: ReadFrom::Masters, deadline }
     }
 
     /// Whether requests for `key` are refused at the moment.
@@ -203,7 +203,7 @@ pub(super) struct Asking<'a> {
     servers: &'a Servers,
     slot: u16,
     used: Use,
-    from_replicas: bool,
+    read_from: ReadFrom,
     deadline: Deadline,
 }
 
@@ -214,10 +214,17 @@ enum Question<'a> {
     Script(&'a Call),
 }
 
+/// How a script is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Hash,
+    Whole,
+}
+
 /// What to do about an error.
 enum Advice {
-    /// Another server has the key; or, with `true`, will have it soon.
-    Elsewhere(Address, bool),
+    /// Another server has the key, or will have it soon.
+    Elsewhere(Address, Preface),
     /// The script is to be sent whole.
     Whole,
     /// It may be otherwise in a moment.
@@ -228,8 +235,8 @@ enum Advice {
 impl Asking<'_> {
     /// Allows a replica to answer, where the configuration does. For entries alone: the purge log decides whether they
     /// may be served, however old they are.
-    pub(super) fn from_replicas(mut self) -> Self {
-        self.from_replicas = self.servers.read_from_replicas;
+    pub(super) fn of_entries(mut self) -> Self {
+        self.read_from = self.servers.read_from;
         self
     }
 
@@ -252,14 +259,15 @@ impl Asking<'_> {
     /// Asks whoever has the key. Follows a redirection, which answers no question twice; repeats nothing else for a
     /// request.
     async fn put(&self, question: Question<'_>) -> Result<Value, Trouble> {
-        let (mut link, mut asking, mut whole) = (self.link().await?, false, false);
+        let (mut link, mut preface, mut length) =
+            (self.link().await?, Preface::Nothing, Length::Hash);
         let mut left = match self.used {
             Use::Request => REDIRECTIONS.0,
             Use::Background => REDIRECTIONS.1,
         };
         loop {
-            let command = question.command(whole);
-            let error = match link.ask(&command, asking, self.used, self.deadline).await {
+            let command = question.command(length);
+            let error = match link.ask(&command, preface, self.used, self.deadline).await {
                 Err(Trouble::Refused(error)) => error,
                 Ok(value) => return Ok(value),
                 Err(trouble) => return Err(trouble),
@@ -268,20 +276,22 @@ impl Asking<'_> {
             if left == 0 && !matches!(advice, Advice::Whole) {
                 return Err(Trouble::Refused(error));
             }
-            asking = false;
             match advice {
-                Advice::Whole if !whole => whole = true,
-                Advice::Elsewhere(address, is_moving) => {
+                Advice::Whole if length == Length::Hash => length = Length::Whole,
+                Advice::Elsewhere(address, with) => {
                     left -= 1;
-                    asking = is_moving;
-                    match self.servers.shared.map().at(&address) {
-                        Some(other) => link = other,
+                    preface = with;
+                    if let Some(other) = self.servers.shared.map().at(&address) {
+                        link = other;
+                    } else {
                         // Nobody follows the word of one server to where no map leads.
-                        None => link = self.link_later(error).await?,
+                        preface = Preface::Nothing;
+                        link = self.link_later(error).await?;
                     }
                 }
                 Advice::Later => {
                     left -= 1;
+                    preface = Preface::Nothing;
                     link = self.link_later(error).await?;
                 }
                 Advice::Whole | Advice::GiveUp => return Err(Trouble::Refused(error)),
@@ -294,13 +304,15 @@ impl Asking<'_> {
         let shared = &self.servers.shared;
         match kind {
             ServerErrorKind::Moved | ServerErrorKind::Ask => {
-                let is_moving = kind == ServerErrorKind::Ask;
-                if !is_moving {
+                let preface = if kind == ServerErrorKind::Ask {
+                    Preface::Asking
+                } else {
                     shared.doubt.notify_one();
-                }
+                    Preface::Nothing
+                };
                 let to = error.redirect_node();
                 to.and_then(|(to, _)| Address::redirected(to, link.address()))
-                    .map_or(Advice::GiveUp, |address| Advice::Elsewhere(address, is_moving))
+                    .map_or(Advice::GiveUp, |address| Advice::Elsewhere(address, preface))
             }
             ServerErrorKind::NoScript => Advice::Whole,
             ServerErrorKind::TryAgain => Advice::Later,
@@ -327,7 +339,7 @@ impl Asking<'_> {
                 .map_err(|_| Trouble::Late(self.deadline.patience))?,
         };
         let node = map.node(self.slot);
-        let link = node.map(|node| node.link(self.from_replicas));
+        let link = node.map(|node| node.link(self.read_from));
         link.ok_or_else(|| Trouble::Away("no server is known to hold this key".into()))
     }
 
@@ -342,10 +354,10 @@ impl Asking<'_> {
 }
 
 impl Question<'_> {
-    fn command(&self, whole: bool) -> Cow<'_, Cmd> {
+    fn command(&self, length: Length) -> Cow<'_, Cmd> {
         match self {
             Self::Command(command) => Cow::Borrowed(command),
-            Self::Script(call) if whole => Cow::Owned(call.whole()),
+            Self::Script(call) if length == Length::Whole => Cow::Owned(call.whole()),
             Self::Script(call) => Cow::Owned(call.by_hash()),
         }
     }
