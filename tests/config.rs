@@ -263,7 +263,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "l2: { redis: { url: redis://h, cluster: [ redis://a ] } }",
-        "2:33: `redis` names both `url` and `cluster`; keep `url` for one server, ",
+        "2:32: `redis` names both `url` and `cluster`; keep `url` for one server, ",
     ),
     ("l2: { redis: { cluster: [ ] } }", "2:25: `cluster` is an empty list; "),
     (

@@ -23,7 +23,7 @@ use crate::route::table::RouteTable;
 use crate::server::limits;
 use crate::store::local_log::LocalLog;
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::{self, Account, Arrangement, Certificates, Redis};
 use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -196,7 +196,7 @@ async fn stores(
         L2::Redis(redis) => {
             let redis = redis::Settings {
                 servers: arrangement(&redis.servers),
-                certificates: redis::Certificates {
+                certificates: Certificates {
                     authority: redis.tls.authority.clone(),
                     client: redis.tls.client.clone(),
                 },
@@ -219,17 +219,17 @@ async fn stores(
     }
 }
 
-fn arrangement(servers: &settings::RedisServers) -> redis::Arrangement {
+fn arrangement(servers: &settings::RedisServers) -> Arrangement {
     let text = |secret: &SecretString| secret.expose_secret().to_owned();
     match servers {
-        settings::RedisServers::Single(url) => redis::Arrangement::Single(text(url)),
+        settings::RedisServers::Single(url) => Arrangement::Single(text(url)),
         settings::RedisServers::Cluster(urls) => {
-            redis::Arrangement::Cluster(urls.iter().map(text).collect())
+            Arrangement::Cluster(urls.iter().map(text).collect())
         }
-        settings::RedisServers::Sentinel(sentinel) => redis::Arrangement::Sentinel {
+        settings::RedisServers::Sentinel(sentinel) => Arrangement::Sentinel {
             master: sentinel.master.clone(),
             sentinels: sentinel.urls.iter().map(text).collect(),
-            account: redis::Account {
+            account: Account {
                 username: sentinel.username.clone(),
                 password: sentinel.password.as_ref().map(text),
                 database: sentinel.database.into(),

@@ -32,7 +32,8 @@ use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
-use crate::store::{Counts, memory, redis};
+use crate::store::redis::Server;
+use crate::store::{Counts, memory};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
@@ -265,8 +266,8 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     }
 }
 
-fn server(server: redis::Server) -> ServerState {
-    let redis::Server { name, is_up, breaker: state } = server;
+fn server(server: Server) -> ServerState {
+    let Server { name, is_up, breaker: state } = server;
     ServerState { name, is_up, breaker: breaker(state) }
 }
 
