@@ -10,9 +10,11 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
+use crate::key::content::Unkeyable;
 use crate::lookup::outcome::{
     Errand, Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused,
 };
+use crate::origin::failure::OriginFailure;
 use crate::route::Route;
 use crate::telemetry::access::{AccessLog, Line};
 use crate::telemetry::labels::Ending;
@@ -192,8 +194,11 @@ impl WhyPassed {
     /// The value of `fwd` (RFC 9211 §2.2).
     const fn token(self) -> &'static str {
         match self {
-            Self::Method => "method",
-            Self::Route | Self::Upgrade => "bypass",
+            Self::Method
+            | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
+                "method"
+            }
+            Self::Route | Self::Upgrade | Self::Content(_) => "bypass",
         }
     }
 
@@ -202,6 +207,7 @@ impl WhyPassed {
             Self::Method => "method",
             Self::Route => "route",
             Self::Upgrade => "upgrade",
+            Self::Content(why) => why.token(),
         }
     }
 }
@@ -241,7 +247,8 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
 pub struct Status {
     /// Why the request went forward, where it did.
     pub forwarded: Forwarded,
-    /// The status of the origin's answer, where there was one.
+    /// The status of the origin's answer, where there was one and the client gets another (RFC 9211 §2.3:
+    /// `fwd-status` "defaults to the status code sent in the response").
     pub forwarded_status: Option<StatusCode>,
     /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
     pub ttl: Option<i64>,
@@ -254,11 +261,16 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
     let forwarded = status.forwarded.token();
     match outcome {
         // RFC 9211 §2.1: "hit" means that the request was not forwarded.
-        Outcome::Hit(_) | Outcome::Stale(_) | Outcome::Followed(Source::Layer(_)) => {
+        // So is what is served stale "without going forward", because the origin is left alone.
+        Outcome::Hit(_)
+        | Outcome::Stale(_)
+        | Outcome::Followed(Source::Layer(_))
+        | Outcome::StaleOnError(_, OriginFailure::BreakerOpen { .. } | OriginFailure::Overloaded) =>
+        {
             text.push_str("; hit");
         }
         Outcome::Revalidated => {
-            push_forwarded(&mut text, forwarded, Some(StatusCode::NOT_MODIFIED));
+            push_forwarded(&mut text, forwarded, status.forwarded_status);
             text.push_str("; stored");
         }
         Outcome::Miss(kept) => {
@@ -275,9 +287,10 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
         }
         Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
         Outcome::Failed(Errand::Passage(why), _) => push_forwarded(&mut text, why.token(), None),
-        Outcome::StaleOnError(..) | Outcome::Failed(Errand::Lookup, _) => {
-            push_forwarded(&mut text, forwarded, None);
+        Outcome::StaleOnError(..) => {
+            push_forwarded(&mut text, forwarded, status.forwarded_status);
         }
+        Outcome::Failed(Errand::Lookup, _) => push_forwarded(&mut text, forwarded, None),
         Outcome::Refused(_) => {}
     }
     if let Some(ttl) = status.ttl {
@@ -304,6 +317,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::StaleOnError(..) => Some("stale-if-error"),
         Outcome::Failed(..) => Some("origin-failed"),
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
+        Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
         Outcome::Refused(why) => Some(why.token()),
     }
 }
@@ -354,6 +368,15 @@ mod tests {
         assert_eq!(
             told(&Outcome::Passed(WhyPassed::Method), None),
             "larder; fwd=method; fwd-status=200"
+        );
+        let passed = |why| told(&Outcome::Passed(WhyPassed::Content(why)), None);
+        assert_eq!(
+            passed(Unkeyable::Mutation),
+            "larder; fwd=method; fwd-status=200; detail=graphql-mutation"
+        );
+        assert_eq!(
+            passed(Unkeyable::TooLarge),
+            "larder; fwd=bypass; fwd-status=200; detail=body-too-large"
         );
         assert_eq!(
             told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),

@@ -4,12 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod coalescing;
 mod command_line;
 mod company;
 mod directives;
 mod fleet;
 mod framing;
+mod graphql;
 mod hits;
 mod http2;
 mod interim;
