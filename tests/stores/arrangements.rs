@@ -263,7 +263,10 @@ async fn a_master_that_became_a_replica_is_left_at_once() {
     until_kept(&entries, &of("http://h/a")).await;
     group.can_fail_over().await;
     // Nothing dies: the old master goes on answering, and refuses writes.
-    group.sentinels[0].run(&["SENTINEL", "FAILOVER", "mymaster"]).await;
+    until("the sentinel finds the replica good enough", async || {
+        group.sentinels[0].try_run(&["SENTINEL", "FAILOVER", "mymaster"]).await.ok()
+    })
+    .await;
     until("the old master is a replica", async || {
         let role = group.servers[0].text(&["INFO", "replication"]).await;
         role.contains("role:slave").then_some(())
