@@ -3,6 +3,7 @@
 mod parts;
 mod purging;
 pub(crate) mod routes;
+mod stores;
 
 use crate::config::fault::{Fault, Faults, Place, Severity};
 use crate::config::file::File;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 use redis::{Cmd, FromRedisValue};
 use tokio::time::{Instant, timeout};
 
 use crate::store::StoreError;
-use crate::store::redis::link::{Link, Use};
+use crate::store::redis::home::{Home, Seat};
 use crate::store::redis::name;
+use crate::store::redis::servers::Servers;
 
 /// How long a question waits for news.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const CONSUMER: &str = "larder";
 pub struct Intake(Arc<Parts>);
 
 struct Parts {
-    link: Arc<Link>,
+    home: Home,
     stream: String,
     group: String,
     state: Mutex<State>,
@@ -40,7 +40,7 @@ struct Parts {
 #[derive(Default)]
 struct State {
     /// Taken while a question is on its way, because it blocks.
-    connection: Option<MultiplexedConnection>,
+    seat: Option<Seat>,
     joined: Joined,
     claimed: Option<Instant>,
 }
@@ -67,9 +67,9 @@ pub struct Message {
 }
 
 impl Intake {
-    pub(super) fn new(link: &Arc<Link>, service: &str, stream: &str) -> Self {
+    pub(super) fn new(servers: &Arc<Servers>, service: &str, stream: &str) -> Self {
         Self(Arc::new(Parts {
-            link: link.clone(),
+            home: Home::new(servers, stream),
             stream: stream.to_owned(),
             group: format!("larder:{}", name(service)),
             state: Mutex::default(),
@@ -83,17 +83,17 @@ impl Intake {
     /// The next messages for this instance: first what others have left undone, then what is new. None after a short
     /// silence.
     pub async fn next(&self) -> Result<Vec<Message>, StoreError> {
-        let kept = self.0.state.lock().connection.take();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => self.0.link.connect().await?,
+        let kept = self.0.state.lock().seat.take().filter(|seat| self.0.home.is_at(seat));
+        let mut seat = match kept {
+            Some(seat) => seat,
+            None => self.0.home.seat().await?,
         };
-        self.join(&mut connection).await?;
-        let mut messages = self.claim(&mut connection).await?;
+        self.join(&mut seat).await?;
+        let mut messages = self.claim(&mut seat).await?;
         if messages.is_empty() {
-            messages = self.read(&mut connection).await?;
+            messages = self.read(&mut seat).await?;
         }
-        self.0.state.lock().connection = Some(connection);
+        self.0.state.lock().seat = Some(seat);
         Ok(messages.into_iter().map(message).collect())
     }
 
@@ -101,14 +101,11 @@ impl Intake {
     pub async fn done(&self, id: &str) -> Result<(), StoreError> {
         let mut done = redis::cmd("XACK");
         done.arg(&self.0.stream).arg(&self.0.group).arg(id);
-        let asked = self.0.link.ask_within(Use::Write, PATIENCE, |mut connection| async move {
-            done.query_async::<i64>(&mut connection).await
-        });
-        asked.await.map(drop)
+        self.0.home.ask::<i64>(&done, PATIENCE).await.map(drop)
     }
 
     /// Makes the group where there is none.
-    async fn join(&self, connection: &mut MultiplexedConnection) -> Result<(), StoreError> {
+    async fn join(&self, seat: &mut Seat) -> Result<(), StoreError> {
         let joined = self.0.state.lock().joined;
         let from = match joined {
             Joined::Yes => return Ok(()),
@@ -117,7 +114,7 @@ impl Intake {
         };
         let mut create = redis::cmd("XGROUP");
         create.arg("CREATE").arg(&self.0.stream).arg(&self.0.group).arg(from).arg("MKSTREAM");
-        let made = timeout(PATIENCE, create.exec_async(connection)).await;
+        let made = timeout(PATIENCE, seat.ask::<()>(&create)).await;
         match made.map_err(|_| StoreError::Late(PATIENCE))? {
             Err(error) if error.code() != Some("BUSYGROUP") => Err(self.failure(&error)),
             Ok(()) | Err(_) => {
@@ -127,10 +124,7 @@ impl Intake {
         }
     }
 
-    async fn claim(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Vec<StreamId>, StoreError> {
+    async fn claim(&self, seat: &mut Seat) -> Result<Vec<StreamId>, StoreError> {
         let now = Instant::now();
         let claimed = self.0.state.lock().claimed;
         if claimed.is_some_and(|claimed| now - claimed < CLAIM) {
@@ -139,33 +133,29 @@ impl Intake {
         let mut claim = redis::cmd("XAUTOCLAIM");
         claim.arg(&self.0.stream).arg(&self.0.group).arg(CONSUMER);
         claim.arg(millis(ABANDONED)).arg("0-0").arg("COUNT").arg(PAGE);
-        let found: StreamAutoClaimReply = self.ask(connection, &claim, PATIENCE).await?;
+        let found: StreamAutoClaimReply = self.ask(seat, &claim, PATIENCE).await?;
         if found.claimed.is_empty() {
             self.0.state.lock().claimed = Some(now);
         }
         Ok(found.claimed)
     }
 
-    async fn read(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Vec<StreamId>, StoreError> {
+    async fn read(&self, seat: &mut Seat) -> Result<Vec<StreamId>, StoreError> {
         let mut read = redis::cmd("XREADGROUP");
         read.arg("GROUP").arg(&self.0.group).arg(CONSUMER).arg("COUNT").arg(PAGE);
         read.arg("BLOCK").arg(millis(SILENCE)).arg("STREAMS").arg(&self.0.stream).arg(">");
-        let found: Option<StreamReadReply> =
-            self.ask(connection, &read, SILENCE + PATIENCE).await?;
+        let found: Option<StreamReadReply> = self.ask(seat, &read, SILENCE + PATIENCE).await?;
         let streams = found.into_iter().flat_map(|found| found.keys);
         Ok(streams.flat_map(|stream| stream.ids).collect())
     }
 
     async fn ask<T: FromRedisValue>(
         &self,
-        connection: &mut MultiplexedConnection,
+        seat: &mut Seat,
         command: &Cmd,
         within: Duration,
     ) -> Result<T, StoreError> {
-        let answer = timeout(within, command.query_async(connection)).await;
+        let answer = timeout(within, seat.ask(command)).await;
         answer.map_err(|_| StoreError::Late(within))?.map_err(|error| self.failure(&error))
     }
 
