@@ -50,6 +50,7 @@ pub(crate) fn compile(file: File) -> Settings {
             },
             lease: file.purge.lease.0,
             retention: file.purge.retention.get(),
+            keep_for: file.purge.keep_for.0,
         },
         limits: limits(&file.limits),
         trusted_proxies: file.trusted_proxies.clone(),

@@ -120,6 +120,7 @@ pub struct Purge {
     pub lease: Duration,
     /// Purges that the log keeps.
     pub retention: u64,
+    pub keep_for: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

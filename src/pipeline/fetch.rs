@@ -95,15 +95,22 @@ impl Fetch {
     /// Sends the request. The purge log's mark is taken before: whatever is purged from now on beats the answer.
     async fn ask(&self, lookup: &mut Lookup) -> Result<Asked, OriginFailure> {
         let ledger = &self.0.ledger;
-        let as_of = ledger.known();
+        let (as_of, turn) = (ledger.known(), ledger.turn());
         // What was purged since it was found does not exist: a 304 would bring it back.
-        lookup.held.take_if(|held| ledger.standing(&held.entry) == Standing::Gone);
+        let requested = Timestamp::now();
+        lookup.held.take_if(|held| ledger.standing(&held.entry, requested) == Standing::Gone);
         let request = onward::request(lookup, self.0.trusted.trust(lookup.client));
         let conditional = onward::is_conditional(request.headers());
-        let requested = Timestamp::now();
         let response = lookup.route.origin.send(request).await?;
         let received = Timestamp::now();
-        Ok(Asked { response: response.map(Body::live), as_of, requested, received, conditional })
+        Ok(Asked {
+            response: response.map(Body::live),
+            as_of,
+            turn,
+            requested,
+            received,
+            conditional,
+        })
     }
 
     /// What was held is confirmed (RFC 9111 §4.3.4): its fields are updated, its age begins anew.
@@ -114,6 +121,7 @@ impl Fetch {
         if let Ok(Keeping { facts, freshness, variant }) = self.verdict(lookup, asked, &head) {
             let body = known.body.clone();
             let entry = Entry::new(facts, head.compact(), freshness, variant, body);
+            let entry = entry.in_turn(asked.turn);
             let entry = Arc::new(entry);
             let landing = Landing::whole(entry.clone());
             return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
@@ -142,16 +150,14 @@ impl Fetch {
         if length == Some(0) || body.is_empty() {
             let entry =
                 Entry::new(facts, head, freshness, variant, Stored::Whole(bytes::Bytes::new()));
-            let entry = Arc::new(entry);
+            let entry = Arc::new(entry.in_turn(asked.turn));
             let landing = Landing::whole(entry.clone());
             return Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) };
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
-        arrive(
-            Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length }),
-            writer,
-            body,
-        )
+        let arriving = Stored::Arriving { fill, length };
+        let entry = Entry::new(facts, head, freshness, variant, arriving).in_turn(asked.turn);
+        arrive(entry, writer, body)
     }
 
     /// Leaves what may be stored of a head, and dates it.
@@ -207,6 +213,7 @@ impl Fetch {
 struct Asked {
     response: Response<Body>,
     as_of: Mark,
+    turn: u64,
     requested: Timestamp,
     received: Timestamp,
     conditional: bool,

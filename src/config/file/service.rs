@@ -55,6 +55,8 @@ pub struct Purge {
     pub lease: Span,
     /// Purges that the log keeps. Entries older than the oldest are validated with the origin before use.
     pub retention: NonZeroU64,
+    /// How long the log keeps a purge, at most.
+    pub keep_for: Span,
 }
 
 /// What an instance does when it cannot know what was purged.
@@ -135,6 +137,7 @@ impl Default for Purge {
             when_detached: WhenDetached::Validate,
             lease: seconds(10),
             retention: NonZeroU64::MIN.saturating_add(99_999),
+            keep_for: seconds(7 * 24 * 3600),
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod entries;
 pub mod lease;
 mod link;
 pub mod log;
+pub mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,11 @@ pub struct Settings {
     pub write_queue: usize,
     /// The longest body that is written.
     pub max_object: u64,
-    /// Purges that the log keeps, at least.
+    /// Purges that the log keeps, at least, unless they are older than `keep_for`.
     pub retention: u64,
+    pub keep_for: Duration,
+    /// How long an instance counts as live after it was last heard of.
+    pub lease: Duration,
 }
 
 /// A Redis server, and what Larder keeps there. Cloning shares the connections; they end with the last of all that
