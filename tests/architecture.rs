@@ -12,7 +12,7 @@ use syn::{Attribute, File, Item, ItemUse, UseTree};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("breaker", &[]),
     ("message", &[]),
-    ("server", &[]),
+    ("server", &["message"]),
     ("telemetry", &[]),
     ("time", &[]),
     ("key", &["message"]),

@@ -85,7 +85,7 @@ pub(crate) fn start(
         config: changing.config,
     });
     let drain = Drain::new();
-    let make = move |peer| for_peer(&router, peer);
+    let make = move |peer, _: &_| for_peer(&router, peer);
     let serving = serve(listener, make, Arc::new(Limits::default()), drain.clone());
     let task = tokio::runtime::Handle::current().spawn(serving);
     Ok(Serving { drain, task })

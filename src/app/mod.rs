@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::admin::readiness::{Readiness, State};
 use crate::app::admin::Changing;
 use crate::app::assemble::{House, Loose, limits};
-use crate::app::reloading::Reloading;
+use crate::app::reloading::{Outside, Reloading};
 use crate::app::workers::Workers;
 use crate::breaker;
 use crate::config::settings::{self, Settings};
@@ -106,6 +106,7 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     let Plan { settings, config, overrides, ready } = plan;
     let level = logs::install(log_format(settings.log), settings.log.level.as_str())
         .map_err(|why| StartError::Failed(why.to_string()))?;
+    let outside = Outside::listen(&config);
     let (access, _flushed_at_the_end) = access_log(settings.log)?;
     // Bound before anything is opened: a port that is taken is told at once.
     let sockets = workers::sockets(&settings.listen, settings.workers)?;
@@ -133,10 +134,10 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     if let Some(redis) = &house.redis {
         tasks.spawn(sweeping::sweep_redis(house.clone(), redis.entries().sweeper()));
     }
-    let (make, below) = pipeline::build(house.stack());
+    let (front, below) = pipeline::build(house.stack());
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
-    let workers = Workers::start(sockets, make, &Arc::new(limits(&settings.limits)), &drain)?;
+    let workers = Workers::start(sockets, &front, &Arc::new(limits(&settings.limits)), &drain)?;
     let changing = Changing::new(&settings);
     let (reloading, loader) = Reloading::new(reloading::Start {
         house: house.clone(),
@@ -146,6 +147,7 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
         changing: changing.clone(),
         config,
         overrides,
+        outside,
     });
     let serving = admin::start(admin_socket, &house, changing, readiness.clone(), loader)?;
     let reloading = tasks.spawn(reloading.run());

@@ -27,6 +27,35 @@ pub(crate) struct Reloading {
     config: Config,
     overrides: Overrides,
     asked: mpsc::Receiver<Reload>,
+    outside: Outside,
+}
+
+/// What asks for a reload besides the admin API.
+pub(crate) struct Outside {
+    hangups: Option<Signal>,
+    watch: Option<Watch>,
+}
+
+impl Outside {
+    /// Listens from now on: a change that comes while Larder starts is not missed, and a SIGHUP does not end it.
+    pub(crate) fn listen(config: &Config) -> Self {
+        let watch = config.path().and_then(|path| match Watch::new(path) {
+            Ok(watch) => Some(watch),
+            Err(why) => {
+                warn!(error = %why, "a change of the configuration is taken over only when asked for");
+                None
+            }
+        });
+        Self { hangups: signal(SignalKind::hangup()).ok(), watch }
+    }
+
+    /// May be dropped: nothing is missed.
+    async fn asks(&mut self) {
+        tokio::select! {
+            () = next(&mut self.hangups) => {}
+            () = changed(&mut self.watch) => {}
+        }
+    }
 }
 
 /// What the task starts from.
@@ -38,30 +67,24 @@ pub(crate) struct Start {
     pub(crate) changing: Changing,
     pub(crate) config: Config,
     pub(crate) overrides: Overrides,
+    pub(crate) outside: Outside,
 }
 
 impl Reloading {
     pub(crate) fn new(start: Start) -> (Self, mpsc::Sender<Reload>) {
-        let Start { house, running, origins, level, changing, config, overrides } = start;
+        let Start { house, running, origins, level, changing, config, overrides, outside } = start;
         // One at a time: who asks while one is loaded is told to come back.
         let (loader, asked) = mpsc::channel(1);
-        (Self { house, running, origins, level, changing, config, overrides, asked }, loader)
+        let reloading =
+            Self { house, running, origins, level, changing, config, overrides, asked, outside };
+        (reloading, loader)
     }
 
     /// Loads again on SIGHUP, when the file changes, and when the admin API asks; for ever.
     pub(crate) async fn run(mut self) {
-        let mut hangups = signal(SignalKind::hangup()).ok();
-        let mut watch = self.config.path().and_then(|path| match Watch::new(path) {
-            Ok(watch) => Some(watch),
-            Err(why) => {
-                warn!(error = %why, "a change of the configuration is taken over only when asked for");
-                None
-            }
-        });
         loop {
             let asked = tokio::select! {
-                () = next(&mut hangups) => None,
-                () = changed(&mut watch) => None,
+                () = self.outside.asks() => None,
                 Some(asked) = self.asked.recv() => Some(asked),
             };
             let result = self.load();

@@ -1,6 +1,6 @@
 //! The threads that answer clients: one per worker, each with a runtime and a listening socket of its own.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::app::StartError;
-use crate::pipeline::Clients;
+use crate::message::interim::Outbox;
+use crate::pipeline::Front;
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
 use crate::server::serve;
@@ -28,7 +29,7 @@ pub(crate) struct Workers {
     threads: Vec<JoinHandle<()>>,
 }
 
-type Stack = Clients<SecondLevel, FleetLeases, FleetLog>;
+type Stack = Front<SecondLevel, FleetLeases, FleetLog>;
 
 /// Binds every address, a socket per worker.
 pub(crate) fn sockets(
@@ -46,24 +47,21 @@ fn one(address: SocketAddr, workers: usize) -> Result<Sockets, StartError> {
 }
 
 impl Workers {
-    /// Starts a thread per worker. `make` gives the stack for a client's address.
-    pub(crate) fn start<M>(
+    /// Starts a thread per worker, each with the stack before its own connections.
+    pub(crate) fn start(
         sockets: Vec<Sockets>,
-        make: M,
+        front: &Stack,
         limits: &Arc<Limits>,
         drain: &Drain,
-    ) -> Result<Self, StartError>
-    where
-        M: Fn(IpAddr) -> Stack + Clone + Send + 'static,
-    {
+    ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
         for (number, listeners) in by_worker(sockets).into_iter().enumerate() {
-            let (make, limits) = (make.clone(), limits.clone());
+            let (front, limits) = (front.clone(), limits.clone());
             let (drain, stop) = (drain.clone(), stop.clone());
             let thread = thread::Builder::new()
                 .name(format!("larder-worker-{number}"))
-                .spawn(move || work(listeners, make, &limits, &drain, &stop));
+                .spawn(move || work(listeners, &front, &limits, &drain, &stop));
             threads.push(thread.map_err(|why| {
                 StartError::Failed(format!("cannot start a worker's thread: {why}"))
             })?);
@@ -97,15 +95,13 @@ fn by_worker(sockets: Vec<Sockets>) -> Vec<Vec<TcpListener>> {
 }
 
 /// One worker: everything that its clients ask for happens on this thread, so that a hit crosses no other.
-fn work<M>(
+fn work(
     listeners: Vec<TcpListener>,
-    make: M,
+    front: &Stack,
     limits: &Arc<Limits>,
     drain: &Drain,
     stop: &CancellationToken,
-) where
-    M: Fn(IpAddr) -> Stack + Clone + Send + 'static,
-{
+) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -118,8 +114,10 @@ fn work<M>(
         for listener in listeners {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let make = make.clone();
-                    let make = move |peer: SocketAddr| make(peer.ip());
+                    let front = front.clone();
+                    let make = move |peer: SocketAddr, outbox: &Arc<Outbox>| {
+                        front.welcome(peer.ip(), outbox)
+                    };
                     serving.spawn(serve(listener, make, limits.clone(), drain.clone()));
                 }
                 Err(why) => error!(error = %why, "a worker cannot listen"),

@@ -47,7 +47,7 @@ const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// Serves the sample API on `listener` until `drain` begins.
 pub(super) async fn serve(listener: TcpListener, drain: Drain) {
     let shop = Arc::new(Shop::new());
-    let make = move |_: SocketAddr| {
+    let make = move |_: SocketAddr, _: &_| {
         let shop = shop.clone();
         service_fn(move |request| answer(shop.clone(), request))
     };

@@ -15,6 +15,7 @@ use crate::key::canonical::Target;
 use crate::key::vary::Selector;
 use crate::lookup::outcome::{Forwarded, Layer};
 use crate::message::cache_control::RequestDirectives;
+use crate::message::interim::Interim;
 use crate::policy::reuse::OnError;
 use crate::route::Route;
 use crate::store::Place;
@@ -32,6 +33,8 @@ pub struct Lookup {
     /// The client's request without its body; in a shared fetch only what every client would send is passed on.
     pub request: Parts,
     pub client: IpAddr,
+    /// Where the client hears what precedes its answer, if there is a client.
+    pub interim: Option<Interim>,
     pub directives: RequestDirectives,
     pub accepts: Accepts,
     pub company: Company,

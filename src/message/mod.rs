@@ -8,5 +8,6 @@ pub(crate) mod dictionary;
 pub mod failure;
 pub mod fields;
 pub mod fill;
+pub mod interim;
 pub mod problem;
 pub mod range;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use hyper::ext::on_informational;
 use hyper_rustls::ConfigBuilderExt;
 use hyper_util::client::legacy::{self, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -17,6 +18,7 @@ use parking_lot::RwLock;
 use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::message::interim::Interim;
 use crate::origin::body::{Feed, Outgoing, RequestBodyFailure};
 use crate::origin::dial::{Dial, Unsent, cause};
 use crate::origin::failure::OriginFailure;
@@ -111,9 +113,16 @@ impl Clients {
     /// Dropped, the request is cancelled: an HTTP/1 connection is closed, an HTTP/2 stream reset.
     pub(crate) async fn exchange(
         &self,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
         feed: Option<Arc<Feed>>,
     ) -> Result<Response<hyper::body::Incoming>, Trouble> {
+        if let Some(interim) = request.extensions_mut().remove::<Interim>() {
+            on_informational(&mut request, move |response| {
+                if response.status() != StatusCode::CONTINUE {
+                    interim.say(response.status(), response.headers());
+                }
+            });
+        }
         let asks_upgrade = request.headers().contains_key(UPGRADE);
         let way = if asks_upgrade { Way::Upgrade } else { Way::Usual };
         let patience = self.blueprint.timeouts.first_byte;

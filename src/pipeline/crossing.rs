@@ -11,6 +11,7 @@ use crate::key::canonical::Target;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::lookup::record::Status;
 use crate::message::body::Body;
+use crate::message::interim::Interim;
 use crate::message::problem;
 use crate::origin::failure::OriginFailure;
 use crate::route::Route;
@@ -20,6 +21,8 @@ use crate::time::Timestamp;
 pub(crate) struct Arrival {
     pub(crate) request: Request<Body>,
     pub(crate) client: IpAddr,
+    /// Where the client hears what precedes the response.
+    pub(crate) interim: Interim,
     pub(crate) now: Timestamp,
 }
 
@@ -30,6 +33,7 @@ pub(crate) struct Passage {
     pub(crate) request: Parts,
     pub(crate) body: Body,
     pub(crate) client: IpAddr,
+    pub(crate) interim: Interim,
     pub(crate) why: WhyPassed,
 }
 

@@ -21,6 +21,7 @@ use crate::lookup::record::Status;
 use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
+use crate::message::interim::Interim;
 use crate::message::problem;
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
@@ -57,7 +58,7 @@ impl<L, P> Gate<L, P> {
     }
 
     fn decide(&self, arrival: Arrival) -> Decision {
-        let Arrival { request, client, now } = arrival;
+        let Arrival { request, client, interim, now } = arrival;
         if let Some(refusal) = refusal(&request) {
             return Decision::Refuse(refusal);
         }
@@ -79,13 +80,13 @@ impl<L, P> Gate<L, P> {
             None
         };
         if let Some(why) = why {
-            return Decision::Pass(Passage { route, target, request, body, client, why });
+            return Decision::Pass(Passage { route, target, request, body, client, interim, why });
         }
-        Decision::Look(self.lookup(Look { route, target, request, client, now }), body)
+        Decision::Look(self.lookup(Look { route, target, request, client, interim, now }), body)
     }
 
     fn lookup(&self, look: Look) -> Lookup {
-        let Look { route, target, request, client, now } = look;
+        let Look { route, target, request, client, interim, now } = look;
         let key = Key::of(&Identity {
             service: &self.0.service,
             route: route.id.as_str(),
@@ -106,6 +107,7 @@ impl<L, P> Gate<L, P> {
             target,
             request,
             client,
+            interim: Some(interim),
             directives,
             accepts: Accepts::StaleInWindow,
             company: if alone { Company::Alone } else { Company::Shared },
@@ -122,6 +124,7 @@ struct Look {
     target: Target,
     request: http::request::Parts,
     client: IpAddr,
+    interim: Interim,
     now: Timestamp,
 }
 

@@ -29,6 +29,7 @@ use arc_swap::ArcSwap;
 use tower::ServiceBuilder;
 
 use crate::lookup::outcome::Layer;
+use crate::message::interim::Outbox;
 use crate::pipeline::coalesce::{Coalesce, Flights};
 use crate::pipeline::deliver::Deliver;
 use crate::pipeline::fetch::{Fetch, Limits};
@@ -70,9 +71,7 @@ pub(crate) struct Parts<St, Le, Lo> {
 }
 
 /// The stack: what answers clients, and what answers refreshes.
-pub(crate) fn build<St, Le, Lo>(
-    parts: Parts<St, Le, Lo>,
-) -> (impl Fn(IpAddr) -> Clients<St, Le, Lo> + Clone + Send + Sync + 'static, Below<St, Le>)
+pub(crate) fn build<St, Le, Lo>(parts: Parts<St, Le, Lo>) -> (Front<St, Le, Lo>, Below<St, Le>)
 where
     St: Store,
     Le: Leases,
@@ -104,13 +103,27 @@ where
     let passages = Pass::new(parts.purger, parts.routes.clone(), parts.trusted, tasks);
     let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
     let observatory = Observatory::new(parts.metrics, parts.access);
-    (move |client| observatory.observe(client, gate.clone()), below)
+    (Front { observatory, gate }, below)
+}
+
+/// What stands before clients.
+#[derive(Clone)]
+pub(crate) struct Front<St, Le, Lo> {
+    observatory: Observatory,
+    gate: Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>,
+}
+
+impl<St, Le, Lo> Front<St, Le, Lo> {
+    /// What answers the requests of one connection; interim responses to them go into its `outbox`.
+    pub(crate) fn welcome(&self, client: IpAddr, outbox: &Arc<Outbox>) -> Clients<St, Le, Lo> {
+        self.observatory.observe(client, outbox.clone(), self.gate.clone())
+    }
 }
 
 /// What answers refreshes: everything below the peek.
 pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
 
-/// What answers one client's requests.
+/// What answers one connection's requests.
 pub(crate) type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::lookup::record::{BodyEnd, Record, Status, cache_status, words};
 use crate::message::body::Body;
 use crate::message::failure::BodyError;
 use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER};
+use crate::message::interim::Outbox;
 use crate::pipeline::crossing::{Arrival, Departure};
 use crate::route::ServerFields;
 use crate::telemetry::access::AccessLog;
@@ -29,6 +30,7 @@ use crate::time::Timestamp;
 pub(crate) struct Observe<S> {
     parts: Arc<Parts>,
     client: IpAddr,
+    outbox: Arc<Outbox>,
     inner: S,
 }
 
@@ -47,14 +49,15 @@ impl Observatory {
     }
 
     /// The whole stack for one client.
-    pub(crate) fn observe<S>(&self, client: IpAddr, inner: S) -> Observe<S> {
-        Observe { parts: self.0.clone(), client, inner }
+    pub(crate) fn observe<S>(&self, client: IpAddr, outbox: Arc<Outbox>, inner: S) -> Observe<S> {
+        Observe { parts: self.0.clone(), client, outbox, inner }
     }
 }
 
 impl<S: Clone> Clone for Observe<S> {
     fn clone(&self) -> Self {
-        Self { parts: self.parts.clone(), client: self.client, inner: self.inner.clone() }
+        let Self { parts, client, outbox, inner } = self;
+        Self { parts: parts.clone(), client: *client, outbox: outbox.clone(), inner: inner.clone() }
     }
 }
 
@@ -77,7 +80,8 @@ where
         let request =
             request.map(|body| if body.is_end_stream() { Body::Empty } else { Body::live(body) });
         let record = Record::open(&request, Some(self.client), now);
-        let arrival = Arrival { request, client: self.client, now };
+        let interim = self.outbox.client();
+        let arrival = Arrival { request, client: self.client, interim, now };
         let opened = Opened { parts: self.parts.clone(), record };
         Observing { departure: self.inner.call(arrival), opened: Some(opened) }
     }

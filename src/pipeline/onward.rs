@@ -85,6 +85,9 @@ impl Network {
 pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
     let mut parts = lookup.request.clone();
     parts.extensions = http::Extensions::new();
+    if let Some(interim) = &lookup.interim {
+        parts.extensions.insert(interim.clone());
+    }
     let fields = &mut parts.headers;
     let own = lookup.company != Company::Shared;
     if !own {

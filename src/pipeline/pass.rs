@@ -58,7 +58,7 @@ impl<L: PurgeLog> Pass<L> {
     }
 
     async fn pass(self, passage: Passage) -> Departure {
-        let Passage { route, target, mut request, body, client, why } = passage;
+        let Passage { route, target, mut request, body, client, interim, why } = passage;
         let method = request.method.clone();
         let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
         let trailers = accepts_trailers(&request.headers);
@@ -71,6 +71,7 @@ impl<L: PurgeLog> Pass<L> {
             request.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers.insert(UPGRADE, upgrade.protocol.clone());
         }
+        request.extensions.insert(interim);
         let answer = route.origin.send(Request::from_parts(request, body)).await;
         let outcome = Outcome::Passed(why);
         let response = match answer {

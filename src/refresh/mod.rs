@@ -87,6 +87,7 @@ impl Refresher {
 fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
     Lookup {
         request: shared_request(lookup),
+        interim: None,
         variant: entry.variant.digest(),
         directives: RequestDirectives::default(),
         accepts: Accepts::OnlyFresh,

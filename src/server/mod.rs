@@ -26,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::message::interim::Outbox;
 use crate::server::connection::{Connection, Protocols};
 use crate::server::limits::Limits;
 use crate::server::pulse::{Bounds, Clock, Order, Pulse, Registry};
@@ -55,7 +56,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// Serves one listener on the current runtime, until drained.
 ///
-/// `make` builds the service of each connection from its peer's address. The service is cloned per request and
+/// `make` builds the service of each connection from its peer's address and from where interim responses go. The service is cloned per request and
 /// its future polled in the connection's task (HTTP/2: in a task of the stream); neither is boxed. It must
 /// always be ready, as layers that wait inside their futures are: `poll_ready` is not asked.
 /// Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
@@ -65,7 +66,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// Dropped, it stops accepting and sweeping; connections that live go on without limits of time.
 pub async fn serve<M, S, B>(listener: TcpListener, make: M, limits: Arc<Limits>, drain: Drain)
 where
-    M: Fn(SocketAddr) -> S,
+    M: Fn(SocketAddr, &Arc<Outbox>) -> S,
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -116,7 +117,7 @@ impl Worker {
     /// Never returns.
     async fn accept<M, S, B>(&self, listener: &TcpListener, make: M)
     where
-        M: Fn(SocketAddr) -> S,
+        M: Fn(SocketAddr, &Arc<Outbox>) -> S,
         S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
@@ -127,7 +128,7 @@ impl Worker {
     {
         loop {
             match listener.accept().await {
-                Ok((tcp, peer)) => self.welcome(tcp, || make(peer)),
+                Ok((tcp, peer)) => self.welcome(tcp, |outbox| make(peer, outbox)),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections; trying again");
@@ -137,7 +138,7 @@ impl Worker {
         }
     }
 
-    fn welcome<S, B>(&self, tcp: TcpStream, make: impl FnOnce() -> S)
+    fn welcome<S, B>(&self, tcp: TcpStream, make: impl FnOnce(&Arc<Outbox>) -> S)
     where
         S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
             + Clone
@@ -153,7 +154,7 @@ impl Worker {
             self.refuse(tcp);
             return;
         };
-        let reception = Reception::new(make(), Arc::clone(&pulse), &self.limits);
+        let reception = Reception::new(make(pulse.outbox()), Arc::clone(&pulse), &self.limits);
         let stream = Stream::new(tcp, pulse, seat);
         self.tasks.spawn(Connection::new(stream, reception, Arc::clone(&self.protocols)));
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::message::interim::Outbox;
 use crate::server::framing::Doubtful;
 use crate::server::limits::Limits;
 
@@ -126,6 +127,8 @@ pub(crate) struct Pulse {
     moved: AtomicU64,
     ordered: AtomicU64,
     doubtful: OnceLock<Doubtful>,
+    /// What is to be said before the answer in progress.
+    outbox: Arc<Outbox>,
     /// Kept when it is used: one connection may be told twice.
     waker: Mutex<Option<Waker>>,
 }
@@ -144,6 +147,7 @@ impl Pulse {
             moved: AtomicU64::new(now),
             ordered: AtomicU64::new(0),
             doubtful: OnceLock::new(),
+            outbox: Arc::default(),
             waker: Mutex::new(None),
         }
     }
@@ -154,6 +158,10 @@ impl Pulse {
 
     pub(crate) fn order(&self) -> Order {
         Order::of(self.order.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
     }
 
     /// Who is to be woken by an order.

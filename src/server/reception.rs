@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -110,54 +110,89 @@ where
 {
     type Response = Response<Sending<B>>;
     type Error = Infallible;
-    type Future = Answering<S::Future>;
+    type Future = Answering<S::Future, B>;
 
-    fn call(&self, request: Request<Incoming>) -> Answering<S::Future> {
+    fn call(&self, request: Request<Incoming>) -> Answering<S::Future, B> {
         let busy = Some(Busy::begin(&self.pulse));
         if let Some(refusal) = self.refuse(&request) {
             return Answering::Refused { refusal, busy };
         }
+        self.pulse.outbox().begin();
+        // RFC 9110 §15.2: "A server MUST NOT send a 1xx response to an HTTP/1.0 client." HTTP/2 would allow it;
+        // hyper's server has no way.
+        let hearing =
+            if request.version() == Version::HTTP_11 { Hearing::NotYet } else { Hearing::Never };
         let request = request.map(|body| Upload::new(body, &self.pulse, self.body_timeout));
-        Answering::Called { answer: self.service.clone().call(request), busy }
+        let answer = self.service.clone().call(request);
+        Answering::Called { answer, hearing, busy }
     }
+}
+
+/// Whether the client of a request hears interim responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    Never,
+    /// The answer was not waited for so far.
+    NotYet,
+    Listens,
 }
 
 pin_project! {
     /// An answer on its way.
     #[project = AnsweringProjection]
-    pub(crate) enum Answering<F> {
-        Called { #[pin] answer: F, busy: Option<Busy> },
+    pub(crate) enum Answering<F, B> {
+        Called { #[pin] answer: F, hearing: Hearing, busy: Option<Busy> },
+        /// It is there, and what precedes it is not sent yet.
+        HeldBack { response: Option<Response<B>>, busy: Option<Busy> },
         Refused { refusal: Refusal, busy: Option<Busy> },
     }
 }
 
-impl<F, B> Future for Answering<F>
+impl<F, B> Future for Answering<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
 {
     type Output = Result<Response<Sending<B>>, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            AnsweringProjection::Called { answer, busy } => {
-                let response = ready!(answer.poll(cx))?;
-                let busy = busy.take();
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS
-                    && let Some(busy) = &busy
-                {
-                    busy.pulse().enter(Phase::Tunnel);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (response, busy) = match self.as_mut().project() {
+            AnsweringProjection::Called { answer, hearing, busy } => {
+                let Poll::Ready(Ok(response)) = answer.poll(cx) else {
+                    if let (Hearing::NotYet | Hearing::Listens, Some(busy)) = (*hearing, busy) {
+                        busy.pulse().outbox().listen(cx);
+                        *hearing = Hearing::Listens;
+                    }
+                    return Poll::Pending;
+                };
+                if *hearing != Hearing::Listens {
+                    return Poll::Ready(Ok(sending(response, busy.take())));
                 }
-                Poll::Ready(Ok(response.map(|body| Sending {
-                    content: Content::Served { body },
-                    busy,
-                    lent: Lent::No,
-                })))
+                (response, busy.take())
+            }
+            AnsweringProjection::HeldBack { response, busy } => {
+                let Some(response) = response.take() else { return Poll::Pending };
+                (response, busy.take())
             }
             AnsweringProjection::Refused { refusal, busy } => {
-                Poll::Ready(Ok(refusal.response(busy.take())))
+                return Poll::Ready(Ok(refusal.response(busy.take())));
             }
+        };
+        if busy.as_ref().is_some_and(|busy| busy.pulse().outbox().poll_sent(cx).is_pending()) {
+            self.set(Self::HeldBack { response: Some(response), busy });
+            return Poll::Pending;
         }
+        Poll::Ready(Ok(sending(response, busy)))
     }
+}
+
+fn sending<B>(response: Response<B>, busy: Option<Busy>) -> Response<Sending<B>> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(busy) = &busy
+    {
+        busy.pulse().enter(Phase::Tunnel);
+    }
+    let served = |body| Sending { content: Content::Served { body }, busy, lent: Lent::No };
+    response.map(served)
 }
 
 pin_project! {

@@ -74,15 +74,6 @@ impl Stream {
         }
     }
 
-    fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match &written {
-            Poll::Ready(Ok(_)) => self.pulse.sent(),
-            Poll::Pending => self.pulse.blocked(),
-            Poll::Ready(Err(_)) => {}
-        }
-        written
-    }
-
     /// Reads and forgets until the peer has ended too.
     ///
     /// A socket that is closed with unread bytes resets the connection, and a reset destroys the answer that
@@ -101,6 +92,14 @@ impl Stream {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+fn note_written(pulse: &Pulse, written: &Poll<io::Result<usize>>) {
+    match written {
+        Poll::Ready(Ok(_)) => pulse.sent(),
+        Poll::Pending => pulse.blocked(),
+        Poll::Ready(Err(_)) => {}
     }
 }
 
@@ -133,7 +132,8 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
-        this.note_written(written)
+        note_written(&this.pulse, &written);
+        written
     }
 
     fn poll_write_vectored(
@@ -143,7 +143,8 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
-        this.note_written(written)
+        note_written(&this.pulse, &written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -151,7 +152,16 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        let this = self.get_mut();
+        // hyper's server sends no interim responses. It flushes when everything it had to write is written, and
+        // an answer in progress is held back by `Reception`: here is the place between two messages.
+        let (pulse, mut tcp) = (&this.pulse, Pin::new(&mut this.tcp));
+        ready!(pulse.outbox().poll_send(|bytes| {
+            let written = tcp.as_mut().poll_write(cx, bytes);
+            note_written(pulse, &written);
+            written
+        }))?;
+        tcp.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

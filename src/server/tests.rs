@@ -44,7 +44,7 @@ where
     let address = listener.local_addr().unwrap();
     let drain = Drain::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, move |_| service.clone(), Arc::new(limits), drain.clone()));
+    tasks.spawn(serve(listener, move |_, _| service.clone(), Arc::new(limits), drain.clone()));
     Running { address, drain, tasks }
 }
 

@@ -12,6 +12,7 @@ mod fleet;
 mod framing;
 mod hits;
 mod http2;
+mod interim;
 mod origin_trouble;
 mod pass_through;
 mod preconditions;
