@@ -50,7 +50,7 @@ async fn what_one_fetched_the_other_finds() {
 async fn after_a_complete_receipt_no_instance_serves_the_old_content() {
     let redis = RedisServer::start().await;
     let origin = Origin::start().await;
-    let yaml = all_to(&origin).redis(redis.port());
+    let yaml = all_to(&origin).redis(redis.port()).top("purge: { lease: 2s }");
     let (one, two) = (yaml.start().await, yaml.start().await);
     let scopes = [
         json!({"urls": [format!("http://{HOST}/x")]}),
@@ -157,7 +157,7 @@ async fn an_instance_that_hangs_does_not_hold_up_a_purge_for_ever() {
 async fn the_fleet_is_listed() {
     let redis = RedisServer::start().await;
     let origin = Origin::start().await;
-    let yaml = all_to(&origin).redis(redis.port());
+    let yaml = all_to(&origin).redis(redis.port()).top("purge: { lease: 2s }");
     let (one, mut two) = (yaml.start().await, yaml.start().await);
     let listed = async |n: usize| {
         until("the fleet is listed", async || {

@@ -9,6 +9,7 @@ mod command_line;
 mod company;
 mod directives;
 mod fleet;
+mod forgetting;
 mod framing;
 mod hits;
 mod http2;
