@@ -91,7 +91,7 @@ async fn after_a_complete_receipt_no_instance_serves_an_older_version_whatever_f
     let seconds = number("LARDER_PROOF_SECONDS").unwrap_or(20);
     let seed = number("LARDER_PROOF_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
     eprintln!("proof: seed {seed}, {seconds} s");
-    let (story, mut fleet, mut redis) = start(Duration::from_secs(seconds), seed).await;
+    let (story, mut fleet) = start(Duration::from_secs(seconds), seed).await;
     let dice = |number: u64| StdRng::seed_from_u64(seed.wrapping_mul(1_000_003) + number);
     let mut tasks = Vec::new();
     for writer in 0..WRITERS {
@@ -100,7 +100,7 @@ async fn after_a_complete_receipt_no_instance_serves_an_older_version_whatever_f
     for reader in 0..READERS {
         tasks.push(beside(read(story.clone(), dice(1001 + reader))));
     }
-    fail(&story, &mut fleet, &mut redis, dice(0)).await;
+    fail(&story, &mut fleet, dice(0)).await;
     for task in tasks {
         task.await.expect("writers and readers come to their end");
     }
@@ -152,12 +152,18 @@ struct Tally {
     violations: Mutex<Vec<String>>,
 }
 
+/// What can be made to fail.
+struct Fleet {
+    members: Vec<Member>,
+    redis: RedisServer,
+}
+
 struct Member {
     larder: Larder,
     weather: FaultProxy,
 }
 
-async fn start(length: Duration, seed: u64) -> (Arc<Story>, Vec<Member>, RedisServer) {
+async fn start(length: Duration, seed: u64) -> (Arc<Story>, Fleet) {
     let redis = RedisServer::start().await;
     let origin = Origin::start().await;
     let pages: Arc<[Page; PAGES]> = Arc::new(std::array::from_fn(|_| Page::default()));
@@ -166,23 +172,23 @@ async fn start(length: Duration, seed: u64) -> (Arc<Story>, Vec<Member>, RedisSe
     let mut dice = StdRng::seed_from_u64(seed);
     let told = pages.clone();
     origin.with("*", move |asked| answer(&told, asked, slowest, &mut dice));
-    let mut fleet = Vec::new();
+    let mut members = Vec::new();
     for _ in 0..INSTANCES {
         let weather = FaultProxy::before(redis.port()).await;
         let larder = Larder::start(&yaml(&origin, weather.port())).await;
-        fleet.push(Member { larder, weather });
+        members.push(Member { larder, weather });
     }
     let seat = |member: &Member| Seat {
         url: member.larder.url(""),
         admin: member.larder.admin("/admin/purges"),
         turns: AtomicU64::new(0),
     };
-    let seats = fleet.iter().map(seat).collect();
+    let seats = members.iter().map(seat).collect();
     let begun = Instant::now();
     let tally = Tally::default();
     let over = AtomicBool::new(false);
     let story = Story { begun, length, over, longest, _origin: origin, pages, seats, tally };
-    (Arc::new(story), fleet, redis)
+    (Arc::new(story), Fleet { members, redis })
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -350,7 +356,7 @@ async fn read(story: Arc<Story>, mut dice: StdRng) {
 }
 
 /// Lets everything go wrong, each kind in each round, one or two at a time; and mends all in the end.
-async fn fail(story: &Story, fleet: &mut [Member], redis: &mut RedisServer, mut dice: StdRng) {
+async fn fail(story: &Story, fleet: &mut Fleet, mut dice: StdRng) {
     // Something to lose first.
     sleep(LEASE).await;
     while story.begun.elapsed() < story.length && story.goes_on() {
@@ -364,35 +370,28 @@ async fn fail(story: &Story, fleet: &mut [Member], redis: &mut RedisServer, mut 
             }
             let number = dice.random_range(0..INSTANCES);
             let span = some_of(LEASE / 2..story.longest, &mut dice);
-            strike(fault, number, span, story, fleet, redis, &mut dice).await;
+            strike(fault, number, span, story, fleet).await;
             *story.tally.faults.lock().entry(fault).or_default() += 1;
             // Often the next one comes while the weather is still bad.
             if dice.random_bool(0.6) {
                 clear(fleet);
             }
-            sleep(some_of(Duration::from_millis(100)..LEASE, &mut dice)).await;
+            sleep(some_of(Duration::from_millis(100)..LEASE / 2, &mut dice)).await;
         }
     }
     clear(fleet);
     story.over.store(true, Ordering::SeqCst);
 }
 
-fn clear(fleet: &[Member]) {
-    for member in fleet {
+fn clear(fleet: &Fleet) {
+    for member in &fleet.members {
         member.weather.turns(Weather::Fair);
     }
 }
 
-async fn strike(
-    fault: Fault,
-    number: usize,
-    span: Duration,
-    story: &Story,
-    fleet: &mut [Member],
-    redis: &mut RedisServer,
-    dice: &mut StdRng,
-) {
-    let Member { larder, weather } = &mut fleet[number];
+async fn strike(fault: Fault, number: usize, span: Duration, story: &Story, fleet: &mut Fleet) {
+    let Member { larder, weather } = &mut fleet.members[number];
+    let redis = &mut fleet.redis;
     let seat = &story.seats[number];
     let rest = span.min(LEASE * 2);
     match fault {
@@ -420,8 +419,9 @@ async fn strike(
             sleep(span).await;
         }
         Fault::Slow => {
-            let most = if dice.random_bool(0.5) { LEASE / 2 } else { story.longest };
-            weather.turns(Weather::Slow(some_of(Duration::from_millis(20)..most, dice)));
+            // Late by so much that all is given up, or by so little that much comes about in time.
+            let is_little = span.as_millis().is_multiple_of(2);
+            weather.turns(Weather::Slow(if is_little { span / 20 } else { span }));
             sleep(span).await;
         }
         Fault::RestartRedis => redis.restart().await,

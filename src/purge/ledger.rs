@@ -388,7 +388,7 @@ impl Struck {
     fn add(&mut self, effect: Effect, mark: Mark, now: Timestamp) {
         match effect {
             Effect::Remove => {
-                self.removed = Some(self.removed.map_or(mark, |old| old.or_later(mark)))
+                self.removed = Some(self.removed.map_or(mark, |old| old.or_later(mark)));
             }
             Effect::MarkStale => self.mark_stale(mark, now),
         }

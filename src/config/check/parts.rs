@@ -201,7 +201,7 @@ impl Check<'_> {
             }
         }
         let keep_for = self.file.purge.keep_for;
-        if keep_for.0 < Duration::from_secs(60) {
+        if keep_for.0 < Duration::from_mins(1) {
             let at = self.root.key("purge").key("keep_for");
             let what = format!("a log of the last {keep_for} vouches for next to nothing");
             self.fault(&at, what, "write 1m or more, better 7d");

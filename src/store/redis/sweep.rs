@@ -21,8 +21,8 @@ use crate::store::{Counts, StoreError};
 const STEP: usize = 100;
 /// Between two steps: with [`STEP`], no more than 400 URLs each second.
 const REST: Duration = Duration::from_millis(250);
-/// Bytes that a walk reads each second at most, so that requests find the server free.
-const BYTES_PER_SECOND: usize = 4 << 20;
+/// Bytes that a walk reads each millisecond at most, so that requests find the server free: 4 MB each second.
+const BYTES_PER_MILLI: usize = 4000;
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the fleet leaves a walk to an instance that was not heard of.
@@ -111,7 +111,7 @@ impl Sweeper {
             if cursor == 0 {
                 break;
             }
-            let due = Duration::from_secs_f64(read as f64 / BYTES_PER_SECOND as f64);
+            let due = Duration::from_millis((read / BYTES_PER_MILLI) as u64);
             sleep(REST.max(due)).await;
         }
         self.ask(|mut connection| {
