@@ -229,7 +229,7 @@ impl Origin {
     /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent: on another
     /// endpoint when no connection could be made (idempotent, without a body, within attempts and budget), on
     /// another connection when a pooled one turns out to be closed.
-    /// An [`Interim`] among the request's extensions hears what precedes the response, but for a 100, which the
+    /// An [`Interim`](crate::message::interim::Interim) among the request's extensions hears what precedes the response, but for a 100, which the
     /// client gets from us when its body is asked for. From an HTTP/2 origin nothing is heard: the library
     /// has no way.
     /// A 101 comes only for a request with `Upgrade`, and `tunnel` goes on from there.
