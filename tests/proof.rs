@@ -426,7 +426,7 @@ async fn strike(fault: Fault, number: usize, span: Duration, story: &Story, flee
         }
         Fault::RestartRedis => redis.restart().await,
         Fault::EmptyRedis => _ = redis.run(&["FLUSHALL"]).await,
-        Fault::TrimLog => _ = redis.run(&["XTRIM", "larder:default:purges", "MAXLEN", "0"]).await,
+        Fault::TrimLog => _ = redis.run(&["XTRIM", "larder:{default}:purges", "MAXLEN", "0"]).await,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -198,7 +198,12 @@ async fn stores(
         }
         L2::Redis(redis) => {
             let redis = redis::Settings {
-                url: redis.url.expose_secret().to_owned(),
+                servers: arrangement(&redis.servers),
+                certificates: redis::Certificates {
+                    authority: redis.tls.authority.clone(),
+                    client: redis.tls.client.clone(),
+                },
+                read_from_replicas: redis.read_from_replicas,
                 service: settings.service.to_string(),
                 instance: instance.to_owned(),
                 timeout: redis.timeout,
@@ -216,6 +221,25 @@ async fn stores(
                 .map_err(|why| StartError::Configuration(why.to_string()))?;
             Ok(Stores::shared(redis))
         }
+    }
+}
+
+fn arrangement(servers: &settings::RedisServers) -> redis::Arrangement {
+    let text = |secret: &SecretString| secret.expose_secret().to_owned();
+    match servers {
+        settings::RedisServers::Single(url) => redis::Arrangement::Single(text(url)),
+        settings::RedisServers::Cluster(urls) => {
+            redis::Arrangement::Cluster(urls.iter().map(text).collect())
+        }
+        settings::RedisServers::Sentinel(sentinel) => redis::Arrangement::Sentinel {
+            master: sentinel.master.clone(),
+            sentinels: sentinel.urls.iter().map(text).collect(),
+            account: redis::Account {
+                username: sentinel.username.clone(),
+                password: sentinel.password.as_ref().map(text),
+                database: sentinel.database.into(),
+            },
+        },
     }
 }
 

@@ -32,10 +32,11 @@ use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
-use crate::store::{Counts, memory};
+use crate::store::{Counts, memory, redis};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
+use crate::telemetry::metrics::ServerState;
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -270,8 +271,15 @@ fn readings(house: &Arc<House>, drain: &Drain) {
         counts.report_to(metrics);
     }
     if let Some(redis) = house.redis.clone() {
+        let servers = redis.clone();
         read(Reading::L2Breaker, Box::new(move || breaker(redis.breaker_state()) as u64));
+        metrics.read_servers(move || servers.servers().into_iter().map(server).collect());
     }
+}
+
+fn server(server: redis::Server) -> ServerState {
+    let redis::Server { name, is_up, breaker: state } = server;
+    ServerState { name, is_up, breaker: breaker(state) }
 }
 
 fn breaker(state: breaker::State) -> BreakerState {

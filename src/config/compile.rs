@@ -9,12 +9,12 @@ use http::StatusCode;
 use crate::config::check::routes::{LAST_RESORT, matches};
 use crate::config::file::route::{Keys, Layer};
 use crate::config::file::{self, File};
-use crate::config::scalar::address::HostField;
+use crate::config::scalar::address::{HostField, RedisUrl};
 use crate::config::scalar::amount::Span;
 use crate::config::scalar::name::{FieldName, Word};
 use crate::config::settings::{
     AccessLog, Admin, Breaker, Disk, L1, L2, Limits, Log, LogFormat, LogLevel, Origin, Purge,
-    Redis, Settings, Token, TokenScope, WhenDetached,
+    Redis, RedisServers, RedisTls, Sentinel, Settings, Token, TokenScope, WhenDetached,
 };
 use crate::entry::facts::RouteId;
 use crate::key::canonical::{QueryOrder, QueryRules};
@@ -109,11 +109,13 @@ fn l2(l2: &file::store::L2) -> L2 {
         file::store::L2::Stores(stores) => stores,
     };
     let max_object = stores.max_object.0;
-    if let Some((redis, url)) =
-        stores.redis.as_ref().and_then(|redis| Some((redis, redis.url.as_ref()?)))
+    if let Some((redis, servers)) =
+        stores.redis.as_ref().and_then(|redis| Some((redis, redis_servers(redis)?)))
     {
         return L2::Redis(Redis {
-            url: url.0.clone(),
+            servers,
+            tls: redis.tls.as_ref().map(redis_tls).unwrap_or_default(),
+            read_from_replicas: redis.read_from_replicas,
             timeout: redis.timeout.0,
             breaker: breaker(&redis.breaker),
             write_queue: redis.write_queue.get(),
@@ -132,6 +134,35 @@ fn l2(l2: &file::store::L2) -> L2 {
         });
     }
     L2::None
+}
+
+fn redis_servers(redis: &file::store::Redis) -> Option<RedisServers> {
+    let secrets = |urls: &[RedisUrl]| urls.iter().map(|url| url.0.clone()).collect();
+    if let Some(url) = &redis.url {
+        return Some(RedisServers::Single(url.0.clone()));
+    }
+    if let Some(urls) = &redis.cluster {
+        return Some(RedisServers::Cluster(secrets(urls)));
+    }
+    let sentinel = redis.sentinel.as_ref()?;
+    Some(RedisServers::Sentinel(Sentinel {
+        master: sentinel.master.as_ref()?.0.clone(),
+        urls: secrets(sentinel.urls.as_ref()?),
+        username: sentinel.username.as_ref().map(|name| name.0.clone()),
+        password: sentinel.password.as_ref().map(|secret| secret.0.clone()),
+        database: sentinel.database,
+    }))
+}
+
+fn redis_tls(tls: &file::store::RedisTls) -> RedisTls {
+    RedisTls {
+        authority: tls.ca.as_ref().map(PathBuf::from),
+        client: tls
+            .certificate
+            .as_ref()
+            .zip(tls.key.as_ref())
+            .map(|(certificate, key)| (PathBuf::from(certificate), PathBuf::from(key))),
+    }
 }
 
 fn limits(limits: &file::service::Limits) -> Limits {

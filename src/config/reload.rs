@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::config::compile::compile;
 use crate::config::file::File;
-use crate::config::file::store::{L2, Without};
+use crate::config::file::store::{L2, Redis, Without};
 use crate::config::settings::Settings;
 
 /// How long a file must have been quiet before it is read: editors write in several steps.
@@ -118,7 +118,7 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     keep("workers", running.workers == new.workers);
     keep("admin.listen", running.admin.listen == new.admin.listen);
     keep("l1", running.l1 == new.l1);
-    keep("l2", is_same(&old.l2, &wanted.l2) && redis_url(old) == redis_url(wanted));
+    keep("l2", is_same(&old.l2, &wanted.l2) && redis_secrets(old) == redis_secrets(wanted));
     keep("purge", running.purge == new.purge);
     keep("limits", running.limits == new.limits);
     keep("log.format", running.log.format == new.log.format);
@@ -137,11 +137,15 @@ fn is_same<T: Serialize>(one: &T, other: &T) -> bool {
 }
 
 /// What the printed form hides.
-fn redis_url(file: &File) -> Option<&str> {
-    match &file.l2 {
+fn redis_secrets(file: &File) -> Vec<&str> {
+    let redis = match &file.l2 {
         L2::Without(Without::None) => None,
-        L2::Stores(stores) => Some(stores.redis.as_ref()?.url.as_ref()?.0.expose_secret()),
-    }
+        L2::Stores(stores) => stores.redis.as_ref(),
+    };
+    let urls = redis.into_iter().flat_map(Redis::urls).flat_map(|(_, urls)| urls).map(|url| &url.0);
+    let sentinel = redis.and_then(|redis| redis.sentinel.as_ref());
+    let password = sentinel.and_then(|sentinel| sentinel.password.as_ref()).map(|secret| &secret.0);
+    urls.chain(password).map(ExposeSecret::expose_secret).collect()
 }
 
 #[cfg(test)]

@@ -107,11 +107,40 @@ pub struct Disk {
 
 #[derive(Clone, Debug)]
 pub struct Redis {
-    pub url: SecretString,
+    pub servers: RedisServers,
+    pub tls: RedisTls,
+    pub read_from_replicas: bool,
     pub timeout: Duration,
     pub breaker: Breaker,
     pub write_queue: usize,
     pub max_object: u64,
+}
+
+/// Where Redis is; URLs hold passwords.
+#[derive(Clone, Debug)]
+pub enum RedisServers {
+    Single(SecretString),
+    /// At least one.
+    Cluster(Vec<SecretString>),
+    Sentinel(Sentinel),
+}
+
+#[derive(Clone, Debug)]
+pub struct Sentinel {
+    pub master: String,
+    /// At least one.
+    pub urls: Vec<SecretString>,
+    pub username: Option<String>,
+    pub password: Option<SecretString>,
+    pub database: u32,
+}
+
+/// Files in PEM format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisTls {
+    pub authority: Option<PathBuf>,
+    /// A certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,9 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
 use crate::telemetry::labels::{Ending, Eviction, Invalidation, Operation, Reading};
-use crate::telemetry::metrics::{All, LayerMetrics, Metrics, OriginMetrics, RouteMetrics};
+use crate::telemetry::metrics::{
+    All, LayerMetrics, Metrics, OriginMetrics, RouteMetrics, ServerState,
+};
 use crate::telemetry::tally::{BOUNDS, Count, Snapshot};
 
 type Written = Result<(), fmt::Error>;
@@ -45,6 +47,7 @@ impl Collector for Scrape {
             [([NO_LABEL; 0], self.0.hit_rate())],
         )?;
         readings(&mut page, &all)?;
+        servers(&mut page, &all)?;
         let routes = all.routes.lock().clone();
         requests(&mut page, &routes)?;
         let origins = all.origins.lock().clone();
@@ -142,6 +145,24 @@ fn readings(page: &mut Page<'_, '_>, all: &All) -> Written {
         "larder_access_log_dropped_lines",
         "Access log lines that were dropped because nobody read them fast enough",
         alone(Reading::AccessLogDropped).map(|(labels, value)| (labels, whole(value))),
+    )
+}
+
+/// The families of the L2's servers.
+fn servers(page: &mut Page<'_, '_>, all: &All) -> Written {
+    let servers = all.servers.lock().as_ref().map(|read| read()).unwrap_or_default();
+    let each = |value: fn(&ServerState) -> f64| {
+        servers.iter().map(move |server| ([("server", server.name.as_str())], value(server)))
+    };
+    page.gauge(
+        "larder_l2_server_up",
+        "Whether a server of the L2 is connected",
+        each(|server| f64::from(u8::from(server.is_up))),
+    )?;
+    page.gauge(
+        "larder_l2_server_breaker_state",
+        "The breaker of a server of the L2: 0 closed, 1 half open, 2 open",
+        each(|server| small(server.breaker as u64)),
     )
 }
 

@@ -48,9 +48,9 @@ async fn old_comes_back(redis: &RedisServer, key: &str) {
 async fn what_was_purged_is_not_served_again_whatever_of_the_log_is_lost() {
     let losses: [(&str, &[&str]); 5] = [
         ("nothing", &["PING"]),
-        ("its records", &["XTRIM", "larder:default:purges", "MAXLEN", "0"]),
-        ("the stream", &["DEL", "larder:default:purges"]),
-        ("its identity", &["DEL", "larder:default:log"]),
+        ("its records", &["XTRIM", "larder:{default}:purges", "MAXLEN", "0"]),
+        ("the stream", &["DEL", "larder:{default}:purges"]),
+        ("its identity", &["DEL", "larder:{default}:log"]),
         // Not FLUSHALL, which takes the copy, too.
         ("everything", &["FLUSHDB"]),
     ];
@@ -97,7 +97,7 @@ async fn a_redis_that_comes_back_without_the_last_purges_brings_nothing_purged_b
     larder.stop().await;
     redis.restart().await;
     assert_eq!(redis.keys("cache:*").await.len(), 1, "the old entry is back");
-    assert_eq!(redis.keys("larder:default:purges").await.len(), 1, "the old log is back");
+    assert_eq!(redis.keys("larder:{default}:purges").await.len(), 1, "the old log is back");
     larder.start_again().await;
     get(larder.url("/x")).await.has_status(200).says("new");
 }

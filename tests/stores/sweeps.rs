@@ -76,7 +76,7 @@ async fn one_instance_walks_at_a_time_and_none_for_nothing() {
 #[tokio::test]
 async fn an_instance_that_died_in_its_walk_is_not_waited_for_for_ever() {
     let bench = InRedis::start().await;
-    bench.server.run(&["SET", "larder:shop:sweep", "another's", "PX", "300"]).await;
+    bench.server.run(&["SET", "larder:{shop}:sweep", "another's", "PX", "300"]).await;
     let sweeper = bench.entries.sweeper();
     assert_eq!(walk(&sweeper, 10).await, Walk::Theirs);
     let done = crate::support::until("its turn is over", async || {

@@ -2,6 +2,7 @@
 
 mod parts;
 pub(crate) mod routes;
+mod stores;
 
 use crate::config::fault::{Fault, Faults, Place, Severity};
 use crate::config::file::File;

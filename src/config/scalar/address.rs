@@ -144,6 +144,31 @@ impl FromStr for RedisUrl {
     }
 }
 
+impl RedisUrl {
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.expose_secret().starts_with("rediss://")
+    }
+
+    /// Host, and port where there is one.
+    pub(crate) fn server(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The number of the database; 0 where none is named.
+    pub(crate) fn database(&self) -> u32 {
+        self.parts().1.parse().unwrap_or_default()
+    }
+
+    /// Server and database, without the user and the password.
+    fn parts(&self) -> (&str, &str) {
+        let url = self.0.expose_secret();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        let (server, database) = host.split_once('/').unwrap_or((host, ""));
+        (server, database.split('?').next().unwrap_or_default())
+    }
+}
+
 impl fmt::Display for RedisUrl {
     /// Without the user and the password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

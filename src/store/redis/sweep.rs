@@ -1,20 +1,20 @@
 //! Gives back the room of purged entries in Redis: a slow walk over all of them, by one instance of the fleet.
 
-use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Script};
+use redis::{Cmd, FromRedisValue, ToRedisArgs};
 use tokio::time::sleep;
 
 use crate::entry::facts::Mark;
 use crate::entry::{Entry, wire};
 use crate::key::Key;
 use crate::store::index::Listed;
-use crate::store::redis::link::{Link, Use};
+use crate::store::redis::link::{Deadline, Link, Use};
+use crate::store::redis::script::{Call, Script};
+use crate::store::redis::servers::Servers;
 use crate::store::{Counts, StoreError};
 
 /// URLs that one step looks at, about.
@@ -46,11 +46,11 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
 /// Walks over the entries in Redis. Cloning shares the connections.
 #[derive(Clone)]
 pub struct Sweeper {
-    pub(super) link: Arc<Link>,
+    pub(super) servers: Arc<Servers>,
     pub(super) counts: Arc<Counts>,
     /// `cache:{service}:`
     pub(super) prefix: Arc<str>,
-    /// `larder:{service}:`
+    /// `larder:{service}:`, with the braces: one slot of a Cluster, which is the log's.
     pub(super) own: Arc<str>,
 }
 
@@ -82,45 +82,40 @@ impl Sweeper {
     ) -> Result<Walk, StoreError> {
         let swept = format!("{}swept", self.own);
         let up_to = known.to_string();
-        let last: Option<String> = self
-            .ask(|mut connection| {
-                let mut get = redis::cmd("GET");
-                get.arg(&swept);
-                async move { get.query_async(&mut connection).await }
-            })
-            .await?;
+        let last: Option<String> = self.ask(&swept, &command("GET", &swept)).await?;
         if last.as_ref() == Some(&up_to) {
             return Ok(Walk::Needless);
         }
         let token = format!("{:032x}", rand::random::<u128>());
-        let (mut cursor, mut removed) = (0, 0);
-        loop {
-            if !self.takes_turn(&token).await? {
-                return Ok(Walk::Theirs);
-            }
-            let (next, keys) = self.scan(cursor).await?;
-            let mut read = 0;
-            for key in keys {
-                let (found, bytes) = self.read(key).await?;
-                read += bytes;
-                for gone in found.iter().filter(|found| !is_kept(&found.entry)) {
-                    removed += self.remove(gone).await?;
+        let mut removed = 0;
+        for master in self.servers.masters() {
+            let mut cursor = 0;
+            loop {
+                if !self.takes_turn(&token).await? {
+                    return Ok(Walk::Theirs);
                 }
+                let (next, keys) = self.scan(&master, cursor).await?;
+                let mut read = 0;
+                for key in keys {
+                    let (found, bytes) = self.read(key).await?;
+                    read += bytes;
+                    for gone in found.iter().filter(|found| !is_kept(&found.entry)) {
+                        removed += self.remove(gone).await?;
+                    }
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+                let due = Duration::from_millis((read / BYTES_PER_MILLI) as u64);
+                sleep(REST.max(due)).await;
             }
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
-            let due = Duration::from_millis((read / BYTES_PER_MILLI) as u64);
-            sleep(REST.max(due)).await;
         }
-        self.ask(|mut connection| {
-            let mut done = redis::pipe();
-            done.cmd("SET").arg(&swept).arg(&up_to).arg("PX").arg(millis(MEMORY)).ignore();
-            done.cmd("DEL").arg(self.turn()).ignore();
-            async move { done.exec_async(&mut connection).await }
-        })
-        .await?;
+        let mut done = command("SET", &swept);
+        done.arg(&up_to).arg("PX").arg(millis(MEMORY));
+        self.ask::<()>(&swept, &done).await?;
+        let turn = self.turn();
+        self.ask::<()>(&turn, &command("DEL", &turn)).await?;
         Ok(Walk::Done(removed))
     }
 
@@ -130,23 +125,18 @@ impl Sweeper {
 
     async fn takes_turn(&self, token: &str) -> Result<bool, StoreError> {
         let turn = self.turn();
-        self.ask(|mut connection| async move {
-            let mut take = TAKE.key(turn);
-            take.arg(token).arg(millis(TURN));
-            take.invoke_async(&mut connection).await
-        })
-        .await
+        let mut take = TAKE.call();
+        take.key(&turn).arg(token).arg(millis(TURN));
+        self.call(&turn, &take).await
     }
 
-    /// Some of the slots' keys, and where to go on; zero at the end.
-    async fn scan(&self, cursor: u64) -> Result<(u64, Vec<String>), StoreError> {
-        self.ask(|mut connection| {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix));
-            scan.arg("COUNT").arg(STEP).arg("TYPE").arg("hash");
-            async move { scan.query_async(&mut connection).await }
-        })
-        .await
+    /// Some of the keys of a server's slots, and where to go on; zero at the end.
+    async fn scan(&self, master: &Link, cursor: u64) -> Result<(u64, Vec<String>), StoreError> {
+        let mut scan = command("SCAN", cursor);
+        scan.arg("MATCH").arg(format!("{}*", self.prefix));
+        scan.arg("COUNT").arg(STEP).arg("TYPE").arg("hash");
+        let scanned = master.ask(&scan, false, Use::Background, Deadline::within(PATIENCE)).await?;
+        redis::from_redis_value(scanned).map_err(|error| StoreError::Failed(error.to_string()))
     }
 
     /// All variants of a slot that can be read, and how many bytes that took. What cannot be read is left to those
@@ -171,33 +161,35 @@ impl Sweeper {
     }
 
     async fn field(&self, key: &str, field: &str) -> Result<Option<Bytes>, StoreError> {
-        let mut get = redis::cmd("HGET");
-        get.arg(key).arg(field);
-        self.ask(|mut connection| async move { get.query_async(&mut connection).await }).await
+        let mut get = command("HGET", key);
+        get.arg(field);
+        self.ask(key, &get).await
     }
 
     async fn remove(&self, gone: &Found) -> Result<u64, StoreError> {
         let Found { key, listed, .. } = gone;
         let as_of = listed.as_of();
-        let mut remove = REMOVE.key(key);
-        remove.arg(&listed.digest).arg(as_of.millis).arg(as_of.number);
+        let mut remove = REMOVE.call();
+        remove.key(key).arg(&listed.digest).arg(as_of.millis).arg(as_of.number);
         remove.arg(as_of.epoch.number()).arg(listed.received());
-        let removed: u64 = self
-            .ask(|mut connection| async move { remove.invoke_async(&mut connection).await })
-            .await?;
+        let removed = self.call(key, &remove).await?;
         self.counts.swept.fetch_add(removed, Ordering::Relaxed);
         Ok(removed)
     }
 
-    async fn ask<T, F>(
-        &self,
-        ask: impl FnOnce(MultiplexedConnection) -> F + Send,
-    ) -> Result<T, StoreError>
-    where
-        F: Future<Output = RedisResult<T>> + Send,
-    {
-        self.link.ask_within(Use::Write, PATIENCE, ask).await
+    async fn ask<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, StoreError> {
+        self.servers.in_background(key, PATIENCE).ask(command).await
     }
+
+    async fn call<T: FromRedisValue>(&self, key: &str, call: &Call) -> Result<T, StoreError> {
+        self.servers.in_background(key, PATIENCE).call(call).await
+    }
+}
+
+fn command(name: &str, argument: impl ToRedisArgs) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(argument);
+    command
 }
 
 fn millis(span: Duration) -> u64 {
