@@ -93,6 +93,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("reqwest", &["cli/client.rs"]),
     ("http_cache_semantics", &["policy/veto.rs"]),
     ("httpdate", &["message/date.rs"]),
+    ("apollo_parser", &["key/content/graphql.rs"]),
+    ("form_urlencoded", &["key/content/graphql.rs"]),
     ("hyper_util", &["origin/", "server/"]),
     ("hyper_rustls", &["origin/"]),
     ("mimalloc", &["main.rs"]),

@@ -11,7 +11,8 @@ use larder::config::settings::{L2, Settings};
 use larder::config::variables::Variables;
 use larder::config::{Config, L2Override, Loaded, Overrides, load};
 use larder::key::canonical::Target;
-use larder::policy::{ClientDirectives, OriginLifetime, Share};
+use larder::key::content::{ContentRules, Form, Writes};
+use larder::policy::{ClientDirectives, OriginLifetime, Post, Share};
 use larder::route::pattern::PathPattern;
 use larder::route::table::Match;
 use larder::route::{Layers, Methods, Mode};
@@ -210,7 +211,47 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "routes: [ { name: a, match: { methods: [POST] } } ]",
-        "2:41: `methods[0]` takes `GET` or `HEAD`, not `POST`; ",
+        "2:41: `methods[0]` takes `GET`, `HEAD` or `QUERY`, not `POST`; ",
+    ),
+    (
+        "routes: [ { name: a, match: { methods: [GET] }, key: { body: { limit: 1KiB } } } ]",
+        "2:56: `key.body` keys no content: what `methods` lists has none; add QUERY",
+    ),
+    (
+        "routes: [ { name: a, key: { body: { of: [POST], limit: 0KiB } } } ]",
+        "2:56: `limit` is nothing, so that no content is keyed; ",
+    ),
+    (
+        "routes: [ { name: a, key: { body: { limit: 2MiB } } } ]",
+        "2:44: `limit` of 2MiB is more than each request may hold in memory; write at most 1MiB",
+    ),
+    (
+        "routes: [ { name: a, graphql: { limit: 0B } } ]",
+        "2:40: `limit` is nothing, so that no content is keyed; ",
+    ),
+    (
+        "routes: [ { name: a, key: { body: { of: [PUT] } } } ]",
+        "2:42: `of[0]` takes `POST`, not `PUT`; ",
+    ),
+    (
+        "routes: [ { name: a, key: { body: { fields: [q] } } } ]",
+        "2:37: `fields` are members of JSON, and `format` takes other content too; add format: json",
+    ),
+    (
+        "routes: [ { name: a, graphql: { }, key: { body: { format: json } } } ]",
+        "2:43: `key.body` and `graphql` both say how content is keyed; ",
+    ),
+    (
+        "routes: [ { name: a, cache: false, key: { body: { of: [POST] } } } ]",
+        "2:43: `key.body` says nothing where `cache: false` stores nothing; ",
+    ),
+    (
+        "routes: [ { name: a, cache: false, graphql: { } } ]",
+        "2:36: `graphql` says nothing where `cache: false` stores nothing; ",
+    ),
+    (
+        "defaults: { key: { body: { of: [POST] } } }",
+        "2:28: `of` declares every POST of every route to change nothing; ",
     ),
     (
         "trusted_proxies: [ 10.0.0.0/33 ]",
@@ -405,10 +446,19 @@ fn what_is_written_is_what_is_meant() {
     let L2::Redis(redis) = &settings.l2 else { panic!("{:?}", settings.l2) };
     assert_eq!(redis.timeout, Duration::from_millis(50));
     assert_eq!(redis.max_object, 100 << 10);
-    let [route] = settings.routes.as_slice() else { panic!("{:?}", settings.routes) };
+    let [route, search, graphql] = settings.routes.as_slice() else { panic!("three routes") };
+    assert_eq!((search.policy.post, route.policy.post), (Post::Vouched, Post::Unsafe));
+    let members = Some(vec!["query".to_owned(), "page".to_owned()]);
+    assert_eq!(search.key.content, ContentRules { form: Form::Json { members }, limit: 64 << 10 });
+    let writes = Writes::Invalidate;
+    assert_eq!(
+        graphql.key.content,
+        ContentRules { form: Form::GraphQl { writes }, limit: 64 << 10 }
+    );
+    assert_eq!((graphql.policy.post, graphql.methods), (Post::Vouched, Methods::default()));
     assert_eq!(route.id.as_str(), "product");
     assert_eq!(&*route.origin, "api");
-    assert_eq!((route.mode, route.methods), (Mode::Cache, Methods::GetAndHead));
+    assert_eq!((route.mode, route.methods), (Mode::Cache, Methods::default()));
     assert_eq!(route.layers, Layers::Both);
     assert_eq!(route.policy.ttl, Some(Duration::from_mins(5)));
     assert_eq!(route.policy.stale_if_error, Some(Duration::from_hours(1)));
@@ -440,7 +490,8 @@ routes:
     assert_eq!(b.policy.ttl, None);
     assert_eq!(b.policy.share, [Share::SetCookie]);
     assert_eq!(b.policy.client_directives, ClientDirectives::Ignored);
-    assert_eq!((b.mode, b.methods), (Mode::Pass, Methods::OnlyGet));
+    let only_get = Methods { get: true, head: false, query: false };
+    assert_eq!((b.mode, b.methods), (Mode::Pass, only_get));
     assert_eq!((settings.last_resort.mode, &*settings.last_resort.origin), (Mode::Pass, "api"));
 }
 

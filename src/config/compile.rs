@@ -7,20 +7,23 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::config::check::routes::{LAST_RESORT, matches};
-use crate::config::file::route::{Keys, Layer};
+use crate::config::file::route::{
+    BodyFormat, BodyMethod, GraphQl, KeyBody, Keys, Layer, Mutations,
+};
 use crate::config::file::{self, File};
 use crate::config::scalar::address::HostField;
-use crate::config::scalar::amount::Span;
+use crate::config::scalar::amount::{Size, Span};
 use crate::config::scalar::name::{FieldName, Word};
 use crate::config::settings::{
     AccessLog, Admin, Breaker, Disk, L1, L2, Limits, Log, LogFormat, LogLevel, Origin, Purge,
     Redis, Settings, Token, TokenScope, WhenDetached,
 };
 use crate::entry::facts::RouteId;
-use crate::key::canonical::{QueryOrder, QueryRules};
+use crate::key::canonical::{QueryLanguage, QueryOrder, QueryRules};
+use crate::key::content::{ContentRules, Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::key::{HostRule, KeyRules};
-use crate::policy::{ClientDirectives, OriginLifetime, Policy, Share};
+use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
 use crate::route::pattern::PathPattern;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagRules};
@@ -135,16 +138,15 @@ fn l2(l2: &file::store::L2) -> L2 {
 }
 
 fn limits(limits: &file::service::Limits) -> Limits {
-    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     Limits {
         connections: limits.connections.get(),
         header_timeout: limits.header_timeout.0,
         idle_timeout: limits.idle_timeout.0,
         body_timeout: limits.body_timeout.0,
         stall_timeout: limits.stall_timeout.0,
-        header_bytes: bytes(limits.header_bytes.0),
+        header_bytes: bytes(limits.header_bytes),
         header_fields: limits.header_fields.get(),
-        target_bytes: bytes(limits.target_bytes.0),
+        target_bytes: bytes(limits.target_bytes),
         drain: limits.drain.0,
     }
 }
@@ -183,7 +185,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         origin: origin_of(file, keys),
         mode: if keys.cache == Some(false) { Mode::Pass } else { Mode::Cache },
         policy: policy(keys),
-        key: key_rules(&keys.key.clone().unwrap_or_default()),
+        key: key_rules(&keys.key.clone().unwrap_or_default(), keys.graphql.as_ref()),
         vary: vary(&keys.vary.clone().unwrap_or_default()),
         layers: layers(keys.layers.as_deref().unwrap_or_default()),
         on_write: writes.filter_map(|text| OnWrite::parse(text, path).ok()).collect(),
@@ -200,7 +202,7 @@ fn last_resort(file: &File) -> route::Settings {
     route::Settings {
         id: RouteId::new(LAST_RESORT),
         matches: Match { path: PathPattern::every(), hosts: Vec::new() },
-        methods: Methods::GetAndHead,
+        methods: Methods::default(),
         origin: origin_of(file, keys),
         mode: Mode::Pass,
         policy: Policy::default(),
@@ -228,14 +230,11 @@ fn server_fields(keys: &Keys) -> ServerFields {
 }
 
 fn methods(methods: Option<&[file::route::Method]>) -> Methods {
-    let Some(methods) = methods else { return Methods::GetAndHead };
-    match (
-        methods.contains(&file::route::Method::Get),
-        methods.contains(&file::route::Method::Head),
-    ) {
-        (true, false) => Methods::OnlyGet,
-        (false, true) => Methods::OnlyHead,
-        (true, true) | (false, false) => Methods::GetAndHead,
+    let Some(methods) = methods else { return Methods::default() };
+    Methods {
+        get: methods.contains(&file::route::Method::Get),
+        head: methods.contains(&file::route::Method::Head),
+        query: methods.contains(&file::route::Method::Query),
     }
 }
 
@@ -279,23 +278,60 @@ fn policy(keys: &Keys) -> Policy {
             file::route::ClientDirectives::Honour => ClientDirectives::Honoured,
             file::route::ClientDirectives::Ignore => ClientDirectives::Ignored,
         },
+        post: post(keys),
         share: share.collect(),
         heuristic_cap: duration(keys.heuristic_ttl).unwrap_or(base.heuristic_cap),
         keep: duration(keys.keep).unwrap_or(base.keep),
     }
 }
 
-fn key_rules(key: &file::route::Key) -> KeyRules {
+/// A route that speaks GraphQL tells by itself which of its POST requests only ask.
+fn post(keys: &Keys) -> Post {
+    let body = keys.key.as_ref().and_then(|key| key.body.as_ref());
+    let vouched = body.is_some_and(|body| body.of.contains(&BodyMethod::Post));
+    if vouched || keys.graphql.is_some() { Post::Vouched } else { Post::Unsafe }
+}
+
+fn key_rules(key: &file::route::Key, graphql: Option<&GraphQl>) -> KeyRules {
     KeyRules {
         query: QueryRules {
             allow: key.query.allow.as_deref().map(texts),
             deny: texts(&key.query.deny),
             order: if key.query.sort { QueryOrder::Sorted } else { QueryOrder::AsSent },
+            language: match graphql {
+                Some(_) => QueryLanguage::GraphQl,
+                None => QueryLanguage::Unknown,
+            },
         },
         headers: key.headers.iter().map(FieldName::name).collect(),
         cookies: texts(&key.cookies),
         host: if key.host { HostRule::Keyed } else { HostRule::Ignored },
+        content: graphql.map_or_else(
+            || key.body.as_ref().map(content_rules).unwrap_or_default(),
+            graphql_rules,
+        ),
     }
+}
+
+fn content_rules(body: &KeyBody) -> ContentRules {
+    let form = match body.format {
+        BodyFormat::Auto => Form::Auto,
+        BodyFormat::Bytes => Form::Bytes,
+        BodyFormat::Json => Form::Json { members: body.fields.as_deref().map(texts) },
+    };
+    ContentRules { form, limit: bytes(body.limit) }
+}
+
+fn graphql_rules(graphql: &GraphQl) -> ContentRules {
+    let writes = match graphql.mutations {
+        Mutations::Purge => Writes::Invalidate,
+        Mutations::Keep => Writes::Keep,
+    };
+    ContentRules { form: Form::GraphQl { writes }, limit: bytes(graphql.limit) }
+}
+
+fn bytes(size: Size) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 fn vary(vary: &file::route::Vary) -> VaryRules {

@@ -7,6 +7,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Uri};
 
 use crate::key::HostRule;
+use crate::key::content::graphql;
 
 /// A request's URL in its canonical form. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,16 @@ pub struct QueryRules {
     /// Parameters of these names are removed.
     pub deny: Vec<String>,
     pub order: QueryOrder,
+    pub language: QueryLanguage,
+}
+
+/// What the parameters of a query say, as far as it is understood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueryLanguage {
+    #[default]
+    Unknown,
+    /// A GraphQL request, whose parameters have a canonical form.
+    GraphQl,
 }
 
 /// Whether the order of parameters tells two URLs apart.
@@ -133,7 +144,10 @@ impl QueryRules {
             QueryOrder::AsSent => {}
             QueryOrder::Sorted => parameters.sort_unstable(),
         }
-        Some(parameters.join("&"))
+        Some(match self.language {
+            QueryLanguage::Unknown => parameters.join("&"),
+            QueryLanguage::GraphQl => graphql::canonical_query(&parameters),
+        })
     }
 
     fn keeps(&self, name: &str) -> bool {
@@ -310,6 +324,7 @@ mod tests {
             allow: Some(vec!["page".into(), "sort".into()]),
             deny: vec!["sort".into()],
             order: QueryOrder::Sorted,
+            ..QueryRules::default()
         };
         assert_eq!(
             target("http://h/?sort=a&page=2&x=1&page=1").under(&rules).url(),

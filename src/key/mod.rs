@@ -1,16 +1,20 @@
 //! The identity of a URL in the cache.
 
 pub mod canonical;
+pub mod content;
 pub mod vary;
 
 use std::fmt;
 
+use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::key::canonical::Target;
+use crate::key::content::{ContentRules, metadata};
 
-/// Names one URL as one route sees it: service, route, scheme, host, path, query, and what the route adds.
+/// Names one URL as one route sees it: service, route, scheme, host, path, query, and what the route adds; or one
+/// question that is asked of it with content.
 ///
 /// The first 128 bits of a BLAKE3 digest over length-prefixed parts: equal on every machine, so that a fleet
 /// shares it, and not forgeable, so that nobody can aim one URL at another's entry.
@@ -26,6 +30,8 @@ pub struct KeyRules {
     /// Cookies whose values are part of the key.
     pub cookies: Vec<String>,
     pub host: HostRule,
+    /// For requests that are told apart by their content too.
+    pub content: ContentRules,
 }
 
 /// Whether the host tells two URLs apart.
@@ -44,13 +50,26 @@ pub struct Identity<'a> {
     pub target: &'a Target,
     pub rules: &'a KeyRules,
     pub fields: &'a HeaderMap,
+    /// What is asked with content, where it is.
+    pub question: Option<Question<'a>>,
+}
+
+/// A method whose requests are told apart by their content, and the content as it is sent to the origin.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub method: &'a Method,
+    pub content: &'a [u8],
 }
 
 impl Key {
     /// The key of a request. Costs one digest over about a hundred bytes and allocates only for long URLs.
     pub fn of(identity: &Identity<'_>) -> Self {
         let mut text = Text::new();
-        text.part(b"key").part(identity.service.as_bytes()).part(identity.route.as_bytes());
+        match &identity.question {
+            None => text.part(b"key"),
+            Some(question) => text.part(b"question").question(question, identity.fields),
+        };
+        text.part(identity.service.as_bytes()).part(identity.route.as_bytes());
         text.target(identity.target, identity.rules.host);
         for name in &identity.rules.headers {
             let values = identity.fields.get_all(name).iter();
@@ -113,6 +132,18 @@ impl Text {
         }
     }
 
+    /// The method, the content by its digest, and the fields that belong to it with their number before them.
+    fn question(&mut self, question: &Question<'_>, fields: &HeaderMap) -> &mut Self {
+        self.part(question.method.as_str().as_bytes());
+        self.part(blake3::hash(question.content).as_bytes());
+        let names = metadata(fields);
+        self.part(&(names.len() as u64).to_le_bytes());
+        for name in names {
+            self.values(name.as_str(), fields.get_all(name).iter().map(HeaderValue::as_bytes));
+        }
+        self
+    }
+
     fn target(&mut self, target: &Target, host: HostRule) -> &mut Self {
         self.part(target.scheme().as_str().as_bytes());
         match host {
@@ -140,7 +171,36 @@ mod tests {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let target = &Target::parse("http://h/a").unwrap();
-        Key::of(&Identity { service: "s", route: "r", target, rules, fields: &map })
+        let question = None;
+        Key::of(&Identity { service: "s", route: "r", target, rules, fields: &map, question })
+    }
+
+    fn asked(method: &Method, fields: &[(&'static str, &'static str)], content: &[u8]) -> Key {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let (target, rules) = (&Target::parse("http://h/a").unwrap(), &KeyRules::default());
+        let question = Some(Question { method, content });
+        Key::of(&Identity { service: "s", route: "r", target, rules, fields: &map, question })
+    }
+
+    #[test]
+    fn a_question_is_its_method_its_content_and_the_fields_of_that() {
+        let json = &[("content-type", "application/json"), ("content-length", "2")][..];
+        let plain = asked(&Method::QUERY, json, b"{}");
+        let others = [
+            asked(&Method::POST, json, b"{}"),
+            asked(&Method::QUERY, json, b"[]"),
+            asked(&Method::QUERY, json, b""),
+            asked(&Method::QUERY, &[("content-type", "text/plain")], b"{}"),
+            asked(&Method::QUERY, &[json[0], ("content-encoding", "gzip")], b"{}"),
+            asked(&Method::QUERY, &[json[0], ("content-language", "en")], b"{}"),
+            key(&KeyRules::default(), json),
+        ];
+        assert!(others.iter().all(|other| *other != plain));
+        let shorter = &[("content-length", "3"), ("accept", "*/*"), json[0]];
+        assert_eq!(asked(&Method::QUERY, shorter, b"{}"), plain);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod record;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
 
 use crate::entry::Entry;
@@ -32,6 +33,9 @@ pub struct Lookup {
     pub target: Target,
     /// The client's request without its body; in a shared fetch only what every client would send is passed on.
     pub request: Parts,
+    /// The content that is part of the key, where the request is told apart by it: every fetch sends it. Behind one
+    /// pointer, so that a lookup without is not larger for it.
+    pub content: Option<Arc<Bytes>>,
     pub client: IpAddr,
     /// Where the client hears what precedes its answer, if there is a client.
     pub interim: Option<Interim>,

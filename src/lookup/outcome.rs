@@ -1,5 +1,6 @@
 //! Every way in which a request ends, and its words, in one table.
 
+use crate::key::content::Unkeyable;
 use crate::origin::failure::OriginFailure;
 
 /// How a request ended.
@@ -80,6 +81,8 @@ pub enum WhyPassed {
     Route,
     /// The client asks for another protocol.
     Upgrade,
+    /// It would be told apart by its content, and that cannot be keyed.
+    Content(Unkeyable),
 }
 
 /// Why Larder answered by itself.

@@ -10,6 +10,7 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
+use crate::key::content::Unkeyable;
 use crate::lookup::outcome::{
     Errand, Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused,
 };
@@ -192,8 +193,11 @@ impl WhyPassed {
     /// The value of `fwd` (RFC 9211 §2.2).
     const fn token(self) -> &'static str {
         match self {
-            Self::Method => "method",
-            Self::Route | Self::Upgrade => "bypass",
+            Self::Method
+            | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
+                "method"
+            }
+            Self::Route | Self::Upgrade | Self::Content(_) => "bypass",
         }
     }
 
@@ -202,6 +206,7 @@ impl WhyPassed {
             Self::Method => "method",
             Self::Route => "route",
             Self::Upgrade => "upgrade",
+            Self::Content(why) => why.token(),
         }
     }
 }
@@ -304,6 +309,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::StaleOnError(..) => Some("stale-if-error"),
         Outcome::Failed(..) => Some("origin-failed"),
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
+        Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
         Outcome::Refused(why) => Some(why.token()),
     }
 }
@@ -354,6 +360,15 @@ mod tests {
         assert_eq!(
             told(&Outcome::Passed(WhyPassed::Method), None),
             "larder; fwd=method; fwd-status=200"
+        );
+        let passed = |why| told(&Outcome::Passed(WhyPassed::Content(why)), None);
+        assert_eq!(
+            passed(Unkeyable::Mutation),
+            "larder; fwd=method; fwd-status=200; detail=graphql-mutation"
+        );
+        assert_eq!(
+            passed(Unkeyable::TooLarge),
+            "larder; fwd=bypass; fwd-status=200; detail=body-too-large"
         );
         assert_eq!(
             told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),

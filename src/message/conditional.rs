@@ -49,7 +49,8 @@ pub fn evaluate(
     if !status.is_success() {
         return Condition::Send;
     }
-    let safe = *method == Method::GET || *method == Method::HEAD;
+    // RFC 10008: conditions of a QUERY are about its results, as those of a GET are about what it selects.
+    let safe = matches!(*method, Method::GET | Method::HEAD | Method::QUERY);
     if request_fields.contains_key(IF_MATCH) {
         if !is_listed(request_fields, &IF_MATCH, stored_fields, Strength::Strong) {
             return Condition::Failed;

@@ -51,6 +51,20 @@ pub const STEERING: [HeaderName; 12] = [
 /// and, for each connection-option in this field, remove any header or trailer field(s) from the message with the
 /// same name as the connection-option, and then remove the Connection header field itself".
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    remove_named_by_connection(fields);
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        fields.remove(name);
+    }
+}
+
+/// Removes the fields that `Connection` names, and leaves it itself. What goes no further must not be keyed or
+/// select a variant either. Costs one look-up where a client names nothing but the usual.
+pub fn remove_named_by_connection(fields: &mut HeaderMap) {
+    let Some(first) = fields.get(CONNECTION) else { return };
+    let usual = first.as_bytes().eq_ignore_ascii_case(b"keep-alive") || first == "close";
+    if usual && fields.get_all(CONNECTION).iter().nth(1).is_none() {
+        return;
+    }
     let named: Vec<HeaderName> = fields
         .get_all(CONNECTION)
         .iter()
@@ -59,9 +73,6 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
         .filter(may_be_named_by_connection)
         .collect();
     for name in named {
-        fields.remove(name);
-    }
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
         fields.remove(name);
     }
 }

@@ -11,3 +11,4 @@ pub mod fill;
 pub mod interim;
 pub mod problem;
 pub mod range;
+pub mod reading;

@@ -82,7 +82,7 @@ impl Service<Uri> for Tcp {
         let connecting = self.0.call(endpoint);
         Box::pin(async move {
             let tcp = connecting.await?.into_inner();
-            Ok(TokioIo::new(Line { tcp, last: Last::Read }))
+            Ok(TokioIo::new(Line::new(tcp)))
         })
     }
 }
@@ -97,12 +97,16 @@ impl Service<Uri> for Tcp {
 /// end that is still on the network, and TLS, where no write looks like a head and only what the runtime has
 /// noticed counts.
 ///
-/// A piece of a body that looks like a head is taken for one. That fails its own request, if the origin has
-/// answered or left before the body's end; such a request has a body, and so is never sent again.
+/// A body whose length its head tells is never taken for a head, whatever it looks like: what of it is still to be
+/// written is counted. A piece of a body in chunks that looks like a head is taken for one. That fails its own
+/// request, if the origin has answered or left before the body's end; such a body streams, and so is never sent
+/// again.
 #[derive(Debug)]
 pub(crate) struct Line {
     tcp: TcpStream,
     last: Last,
+    /// Bytes of the request that is being written which are still to come, where its head told how many.
+    owed: u64,
 }
 
 /// What was done last.
@@ -126,16 +130,36 @@ impl fmt::Display for Unsent {
 impl Error for Unsent {}
 
 impl Line {
-    fn look(&self, bytes: &[u8]) -> io::Result<()> {
-        if self.last == Last::Write || !is_head(bytes) {
-            return Ok(());
+    fn new(tcp: TcpStream) -> Self {
+        Self { tcp, last: Last::Read, owed: 0 }
+    }
+
+    /// Looks at the connection before `bytes` go out, if they begin a request; says how much belongs to that.
+    fn look(&self, bytes: &[u8]) -> io::Result<u64> {
+        if self.owed > 0 || !is_head(bytes) {
+            return Ok(self.owed);
+        }
+        let owed = bytes.len() as u64 + content_length(bytes);
+        if self.last == Last::Write {
+            return Ok(owed);
         }
         let mut byte = [MaybeUninit::uninit()];
         match SockRef::from(&self.tcp).peek(&mut byte) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(owed),
             Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, Unsent)),
         }
     }
+}
+
+/// What a head says of its body's length; nothing where it has none or one in chunks.
+fn content_length(head: &[u8]) -> u64 {
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(15)?;
+        name.eq_ignore_ascii_case(b"content-length:").then_some(value)
+    });
+    let value = value.and_then(|value| std::str::from_utf8(value.trim_ascii()).ok());
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 /// A request line first, an empty line last.
@@ -167,9 +191,10 @@ impl AsyncWrite for Line {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.look(bytes)?;
+        let owed = this.look(bytes)?;
         let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, bytes))?;
         this.last = Last::Write;
+        this.owed = owed.saturating_sub(written as u64);
         Poll::Ready(Ok(written))
     }
 
@@ -179,11 +204,10 @@ impl AsyncWrite for Line {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let [only] = slices {
-            this.look(only)?;
-        }
+        let owed = this.look(slices.first().map_or(&[], |first| first))?;
         let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, slices))?;
         this.last = Last::Write;
+        this.owed = owed.saturating_sub(written as u64);
         Poll::Ready(Ok(written))
     }
 
@@ -225,6 +249,39 @@ pub(crate) fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_tells_the_length_of_its_body() {
+        for (head, length) in [
+            (&b"QUERY / HTTP/1.1\r\ncontent-length: 12\r\nhost: a\r\n\r\n"[..], 12),
+            (b"POST / HTTP/1.1\r\nContent-Length:7\r\n\r\n", 7),
+            (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n", 0),
+            (b"GET / HTTP/1.1\r\nx-content-length: 12\r\n\r\n", 0),
+            (b"GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 0),
+        ] {
+            assert_eq!(content_length(head), length, "{head:?}");
+        }
+    }
+
+    /// Through a body that looks like a head, while the origin has answered already.
+    #[tokio::test]
+    async fn a_body_of_known_length_is_never_taken_for_a_head() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut origin, _) = listener.accept().await.unwrap();
+        let mut line = Line::new(tcp);
+        let hidden = b"GET /hidden HTTP/1.1\r\n\r\n";
+        let head = format!("QUERY / HTTP/1.1\r\ncontent-length: {}\r\n\r\n", hidden.len());
+        line.write_all(head.as_bytes()).await.unwrap();
+        origin.write_all(b"early").await.unwrap();
+        assert_eq!(line.read_u8().await.unwrap(), b'e');
+        line.write_all(hidden).await.unwrap();
+        // The next head is one, and what nobody has read is seen.
+        assert_eq!(line.read_u8().await.unwrap(), b'a');
+        let refused = line.write_all(head.as_bytes()).await.unwrap_err();
+        assert!(cause::<Unsent>(refused.get_ref().unwrap()).is_some(), "{refused}");
+    }
 
     #[test]
     fn a_head_is_told_from_what_else_is_written() {

@@ -20,11 +20,12 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body::Body;
+use http_body_util::Full;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::breaker::{self, Breaker, Permit, State};
-use crate::origin::body::{Incoming, Outgoing};
+use crate::origin::body::{Feed, Incoming, Outgoing};
 use crate::origin::budget::Budget;
 use crate::origin::client::{Blueprint, Tls, Trouble};
 use crate::origin::endpoint::{Endpoint, EndpointFault};
@@ -226,12 +227,12 @@ impl Origin {
     /// Sends a request and answers with the head of its response; the body follows as it comes.
     ///
     /// Path, query, method, and the fields but `Host` go out as they are; scheme and authority of the URI are the
-    /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent: on another
-    /// endpoint when no connection could be made (idempotent, without a body, within attempts and budget), on
-    /// another connection when a pooled one turns out to be closed.
-    /// An [`Interim`](crate::message::interim::Interim) among the request's extensions hears what precedes the response, but for a 100, which the
-    /// client gets from us when its body is asked for. From an HTTP/2 origin nothing is heard: the library
-    /// has no way.
+    /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent, and it has
+    /// no body or one that is here as a whole: on another endpoint when no connection could be made (idempotent,
+    /// within attempts and budget), on another connection when a pooled one turns out to be closed.
+    /// An [`Interim`](crate::message::interim::Interim) among the request's extensions hears what precedes the
+    /// response, but for a 100, which the client gets from us when its body is asked for. From an HTTP/2 origin
+    /// nothing is heard: the library has no way.
     /// A 101 comes only for a request with `Upgrade`, and `tunnel` goes on from there.
     ///
     /// Dropped, the request is cancelled and its connection not used again. Must run within a tokio runtime.
@@ -240,18 +241,34 @@ impl Origin {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let answer = self.attempt(request).await;
+        let (parts, body) = request.into_parts();
+        let whole = body.is_end_stream().then(Bytes::new);
+        let (body, feed) = Outgoing::new(body);
+        self.told(parts, Load { body, feed, whole }).await
+    }
+
+    /// Sends a request whose body is here as a whole, so that it can be repeated as one without a body can.
+    pub async fn send_whole(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Incoming>, OriginFailure> {
+        let (parts, body) = request.into_parts();
+        self.told(parts, Load::whole(body)).await
+    }
+
+    async fn told(&self, parts: Parts, load: Load) -> Result<Response<Incoming>, OriginFailure> {
+        let answer = self.attempt(parts, load).await;
         if let Err(failure) = &answer {
             self.metrics.failed(failure.token());
         }
         answer
     }
 
-    async fn attempt<B>(&self, request: Request<B>) -> Result<Response<Incoming>, OriginFailure>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    async fn attempt(
+        &self,
+        mut parts: Parts,
+        load: Load,
+    ) -> Result<Response<Incoming>, OriginFailure> {
         let permit = self
             .breaker
             .admit(Instant::now())
@@ -260,10 +277,9 @@ impl Origin {
             self.metrics.breaker(BreakerState::HalfOpen);
         }
         let place = self.place().await?;
-        let (mut parts, body) = request.into_parts();
         endpoint::name_host(&self.host, &mut parts);
         let begun = Instant::now();
-        let answer = self.deliver(parts, body).await;
+        let answer = self.deliver(parts, load).await;
         self.learn(permit, &answer, begun);
         let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
         Ok(answer?.map(|body| Incoming::new(body, place, idle, metrics)))
@@ -311,29 +327,25 @@ impl Origin {
         }
     }
 
-    async fn deliver<B>(
+    async fn deliver(
         &self,
         mut parts: Parts,
-        body: B,
-    ) -> Result<Response<hyper::body::Incoming>, OriginFailure>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+        mut load: Load,
+    ) -> Result<Response<hyper::body::Incoming>, OriginFailure> {
         self.budget.deposit();
-        let (mut body, feed) = Outgoing::new(body);
         let mut tries = Tries { attempts: self.attempts, dead_lines: DEAD_LINES };
         loop {
-            // A body can be sent once only; a request without one is remembered until it is on its way.
-            let spare = feed.is_none().then(|| parts.clone());
+            // A body that streams can be sent once only; other requests are remembered until they are on their way.
+            let spare = load.whole.clone().map(|whole| (parts.clone(), whole));
             let (endpoint, permit) = self.pick();
-            let request = Request::from_parts(parts, body);
-            let trouble = match endpoint.exchange(request, feed.clone(), permit).await {
+            let request = Request::from_parts(parts, load.body);
+            let trouble = match endpoint.exchange(request, load.feed, permit).await {
                 Ok(response) => return Ok(response),
                 Err(trouble) => trouble,
             };
-            parts = self.again(spare, trouble, &mut tries)?;
-            body = Outgoing::default();
+            let (again, whole) = self.again(spare, trouble, &mut tries)?;
+            parts = again;
+            load = Load::whole(whole);
             self.retries.fetch_add(1, Ordering::Relaxed);
             self.metrics.retried();
         }
@@ -342,20 +354,22 @@ impl Origin {
     /// The request once more, or the failure that it ends with.
     fn again(
         &self,
-        spare: Option<Parts>,
+        spare: Option<(Parts, Bytes)>,
         trouble: Trouble,
         tries: &mut Tries,
-    ) -> Result<Parts, OriginFailure> {
+    ) -> Result<(Parts, Bytes), OriginFailure> {
         match (trouble, spare) {
-            (Trouble::Unsent, Some(parts)) if tries.dead_lines > 0 => {
+            (Trouble::Unsent, Some(spare)) if tries.dead_lines > 0 => {
                 tries.dead_lines -= 1;
-                Ok(parts)
+                Ok(spare)
             }
-            (Trouble::NoConnection(_), Some(parts))
-                if tries.attempts > 0 && parts.method.is_idempotent() && self.budget.withdraw() =>
+            (Trouble::NoConnection(_), Some(spare))
+                if tries.attempts > 0
+                    && spare.0.method.is_idempotent()
+                    && self.budget.withdraw() =>
             {
                 tries.attempts -= 1;
-                Ok(parts)
+                Ok(spare)
             }
             (Trouble::Unsent, _) => Err(OriginFailure::Reset(Arc::from(dial::Unsent.to_string()))),
             (Trouble::NoConnection(failure) | Trouble::Failed(failure), _) => Err(failure),
@@ -381,6 +395,20 @@ fn label(state: State) -> BreakerState {
         State::Closed => BreakerState::Closed,
         State::HalfOpen => BreakerState::HalfOpen,
         State::Open => BreakerState::Open,
+    }
+}
+
+/// A request's body on its way, and all of it where it is here, to be sent once more.
+struct Load {
+    body: Outgoing,
+    feed: Option<Arc<Feed>>,
+    whole: Option<Bytes>,
+}
+
+impl Load {
+    fn whole(bytes: Bytes) -> Self {
+        let (body, feed) = Outgoing::new(Full::new(bytes.clone()));
+        Self { body, feed, whole: Some(bytes) }
     }
 }
 

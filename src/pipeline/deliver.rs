@@ -77,7 +77,9 @@ where
         let asked = Asked {
             route: lookup.route.clone(),
             method: lookup.request.method.clone(),
-            conditions: is_conditional(&lookup.request.headers)
+            // A POST has none here: RFC 9110 §13.1.2 answers its `If-None-Match` with 412, which is for writers.
+            conditions: (is_conditional(&lookup.request.headers)
+                && lookup.request.method != Method::POST)
                 .then(|| Box::new(lookup.request.headers.clone())),
             now: lookup.now,
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, HeaderMap, VIA};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
@@ -25,6 +26,7 @@ use crate::message::fields::remove_unstorable;
 use crate::message::fill::{Fill, Writer};
 use crate::message::problem;
 use crate::origin::failure::OriginFailure;
+use crate::pipeline::inspect::{Inspected, inspect};
 use crate::pipeline::onward::{self, Trusted, via};
 use crate::pipeline::peek::Descent;
 use crate::policy::deception::contradicts;
@@ -71,7 +73,7 @@ impl Fetch {
             let asked = self.ask(&mut lookup).await?;
             let status = asked.response.status();
             if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
-                let answer = self.keep(&lookup, asked);
+                let answer = self.keep(&lookup, asked).await?;
                 return Ok(Answer { forwarded: lookup.forwarded, ..answer });
             }
             let fields = asked.response.headers();
@@ -97,11 +99,12 @@ impl Fetch {
         let ledger = &self.0.ledger;
         let (as_of, turn) = (ledger.known(), ledger.turn());
         // What was purged since it was found does not exist: a 304 would bring it back.
-        let requested = Timestamp::now();
-        lookup.held.take_if(|held| ledger.standing(&held.entry, requested) == Standing::Gone);
+        let now = Timestamp::now();
+        lookup.held.take_if(|held| ledger.standing(&held.entry, now) == Standing::Gone);
         let request = onward::request(lookup, self.0.trusted.trust(lookup.client));
         let conditional = onward::is_conditional(request.headers());
-        let response = lookup.route.origin.send(request).await?;
+        let requested = Timestamp::now();
+        let response = lookup.route.origin.send_whole(request).await?;
         let received = Timestamp::now();
         Ok(Asked {
             response: response.map(Body::live),
@@ -133,31 +136,45 @@ impl Fetch {
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
-    fn keep(&self, lookup: &Lookup, asked: Asked) -> Answer {
+    async fn keep(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
         let mut head =
             Head { status: asked.response.status(), fields: asked.response.headers().clone() };
         let verdict = self.verdict(lookup, &asked, &head);
         let Keeping { facts, freshness, variant } = match verdict {
             Ok(keeping) => keeping,
-            Err(why) => return Answer::once(asked.response, Outcome::Miss(Kept::Left(why))),
+            Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
         };
+        let turn = asked.turn;
+        let (parts, mut body) = asked.response.into_parts();
+        if lookup.route.graphql().is_some() {
+            match inspect(&parts.headers, body, self.limit(&lookup.route)).await? {
+                Inspected::Good(whole) => body = whole.into(),
+                Inspected::Objected(body, why) => {
+                    let response = Response::from_parts(parts, body);
+                    return Ok(Answer::once(response, Outcome::Miss(Kept::Left(why))));
+                }
+            }
+        }
         Self::clean(&mut head, lookup, asked.received);
         // Once for all who will be served from it.
-        head.fields.append(VIA, via(asked.response.version()));
+        head.fields.append(VIA, via(parts.version));
         let head = head.compact();
         let length = content_length(&head.fields);
-        let body = asked.response.into_body();
-        if length == Some(0) || body.is_empty() {
-            let entry =
-                Entry::new(facts, head, freshness, variant, Stored::Whole(bytes::Bytes::new()));
-            let entry = Arc::new(entry.in_turn(asked.turn));
+        let whole = match body {
+            Body::Whole(ref whole) => Some(whole.clone()),
+            _ if length == Some(0) || body.is_empty() => Some(Bytes::new()),
+            _ => None,
+        };
+        if let Some(whole) = whole {
+            let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(whole));
+            let entry = Arc::new(entry.in_turn(turn));
             let landing = Landing::whole(entry.clone());
-            return Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) };
+            return Ok(Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) });
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
         let arriving = Stored::Arriving { fill, length };
-        let entry = Entry::new(facts, head, freshness, variant, arriving).in_turn(asked.turn);
-        arrive(entry, writer, body)
+        let entry = Entry::new(facts, head, freshness, variant, arriving).in_turn(turn);
+        Ok(arrive(entry, writer, body))
     }
 
     /// Leaves what may be stored of a head, and dates it.

@@ -8,25 +8,29 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue, UPGRADE};
 use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Version};
 use tower::Service;
 
 use crate::key::canonical::Target;
-use crate::key::{Identity, Key};
-use crate::lookup::outcome::{Forwarded, Outcome, WhyPassed, WhyRefused};
+use crate::key::content::{Unkeyable, graphql};
+use crate::key::{Identity, Key, Question};
+use crate::lookup::outcome::{Errand, Forwarded, Outcome, WhyPassed, WhyRefused};
 use crate::lookup::record::Status;
 use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
+use crate::message::fields::{members, remove_named_by_connection};
 use crate::message::interim::Interim;
 use crate::message::problem;
+use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
-use crate::route::Route;
 use crate::route::table::RouteTable;
+use crate::route::{Route, Sought};
 use crate::time::Timestamp;
 
 /// Decides; holds nothing back.
@@ -37,11 +41,14 @@ struct Parts<L, P> {
     routes: Arc<ArcSwap<RouteTable>>,
     lookups: L,
     passages: P,
+    room: Room,
 }
 
 /// What the gate decides.
 enum Decision {
     Look(Lookup, Body),
+    /// What is asked for is told by the content, which is still to come.
+    Read(Box<Look>, Body),
     Pass(Passage),
     Refuse(Departure),
 }
@@ -54,7 +61,13 @@ impl<L, P> Gate<L, P> {
         lookups: L,
         passages: P,
     ) -> Self {
-        Self(Arc::new(Parts { service: service.into(), routes, lookups, passages }))
+        Self(Arc::new(Parts {
+            service: service.into(),
+            routes,
+            lookups,
+            passages,
+            room: Room::new(),
+        }))
     }
 
     fn decide(&self, arrival: Arrival) -> Decision {
@@ -71,28 +84,43 @@ impl<L, P> Gate<L, P> {
         let target = target.under(&route.key.query);
         let (request, body) = request.into_parts();
         let why = if request.headers.contains_key(UPGRADE) && is_upgrade(&request) {
-            Some(WhyPassed::Upgrade)
-        } else if !matches!(request.method, Method::GET | Method::HEAD) {
-            Some(WhyPassed::Method)
-        } else if !route.looks_up(&request.method) {
-            Some(WhyPassed::Route)
+            WhyPassed::Upgrade
         } else {
-            None
+            match (route.seeks(&request.method), why_unnamed(&route, &request.method, &target)) {
+                (Sought::ByUrl, None) => {
+                    let look = Look { route, target, request, client, interim, now };
+                    return Decision::Look(self.lookup(look, None), body);
+                }
+                (Sought::ByContent, None) => {
+                    let look = Look { route, target, request, client, interim, now };
+                    return Decision::Read(Box::new(look), body);
+                }
+                (Sought::ByUrl | Sought::ByContent, Some(why)) => WhyPassed::Content(why),
+                (Sought::Nowhere, _) => match request.method {
+                    Method::GET | Method::HEAD | Method::QUERY => WhyPassed::Route,
+                    _ => WhyPassed::Method,
+                },
+            }
         };
-        if let Some(why) = why {
-            return Decision::Pass(Passage { route, target, request, body, client, interim, why });
-        }
-        Decision::Look(self.lookup(Look { route, target, request, client, interim, now }), body)
+        Decision::Pass(Passage { route, target, request, body, client, interim, why })
     }
 
-    fn lookup(&self, look: Look) -> Lookup {
-        let Look { route, target, request, client, interim, now } = look;
+    fn lookup(&self, look: Look, content: Option<Bytes>) -> Lookup {
+        let Look { route, target, mut request, client, interim, now } = look;
+        remove_named_by_connection(&mut request.headers);
+        if route.graphql().is_some() {
+            // A coded answer could not be looked into.
+            request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        let question = content.as_deref();
+        let question = question.map(|content| Question { method: &request.method, content });
         let key = Key::of(&Identity {
             service: &self.0.service,
             route: route.id.as_str(),
             target: &target,
             rules: &route.key,
             fields: &request.headers,
+            question,
         });
         let directives = match route.policy.client_directives {
             ClientDirectives::Honoured => RequestDirectives::of(&request.headers),
@@ -106,6 +134,7 @@ impl<L, P> Gate<L, P> {
             variant: 0,
             target,
             request,
+            content: content.map(Arc::new),
             client,
             interim: Some(interim),
             directives,
@@ -119,6 +148,7 @@ impl<L, P> Gate<L, P> {
     }
 }
 
+/// A request that is to be looked up.
 struct Look {
     route: Arc<Route>,
     target: Target,
@@ -128,11 +158,22 @@ struct Look {
     now: Timestamp,
 }
 
+/// Why a URL does not say what is asked for, on a route that speaks GraphQL.
+fn why_unnamed(route: &Route, method: &Method, target: &Target) -> Option<Unkeyable> {
+    route.graphql()?;
+    let query = target.path_and_query().query();
+    match *method {
+        Method::GET | Method::HEAD => graphql::asked_by_url(query).err(),
+        // Some origins run what the URL says before what the content says.
+        _ => graphql::speaks_in_url(query).then_some(Unkeyable::NotGraphQl),
+    }
+}
+
 /// RFC 9110 §7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request"; in
 /// HTTP/2 there is none (RFC 9113 §8.2.2). It counts only where `Connection` names it.
 fn is_upgrade(request: &http::request::Parts) -> bool {
     request.version == Version::HTTP_11
-        && crate::message::fields::members(&request.headers, &CONNECTION)
+        && members(&request.headers, &CONNECTION)
             .any(|option| option.eq_ignore_ascii_case(b"upgrade"))
 }
 
@@ -162,10 +203,41 @@ impl<L, P> Clone for Gate<L, P> {
     }
 }
 
+impl<L, P> Gate<L, P>
+where
+    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone + Send + Sync,
+    L::Future: Send,
+    P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync,
+    P::Future: Send,
+{
+    /// Reads the content, by which the request is then looked up, or passes it on.
+    async fn read(self, mut look: Box<Look>, body: Body) -> Result<Departure, Infallible> {
+        let rules = &look.route.key.content;
+        match take(&self.0.room, rules, &mut look.request.headers, body).await {
+            Taken::Keyed(content, _room) => {
+                look.now = Timestamp::now();
+                let lookup = self.lookup(*look, Some(content));
+                self.0.lookups.clone().call(lookup).await
+            }
+            Taken::Left(body, why) => {
+                let Look { route, target, request, client, interim, .. } = *look;
+                let why = WhyPassed::Content(why);
+                let passage = Passage { route, target, request, body, client, interim, why };
+                self.0.passages.clone().call(passage).await
+            }
+            Taken::Broken(failure) => {
+                let errand = Errand::Passage(WhyPassed::Content(Unkeyable::Unread));
+                Ok(Departure::failed(errand, failure, look.route))
+            }
+        }
+    }
+}
+
 impl<L, P> Service<Arrival> for Gate<L, P>
 where
-    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone,
-    P: Service<Passage, Response = Departure, Error = Infallible> + Clone,
+    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
+    L::Future: Send,
+    P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
     P::Future: Send + 'static,
 {
     type Response = Departure;
@@ -184,8 +256,11 @@ where
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         match self.decide(arrival) {
-            // A body of a request that is looked up is nobody's: dropped, the server drains or closes.
+            // A body of a request that is looked up by its URL is nobody's: dropped, the server drains or closes.
             Decision::Look(lookup, _body) => Either::Left(self.0.lookups.clone().call(lookup)),
+            Decision::Read(look, body) => {
+                Either::Right(Either::Left(Box::pin(self.clone().read(look, body))))
+            }
             Decision::Pass(passage) => {
                 let passed = self.0.passages.clone().call(passage);
                 Either::Right(Either::Left(Box::pin(passed)))

@@ -8,10 +8,12 @@
 
 mod board;
 pub mod coalesce;
+mod content;
 mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
+mod inspect;
 mod judge;
 mod lease;
 pub mod observe;

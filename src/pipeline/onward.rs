@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, VIA};
+use bytes::Bytes;
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue, VIA,
+};
 use http::request::Parts;
 use http::uri::Uri;
 use http::{Method, Request, Version};
@@ -13,7 +16,6 @@ use http::{Method, Request, Version};
 use crate::key::HostRule;
 use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
-use crate::message::body::Body;
 use crate::message::fields::{
     CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
 };
@@ -80,9 +82,9 @@ impl Network {
     }
 }
 
-/// The request that `lookup` needs the origin to answer. A shared one is what every client would send: without a
-/// body, a range and conditions (but for those about what is held here).
-pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
+/// The request that `lookup` needs the origin to answer. A shared one is what every client would send: with no
+/// content but what is keyed, without a range and conditions (but for those about what is held here).
+pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Bytes> {
     let mut parts = lookup.request.clone();
     parts.extensions = http::Extensions::new();
     if let Some(interim) = &lookup.interim {
@@ -91,7 +93,9 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
     let fields = &mut parts.headers;
     let own = lookup.company != Company::Shared;
     if !own {
-        parts.method = Method::GET;
+        if lookup.content.is_none() {
+            parts.method = Method::GET;
+        }
         for name in CONDITIONS {
             fields.remove(name);
         }
@@ -99,7 +103,8 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
     // What was normalised for the variant is sent so, by who goes alone as well: its answer may be kept, and the
     // origin must see no more than what the variant is named after.
     lookup.route.vary.rewrite(fields);
-    if parts.method == Method::GET
+    // A POST has no conditions: an origin would answer 412 where it answers others with 304 (RFC 9110 §13.1.2).
+    if matches!(parts.method, Method::GET | Method::QUERY)
         && !is_conditional(fields)
         && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held
     {
@@ -107,12 +112,18 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Body> {
             fields.insert(name, value);
         }
     }
-    // A request without content has no content fields either; a fetch never has content.
-    for name in [http::header::CONTENT_LENGTH, http::header::CONTENT_TYPE, EXPECT] {
-        fields.remove(name);
+    fields.remove(EXPECT);
+    let content = lookup.content.as_deref().cloned().unwrap_or_default();
+    if lookup.content.is_some() {
+        // The length of what is sent, which need not be that of what came.
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
+    } else {
+        // A request without content has no content fields either.
+        fields.remove(CONTENT_LENGTH);
+        fields.remove(CONTENT_TYPE);
     }
     sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
-    Request::from_parts(parts, Body::Empty)
+    Request::from_parts(parts, content)
 }
 
 /// The client of a request.

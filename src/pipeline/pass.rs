@@ -15,6 +15,7 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use crate::key::canonical::Target;
+use crate::key::content::{Unkeyable, Writes};
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::lookup::record::Status;
 use crate::message::body::Body;
@@ -24,6 +25,7 @@ use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
 use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
+use crate::policy::Post;
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::{Purger, Wait};
 use crate::purge::{Cause, Effect, Purge, Record};
@@ -59,7 +61,7 @@ impl<L: PurgeLog> Pass<L> {
 
     async fn pass(self, passage: Passage) -> Departure {
         let Passage { route, target, mut request, body, client, interim, why } = passage;
-        let method = request.method.clone();
+        let writes = may_write(&route, &request.method, why);
         let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
         let trailers = accepts_trailers(&request.headers);
         let sender = Sender { address: client, trust: self.0.trusted.trust(client) };
@@ -78,7 +80,7 @@ impl<L: PurgeLog> Pass<L> {
             Ok(response) => response,
             Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
         };
-        if is_unsafe(&method) && is_successful(response.status()) {
+        if writes && is_successful(response.status()) {
             self.invalidate(&route, &target, response.headers()).await;
         }
         let response = match upgrade {
@@ -161,9 +163,19 @@ fn accepts_trailers(fields: &HeaderMap) -> bool {
     members(fields, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// RFC 9110 §9.2.1; a method that nobody knows is not known to be safe.
-fn is_unsafe(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+/// Whether a request may change something (RFC 9110 §9.2.1, RFC 10008 §2); a method that nobody knows is not known
+/// to be safe.
+fn may_write(route: &Route, method: &Method, why: WhyPassed) -> bool {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::QUERY => false,
+        Method::POST => match (why, route.graphql()) {
+            (WhyPassed::Content(Unkeyable::Subscription), _) | (_, Some(Writes::Keep)) => false,
+            // What it asks for is not known, or it is a mutation.
+            (_, Some(Writes::Invalidate)) => true,
+            (_, None) => route.policy.post == Post::Unsafe,
+        },
+        _ => true,
+    }
 }
 
 /// RFC 9111 §4.4: "A 'non-error response' is one with a 2xx (Successful) or 3xx (Redirection) status code."
@@ -208,7 +220,7 @@ impl<L: PurgeLog> Service<Passage> for Pass<L> {
 
     fn call(&mut self, passage: Passage) -> Self::Future {
         let pass = self.clone();
-        if !is_unsafe(&passage.request.method) {
+        if !may_write(&passage.route, &passage.request.method, passage.why) {
             return Box::pin(async move { Ok(pass.pass(passage).await) });
         }
         // In a task of its own: the origin may have done what a client asked for that did not stay for the answer,

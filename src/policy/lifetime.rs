@@ -124,6 +124,14 @@ fn age_value(response: &HeaderMap) -> Duration {
 }
 
 impl Lifetime {
+    /// Whether somebody states it: the origin or the route.
+    pub(crate) fn is_explicit(self) -> bool {
+        match self {
+            Self::Stated(_) | Self::Route(_) => true,
+            Self::Heuristic(_) | Self::Unknown => false,
+        }
+    }
+
     pub(crate) fn span(self) -> Duration {
         match self {
             Self::Stated(span) | Self::Heuristic(span) | Self::Route(span) => span,

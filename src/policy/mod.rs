@@ -1,6 +1,7 @@
 //! What HTTP allows and a route may override: pure functions of values, whose verdicts carry reasons.
 
 pub mod deception;
+pub mod graphql;
 mod lifetime;
 pub mod reuse;
 pub mod revalidate;
@@ -29,6 +30,7 @@ pub struct Policy {
     /// Statuses and their lifetimes when the origin states none.
     pub negative: Vec<(StatusCode, Duration)>,
     pub client_directives: ClientDirectives,
+    pub post: Post,
     /// What may be shared although HTTP says no.
     pub share: Vec<Share>,
     /// The longest heuristic lifetime (RFC 9111 §4.2.2).
@@ -50,6 +52,15 @@ pub enum OriginLifetime {
 pub enum ClientDirectives {
     Honoured,
     Ignored,
+}
+
+/// What a route says of its POST requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Post {
+    /// Nothing: they may change something.
+    Unsafe,
+    /// They only ask, and are told apart by their content; their answers are kept where they state how long.
+    Vouched,
 }
 
 /// What a route may share although HTTP says no.
@@ -75,6 +86,7 @@ impl Default for Policy {
             jitter: 0.0,
             negative: Vec::new(),
             client_directives: ClientDirectives::Honoured,
+            post: Post::Unsafe,
             share: Vec::new(),
             heuristic_cap: Duration::from_hours(24),
             keep: Duration::from_mins(10),

@@ -11,7 +11,7 @@ use crate::message::conditional::last_modified;
 use crate::message::fields::members;
 use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed};
 use crate::policy::veto::{self, Opinion};
-use crate::policy::{ClientDirectives, OriginLifetime, Policy, Share};
+use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
 use crate::time::Timestamp;
 
 /// A request and the head of its response, as they went over the wire to the origin.
@@ -40,7 +40,7 @@ pub enum Storable {
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WhyNot {
-    /// Only what answers a GET is kept.
+    /// Only what answers a GET is kept, a QUERY, or a POST that the route vouches for.
     Method,
     /// 206, 304, 412, 416 and interim responses answer one request, not all.
     Status,
@@ -66,6 +66,10 @@ pub enum WhyNot {
     TooManyTags,
     /// Its media type contradicts its path's extension: see [`crate::policy::deception`].
     Contradiction,
+    /// A GraphQL answer that tells of errors.
+    GraphQlErrors,
+    /// An answer to a GraphQL request in which no errors could be looked for: no JSON, or a coded one.
+    GraphQlUnread,
 }
 
 /// What the response says, whichever field says it.
@@ -138,7 +142,7 @@ impl Statement {
 fn refusal(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> Option<WhyNot> {
     let directives = &statement.directives;
     // "the request method is understood by the cache"
-    if *exchange.method != Method::GET {
+    if !is_understood(policy, exchange.method) {
         return Some(WhyNot::Method);
     }
     // "the response status code is final"; a part or a verdict about one request is never the entry.
@@ -183,6 +187,15 @@ fn refusal(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> O
     members(exchange.response, &VARY).any(|member| member == b"*").then_some(WhyNot::VaryStar)
 }
 
+fn is_understood(policy: &Policy, method: &Method) -> bool {
+    match *method {
+        // RFC 10008 §2.7: "The response to a QUERY method is cacheable".
+        Method::GET | Method::QUERY => true,
+        Method::POST => policy.post == Post::Vouched,
+        _ => false,
+    }
+}
+
 fn client_forbids(policy: &Policy, request: &HeaderMap) -> bool {
     match policy.client_directives {
         ClientDirectives::Honoured => RequestDirectives::of(request).no_store,
@@ -206,6 +219,11 @@ fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f
     // "the response contains at least one of the following: a public response directive; [...] an Expires header
     // field; a max-age response directive; [...] a status code that is defined as heuristically cacheable".
     if lifetime == Lifetime::Unknown && !may_be_guessed(exchange.status, &statement.directives) {
+        return Storable::Leave(WhyNot::NoLifetime);
+    }
+    // RFC 9110 §9.3.3: "Responses to POST requests are only cacheable when they include explicit freshness
+    // information"; what the route states is as explicit.
+    if *exchange.method == Method::POST && !lifetime.is_explicit() {
         return Storable::Leave(WhyNot::NoLifetime);
     }
     let lifetime = match veto::ask(policy, exchange, statement, lifetime) {
@@ -319,13 +337,15 @@ impl WhyNot {
             Self::TooLarge => "too-large",
             Self::TooManyTags => "too-many-tags",
             Self::Contradiction => "contradiction",
+            Self::GraphQlErrors => "graphql-errors",
+            Self::GraphQlUnread => "graphql-unread",
         }
     }
 
     /// Whether the next answer will probably not be kept either, whoever asks: then nobody should wait for it.
     pub fn is_lasting(self) -> bool {
         match self {
-            Self::Method | Self::ClientNoStore | Self::Authorization => false,
+            Self::Method | Self::ClientNoStore | Self::Authorization | Self::GraphQlErrors => false,
             Self::Status
             | Self::NotUnderstood
             | Self::NoStore
@@ -337,7 +357,8 @@ impl WhyNot {
             | Self::Vetoed
             | Self::TooLarge
             | Self::TooManyTags
-            | Self::Contradiction => true,
+            | Self::Contradiction
+            | Self::GraphQlUnread => true,
         }
     }
 }
@@ -560,6 +581,9 @@ mod tests {
             case.method = method;
             assert_eq!(case.left(), WhyNot::Method);
         }
+        let mut query = Case::new(&[FRESH]);
+        query.method = Method::QUERY;
+        assert_eq!(query.fresh_for(), HOUR);
         for status in [100, 103, 206, 304, 412, 416] {
             assert_eq!(Case::new(&[FRESH]).status(status).left(), WhyNot::Status, "{status}");
         }
@@ -568,6 +592,25 @@ mod tests {
         let mut ignored = refused;
         ignored.policy.client_directives = ClientDirectives::Ignored;
         assert_eq!(ignored.fresh_for(), HOUR);
+    }
+
+    /// RFC 9110 §9.3.3.
+    #[test]
+    fn a_post_that_the_route_vouches_for_is_kept_where_somebody_states_how_long() {
+        let modified = ("last-modified", "@-86400");
+        let vouched = |response: &[(&str, &str)]| {
+            let mut case = Case::with(response, |policy| policy.post = Post::Vouched);
+            case.method = Method::POST;
+            case
+        };
+        assert_eq!(vouched(&[FRESH]).fresh_for(), HOUR);
+        assert_eq!(vouched(&[modified, TAG]).left(), WhyNot::NoLifetime);
+        assert_eq!(vouched(&[TAG, ("cache-control", "public")]).left(), WhyNot::NoLifetime);
+        let mut timed = vouched(&[modified]);
+        timed.policy.ttl = Some(Duration::from_mins(1));
+        assert_eq!(timed.fresh_for(), 60);
+        timed.method = Method::PUT;
+        assert_eq!(timed.left(), WhyNot::Method);
     }
 
     /// RFC 9111 §3: any final status with explicit freshness; also errors.

@@ -99,11 +99,13 @@ fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
     }
 }
 
-/// The client's request as a GET, since a refresh that a HEAD asked for must bring the body; and without what the
+/// The client's request, as a GET where it was a HEAD, since a refresh must bring the body; and without what the
 /// client has already or wants for itself, since a refresh may go alone, and nobody is there to take a 304.
 fn shared_request(lookup: &Lookup) -> http::request::Parts {
     let mut request = lookup.request.clone();
-    request.method = http::Method::GET;
+    if lookup.content.is_none() {
+        request.method = http::Method::GET;
+    }
     for name in CONDITIONS.iter().chain(&[CACHE_CONTROL, PRAGMA]) {
         request.headers.remove(name);
     }

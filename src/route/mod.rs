@@ -12,9 +12,10 @@ use http::{HeaderMap, Method};
 
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::KeyRules;
+use crate::key::content::{Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::origin::Origin;
-use crate::policy::Policy;
+use crate::policy::{Policy, Post};
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagRules, TooMany};
 use crate::telemetry::metrics::RouteMetrics;
@@ -67,13 +68,23 @@ pub enum Mode {
     Pass,
 }
 
-/// Which methods a route answers from its store. Every other method takes the same route and passes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Methods {
-    #[default]
-    GetAndHead,
-    OnlyGet,
-    OnlyHead,
+/// Which safe methods a route answers from its store. A POST is answered where the policy vouches for it; every
+/// other method takes the same route and passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods {
+    pub get: bool,
+    pub head: bool,
+    pub query: bool,
+}
+
+/// How a request is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sought {
+    ByUrl,
+    /// By its URL and its content.
+    ByContent,
+    /// Not at all: it passes.
+    Nowhere,
 }
 
 /// Which layers a route's entries live in.
@@ -121,11 +132,23 @@ impl Route {
         }
     }
 
-    /// Whether a request with this method is looked up; otherwise it passes.
-    pub fn looks_up(&self, method: &Method) -> bool {
-        match self.mode {
-            Mode::Cache => self.methods.cover(method),
-            Mode::Pass => false,
+    /// How a request with this method is looked up, if it is.
+    pub fn seeks(&self, method: &Method) -> Sought {
+        let Methods { get, head, query } = self.methods;
+        match (self.mode, method) {
+            (Mode::Cache, &Method::GET) if get => Sought::ByUrl,
+            (Mode::Cache, &Method::HEAD) if head => Sought::ByUrl,
+            (Mode::Cache, &Method::QUERY) if query => Sought::ByContent,
+            (Mode::Cache, &Method::POST) if self.policy.post == Post::Vouched => Sought::ByContent,
+            (Mode::Cache | Mode::Pass, _) => Sought::Nowhere,
+        }
+    }
+
+    /// What GraphQL requests that pass do to what is stored, where the route speaks GraphQL.
+    pub fn graphql(&self) -> Option<Writes> {
+        match self.key.content.form {
+            Form::GraphQl { writes } => Some(writes),
+            Form::Auto | Form::Bytes | Form::Json { .. } => None,
         }
     }
 
@@ -135,12 +158,8 @@ impl Route {
     }
 }
 
-impl Methods {
-    fn cover(self, method: &Method) -> bool {
-        match self {
-            Self::GetAndHead => method == Method::GET || method == Method::HEAD,
-            Self::OnlyGet => method == Method::GET,
-            Self::OnlyHead => method == Method::HEAD,
-        }
+impl Default for Methods {
+    fn default() -> Self {
+        Self { get: true, head: true, query: true }
     }
 }

@@ -54,7 +54,7 @@ impl RouteTable {
     /// The first route whose host and path match.
     ///
     /// Host and path alone decide, so that a write to a URL, a purge of it and a read of it meet the same rules;
-    /// whether the route looks the method up is [`Route::looks_up`].
+    /// whether the route looks the method up is [`Route::seeks`].
     pub fn find(&self, host: &str, path: &str) -> &Arc<Route> {
         let found = self.routes.iter().find(|route| route.matches.is_match(host, path));
         found.unwrap_or(&self.last_resort)

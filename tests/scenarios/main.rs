@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod coalescing;
 mod command_line;
 mod company;
@@ -11,6 +12,7 @@ mod directives;
 mod fleet;
 mod forgetting;
 mod framing;
+mod graphql;
 mod hits;
 mod http2;
 mod interim;

@@ -5,8 +5,10 @@ use std::collections::HashSet;
 use crate::config::check::{At, Check};
 use crate::config::fault::{listed, nearest};
 use crate::config::file::OneOrMany;
-use crate::config::file::route::{Keys, Layer, Route, Share};
+use crate::config::file::route::{BodyFormat, Keys, Layer, Method, Route, Share};
 use crate::config::file::store::{L2, Without};
+use crate::config::scalar::amount::Size;
+use crate::key::content::ContentRules;
 use crate::route::pattern::PathPattern;
 use crate::route::table::Match;
 use crate::route::tags::{BadTemplate, OnWrite, TagRules};
@@ -18,6 +20,7 @@ impl<'a> Check<'a> {
     pub(super) fn routes(&mut self) {
         self.names();
         self.reachable();
+        self.vouched_for_all();
         for (index, route) in self.file.routes.iter().enumerate() {
             let at = self.root.key("routes").index(index);
             self.route(route, &at);
@@ -43,6 +46,16 @@ impl<'a> Check<'a> {
                 let what = format!("`{name}` is the name of what no route matches");
                 self.fault(&at.key("name"), what, "take another");
             }
+        }
+    }
+
+    /// That a POST changes nothing is for a route to say that knows its own.
+    fn vouched_for_all(&mut self) {
+        let body = self.file.defaults.key.as_ref().and_then(|key| key.body.as_ref());
+        if body.is_some_and(|body| !body.of.is_empty()) {
+            let what = "`of` declares every POST of every route to change nothing";
+            let at = self.root.key("defaults").key("key").key("body").key("of");
+            self.fault(&at, what, "say it on the routes whose POST requests only ask");
         }
     }
 
@@ -76,6 +89,44 @@ impl<'a> Check<'a> {
             self.keys(&route.keys, &path, at);
         }
         self.passing(route, at);
+        self.content(route, at);
+    }
+
+    /// Whether there is content to key, and one way of keying it.
+    fn content(&mut self, route: &Route, at: &At<'_>) {
+        let defaults = self.root.key("defaults");
+        let find = |key: &str| at.key(key).or(defaults.key(key));
+        let keys = &route.keys;
+        if let Some(graphql) = &keys.graphql {
+            self.content_limit(graphql.limit, &find("graphql").key("limit"));
+        }
+        let Some(body) = keys.key.as_ref().and_then(|key| key.body.as_ref()) else { return };
+        let written = find("key").key("body");
+        self.content_limit(body.limit, &written.key("limit"));
+        let methods = route.matches.methods.as_deref();
+        if keys.graphql.is_some() {
+            let what = "`key.body` and `graphql` both say how content is keyed";
+            self.fault(&written, what, "remove one of the two");
+        } else if body.of.is_empty()
+            && methods.is_some_and(|methods| !methods.contains(&Method::Query))
+        {
+            let what = "`key.body` keys no content: what `methods` lists has none";
+            self.fault(&written, what, "add QUERY to `match.methods`, or `of: [POST]` here");
+        }
+        if body.fields.is_some() && body.format != BodyFormat::Json {
+            let what = "`fields` are members of JSON, and `format` takes other content too";
+            self.fault(&written.key("fields"), what, "add format: json");
+        }
+    }
+
+    fn content_limit(&mut self, limit: Size, at: &At<'_>) {
+        if limit.0 == 0 {
+            let what = "`limit` is nothing, so that no content is keyed";
+            self.fault(at, what, "write a size such as 64KiB");
+        } else if limit.0 > ContentRules::MOST as u64 {
+            let what = format!("`limit` of {limit} is more than each request may hold in memory");
+            self.fault(at, what, &format!("write at most {}", Size(ContentRules::MOST as u64)));
+        }
     }
 
     /// What says nothing on a route that stores nothing; only what the route says itself.
@@ -88,6 +139,11 @@ impl<'a> Check<'a> {
                 let what = format!("`{key}` says nothing where `cache: false` stores nothing");
                 self.fault(&at.key(key), what, "remove one of the two");
             }
+        }
+        let body = at.key("key").key("body");
+        if body.is_written() {
+            let what = "`key.body` says nothing where `cache: false` stores nothing";
+            self.fault(&body, what, "remove one of the two");
         }
     }
 

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::file::{OneOrMany, count, seconds};
-use crate::config::scalar::amount::{Part, Span};
+use crate::config::file::{OneOrMany, count, kib, seconds};
+use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
 
 /// One rule set, and which requests it is for.
@@ -46,6 +46,8 @@ pub struct Match {
 pub enum Method {
     Get,
     Head,
+    /// RFC 10008: told apart by its content too.
+    Query,
 }
 
 /// What a route may say, and `defaults` for all of them.
@@ -103,6 +105,9 @@ pub struct Keys {
     /// What tells two requests apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
+    /// The route speaks GraphQL: operations that only ask are answered from the cache, by POST, QUERY and GET.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graphql: Option<GraphQl>,
     /// How `Vary` is heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vary: Option<Vary>,
@@ -164,6 +169,64 @@ pub struct Key {
     pub cookies: Vec<Word>,
     /// `false`: all hosts share their entries, and the origin gets its own host.
     pub host: bool,
+    /// How content tells requests apart: those of QUERY, and those of POST where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<KeyBody>,
+}
+
+/// How content tells requests apart.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyBody {
+    /// `[POST]`: the POST requests of this route change nothing, and are answered from the cache.
+    pub of: Vec<BodyMethod>,
+    /// What form of it counts, and is sent to the origin.
+    pub format: BodyFormat,
+    /// The longest content that is read; requests with more pass. At most 1MiB.
+    pub limit: Size,
+    /// Only these members of a JSON object; all where it is not given. The others are not sent to the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub fields: Option<Vec<Word>>,
+}
+
+/// What a route can declare to change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum BodyMethod {
+    Post,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// JSON as `json`, everything else as `bytes`.
+    #[default]
+    Auto,
+    /// Blanks and the order of members do not count; what is no JSON passes.
+    Json,
+    /// Every byte counts.
+    Bytes,
+}
+
+/// How a route speaks GraphQL.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GraphQl {
+    /// The longest request that is read; longer ones pass. At most 1MiB.
+    pub limit: Size,
+    /// What a mutation does to what is stored for its URL.
+    pub mutations: Mutations,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mutations {
+    /// RFC 9111: all of it is invalid, as after every write.
+    #[default]
+    Purge,
+    /// Nothing: purges come from elsewhere.
+    Keep,
 }
 
 /// Which parts of the query count.
@@ -227,7 +290,25 @@ impl Default for EarlyRefresh {
 
 impl Default for Key {
     fn default() -> Self {
-        Self { query: Query::default(), headers: Vec::new(), cookies: Vec::new(), host: true }
+        Self {
+            query: Query::default(),
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            host: true,
+            body: None,
+        }
+    }
+}
+
+impl Default for KeyBody {
+    fn default() -> Self {
+        Self { of: Vec::new(), format: BodyFormat::default(), limit: kib(64), fields: None }
+    }
+}
+
+impl Default for GraphQl {
+    fn default() -> Self {
+        Self { limit: kib(64), mutations: Mutations::default() }
     }
 }
 
@@ -273,7 +354,7 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers key vary share tags on_write coalesce
+            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags on_write coalesce
             server_fields
         }
     }
@@ -290,12 +371,14 @@ impl Keys {
             early_refresh: None,
             negative: None,
             layers: None,
+            graphql: None,
+            key: self.key.map(|key| Key { body: None, ..key }),
             ..self
         }
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 8] = [
+    pub(crate) const STORING: [&str; 9] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -304,6 +387,7 @@ impl Keys {
         "early_refresh",
         "negative",
         "layers",
+        "graphql",
     ];
 
     pub(super) fn is_empty(&self) -> bool {
