@@ -97,6 +97,8 @@ impl Entry {
         variant: Variant,
         body: Stored,
     ) -> Self {
+        let variant =
+            if head.status.is_success() { variant.in_language_of(&head.fields) } else { variant };
         Self {
             facts,
             head,
@@ -132,6 +134,13 @@ impl Entry {
     pub fn with_head(&self, head: Head) -> Self {
         Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
             .in_turn(self.turn)
+    }
+
+    /// The same entry with another freshness: how it comes to be outdated.
+    #[must_use]
+    pub fn with_freshness(&self, freshness: Freshness) -> Self {
+        let (facts, head) = (self.facts.clone(), self.head.clone());
+        Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit

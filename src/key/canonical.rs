@@ -81,6 +81,27 @@ impl Target {
         Self::of(&request, scheme)
     }
 
+    /// The URL that a reference in a message about this one means (RFC 3986 §5.2.2), without its fragment.
+    pub fn resolve(&self, reference: &str) -> Result<Self, Malformed> {
+        let text = reference.trim_ascii();
+        let text = text.split_once('#').map_or(text, |(text, _)| text);
+        let base = format!("{}://{}", self.scheme, self.host_str());
+        if has_scheme(text) {
+            Self::parse(text)
+        } else if text.is_empty() {
+            Ok(self.clone())
+        } else if text.starts_with("//") {
+            Self::parse(&format!("{}:{text}", self.scheme))
+        } else if text.starts_with('/') {
+            Self::parse(&format!("{base}{text}"))
+        } else if text.starts_with('?') {
+            Self::parse(&format!("{base}{}{text}", self.path()))
+        } else {
+            let folder = self.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            Self::parse(&format!("{base}{folder}/{text}"))
+        }
+    }
+
     /// The same target with the query as `rules` keep it.
     #[must_use]
     pub fn under(mut self, rules: &QueryRules) -> Self {
@@ -155,6 +176,13 @@ impl QueryRules {
             self.allow.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
         allowed && !self.deny.iter().any(|known| known == name)
     }
+}
+
+/// RFC 3986 §3.1: `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`.
+fn has_scheme(reference: &str) -> bool {
+    let Some((scheme, _)) = reference.split_once(':') else { return false };
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn name(parameter: &str) -> &str {
@@ -284,6 +312,30 @@ mod tests {
 
     fn target(url: &str) -> Target {
         Target::parse(url).unwrap()
+    }
+
+    /// RFC 3986 §5.4.
+    #[test]
+    fn references_mean_what_they_mean_in_a_message_about_the_target() {
+        let rows = [
+            ("/c", "http://h/c"),
+            ("c", "http://h/a/c"),
+            ("c/d?x=http://y", "http://h/a/c/d?x=http://y"),
+            ("./c#part", "http://h/a/c"),
+            ("../c", "http://h/c"),
+            ("?y=2", "http://h/a/b?y=2"),
+            ("", "http://h/a/b?x=1"),
+            ("#part", "http://h/a/b?x=1"),
+            ("//g/c", "http://g/c"),
+            ("http://H:80/c", "http://h/c"),
+            ("https://h/c", "https://h/c"),
+        ];
+        for (reference, meant) in rows {
+            let found = target("http://h/a/b?x=1").resolve(reference).unwrap();
+            assert_eq!(found.url(), meant, "{reference}");
+        }
+        assert!(target("http://h/a").resolve("urn:isbn:1").is_err());
+        assert!(target("http://h/a").resolve("::nonsense").is_ok_and(|url| url.host() == "h"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Which request fields selected a stored response, and whether another request selects it too (RFC 9111 §4.1).
 
-use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderName, HeaderValue, VARY};
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderMap, HeaderName, HeaderValue, VARY,
+};
 use smallvec::SmallVec;
 
 use crate::message::fields::{list, members};
@@ -28,11 +30,22 @@ pub struct Selector<'a> {
 }
 
 /// The response's side: the fields that selected it with their normalised values, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Variant {
     /// Sorted by name, each once; `None` where the request had no such field.
     selected: Box<[Part]>,
+    /// The one language of a response that varies by it, in lower case; follows from the response.
+    language: Option<Box<[u8]>>,
 }
+
+/// The same variant is what the same requests selected, whatever language the origin chose for them.
+impl PartialEq for Variant {
+    fn eq(&self, other: &Self) -> bool {
+        self.selected == other.selected
+    }
+}
+
+impl Eq for Variant {}
 
 /// A field's name, and its normalised value where the request had it.
 pub type Part = (HeaderName, Option<Box<[u8]>>);
@@ -64,9 +77,37 @@ impl Variant {
 
     /// Whether the request selects this variant. Costs nothing when the response did not vary.
     pub fn is_selected_by(&self, selector: &Selector<'_>) -> bool {
-        self.selected
-            .iter()
-            .all(|(name, value)| selector.value(name).as_deref() == value.as_deref())
+        self.selected.iter().all(|(name, value)| {
+            selector.value(name).as_deref() == value.as_deref()
+                || *name == ACCEPT_LANGUAGE && self.is_in_the_best_language(selector)
+        })
+    }
+
+    /// The same variant, of a successful response with these fields: its one language is remembered where it
+    /// varies by it.
+    ///
+    /// RFC 9111 §4.1 lets requests match that mean the same "according to the header field's specification". By
+    /// RFC 9110 §12.5.4 a request ranks languages by their weights alone. That the origin has the language which
+    /// a request wants most, and above all others, is shown by the stored response; so it is the one that the
+    /// origin would choose. Where two languages are wanted alike, or the best is a wildcard or a wider range, or
+    /// the response is in several languages or is an error, the choice is the origin's and nothing matches so.
+    #[must_use]
+    pub fn in_language_of(mut self, response: &HeaderMap) -> Self {
+        let mut languages = members(response, &CONTENT_LANGUAGE);
+        self.language = match (languages.next(), languages.next()) {
+            (Some(only), None) if self.names().any(|name| *name == ACCEPT_LANGUAGE) => {
+                Some(only.to_ascii_lowercase().into())
+            }
+            _ => None,
+        };
+        self
+    }
+
+    fn is_in_the_best_language(&self, selector: &Selector<'_>) -> bool {
+        self.language.as_deref().is_some_and(|language| {
+            selector.rules.offered(&ACCEPT_LANGUAGE).is_none()
+                && best_language(selector.fields).is_some_and(|best| best[..] == *language)
+        })
     }
 
     /// The names of the fields that select, sorted.
@@ -104,7 +145,7 @@ impl Variant {
         let mut selected: Vec<Part> = parts.into_iter().collect();
         selected.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
         selected.dedup_by(|one, other| one.0 == other.0);
-        Self { selected: selected.into_boxed_slice() }
+        Self { selected: selected.into_boxed_slice(), language: None }
     }
 
     /// What the variant costs in memory beyond its struct.
@@ -114,7 +155,8 @@ impl Variant {
             .map(|(name, value)| {
                 64 + name.as_str().len() + value.as_ref().map_or(0, |value| value.len())
             })
-            .sum()
+            .sum::<usize>()
+            + self.language.as_ref().map_or(0, |language| language.len())
     }
 }
 
@@ -202,6 +244,15 @@ fn languages(fields: &HeaderMap) -> Normal {
         normal.extend_from_slice(&weight.to_be_bytes());
     }
     normal
+}
+
+/// The language that is wanted more than every other, if there is exactly one, in lower case.
+fn best_language(fields: &HeaderMap) -> Option<SmallVec<[u8; 16]>> {
+    let ranges = || members(fields, &ACCEPT_LANGUAGE).map(Weighted::parse);
+    let highest = ranges().map(|range| range.weight).max().filter(|weight| *weight > 0)?;
+    let mut best = ranges().filter(|range| range.weight == highest).map(|range| lower(range.name));
+    let first = best.next().filter(|range| range[..] != *b"*")?;
+    best.all(|other| other == first).then_some(first)
 }
 
 fn lower(name: &[u8]) -> SmallVec<[u8; 16]> {
@@ -458,6 +509,41 @@ mod tests {
                 &[("accept-language", second.as_bytes())],
             );
             assert_eq!(found, expected, "{first} and {second}");
+        }
+    }
+
+    /// RFC 9111 §4.1, RFC 9110 §12.5.4.
+    #[test]
+    fn a_response_in_the_language_that_is_wanted_most_matches_where_the_choice_is_clear() {
+        let rows = [
+            ("de", "fr;q=0.5, de;q=1.0", true),
+            ("DE", "fr;q=0.5, de", true),
+            ("de", "en, de", true),
+            ("de", "DE;q=0.2", true),
+            ("de", "fr, de", false),
+            ("de", "fr, de;q=0.9", false),
+            ("de", "fr;q=0, *", false),
+            ("de", "de;q=0", false),
+            ("de", "de-AT", false),
+            ("de-AT", "de", false),
+            ("de, en", "de", false),
+            ("*", "*", false),
+            ("", "de", false),
+        ];
+        let stored = fields(&[("accept-language", b"en, de")]);
+        let rules = VaryRules::default();
+        for (language, wanted, expected) in rows {
+            let response = fields(&[("content-language", language.as_bytes())]);
+            let variant = of(&["accept-language, foo"], &stored, &rules).unwrap();
+            let variant = variant.in_language_of(&response);
+            let selected = |request: &[(&str, &[u8])]| {
+                let fields = &fields(request);
+                variant.is_selected_by(&Selector { fields, rules: &rules })
+            };
+            let wanted = ("accept-language", wanted.as_bytes());
+            assert_eq!(selected(&[wanted]), expected, "{language} for {wanted:?}");
+            assert!(!selected(&[wanted, ("foo", b"1")]), "the other fields count as ever");
+            assert!(!selected(&[]), "no wish is no choice");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::key::content::Unkeyable;
 use crate::lookup::outcome::{
     Errand, Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused,
 };
+use crate::origin::failure::OriginFailure;
 use crate::route::Route;
 use crate::telemetry::access::{AccessLog, Line};
 use crate::telemetry::labels::Ending;
@@ -246,7 +247,8 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
 pub struct Status {
     /// Why the request went forward, where it did.
     pub forwarded: Forwarded,
-    /// The status of the origin's answer, where there was one.
+    /// The status of the origin's answer, where there was one and the client gets another (RFC 9211 §2.3:
+    /// `fwd-status` "defaults to the status code sent in the response").
     pub forwarded_status: Option<StatusCode>,
     /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
     pub ttl: Option<i64>,
@@ -259,11 +261,16 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
     let forwarded = status.forwarded.token();
     match outcome {
         // RFC 9211 §2.1: "hit" means that the request was not forwarded.
-        Outcome::Hit(_) | Outcome::Stale(_) | Outcome::Followed(Source::Layer(_)) => {
+        // So is what is served stale "without going forward", because the origin is left alone.
+        Outcome::Hit(_)
+        | Outcome::Stale(_)
+        | Outcome::Followed(Source::Layer(_))
+        | Outcome::StaleOnError(_, OriginFailure::BreakerOpen { .. } | OriginFailure::Overloaded) =>
+        {
             text.push_str("; hit");
         }
         Outcome::Revalidated => {
-            push_forwarded(&mut text, forwarded, Some(StatusCode::NOT_MODIFIED));
+            push_forwarded(&mut text, forwarded, status.forwarded_status);
             text.push_str("; stored");
         }
         Outcome::Miss(kept) => {
@@ -280,9 +287,10 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
         }
         Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
         Outcome::Failed(Errand::Passage(why), _) => push_forwarded(&mut text, why.token(), None),
-        Outcome::StaleOnError(..) | Outcome::Failed(Errand::Lookup, _) => {
-            push_forwarded(&mut text, forwarded, None);
+        Outcome::StaleOnError(..) => {
+            push_forwarded(&mut text, forwarded, status.forwarded_status);
         }
+        Outcome::Failed(Errand::Lookup, _) => push_forwarded(&mut text, forwarded, None),
         Outcome::Refused(_) => {}
     }
     if let Some(ttl) = status.ttl {

@@ -110,11 +110,11 @@ impl Asked {
         let mut status = Status { forwarded, ..Status::default() };
         let response = match content {
             Content::Stored(entry) => {
-                self.describe(&entry, &mut status);
+                self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, None, &outcome)
             }
             Content::Arriving(entry, reader) => {
-                self.describe(&entry, &mut status);
+                self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, Some(reader), &outcome)
             }
             Content::Once(response) => {
@@ -125,12 +125,21 @@ impl Asked {
         Departure { response, outcome, route: Some(self.route), status }
     }
 
-    fn describe(&self, entry: &Entry, status: &mut Status) {
+    fn describe(&self, entry: &Entry, outcome: &Outcome, status: &mut Status) {
         let freshness = &entry.freshness;
         let signed = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
         let lifetime = signed(freshness.lifetime.as_secs());
-        status.forwarded_status = Some(entry.head.status);
-        status.ttl = Some(lifetime.saturating_sub(signed(freshness.age(self.now).as_secs())));
+        let rest = lifetime.saturating_sub(signed(freshness.age(self.now).as_secs()));
+        let is_stale = matches!(outcome, Outcome::Stale(_) | Outcome::StaleOnError(..));
+        // RFC 9211 §2.4: "May be negative, to indicate staleness"; a part of a second, and a soft purge, are stale.
+        status.ttl = Some(if is_stale { rest.min(-1) } else { rest });
+        status.forwarded_status = match outcome {
+            Outcome::StaleOnError(_, OriginFailure::Status(answered)) => Some(*answered),
+            Outcome::StaleOnError(..) => None,
+            // A HEAD asks without conditions, and is answered in full.
+            Outcome::Revalidated if self.method != Method::HEAD => Some(StatusCode::NOT_MODIFIED),
+            _ => Some(entry.head.status),
+        };
     }
 
     /// A response from an entry: whole, a part of it, or word that the client has it already.
@@ -157,9 +166,11 @@ impl Asked {
             }
         };
         // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
-        // this request"; what was fetched for it keeps the Age that it came with.
-        if !matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated) {
-            let age = entry.freshness.age(self.now).as_secs();
+        // this request"; what was fetched for it keeps the Age that it came with. One without is told how old it
+        // was when it came, where that is a second or more: the time that the origin took counts (§4.2.3).
+        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated);
+        let age = entry.freshness.age(self.now).as_secs();
+        if !fetched || age > 0 && !entry.head.fields.contains_key(AGE) {
             response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
         }
         self.tell_lifetime(response.headers_mut());

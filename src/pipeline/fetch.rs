@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, HeaderMap, VIA};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use rand::Rng;
 use tower::Service;
@@ -30,6 +30,7 @@ use crate::pipeline::inspect::{Inspected, inspect};
 use crate::pipeline::onward::{self, Trusted, via};
 use crate::pipeline::peek::Descent;
 use crate::policy::deception::contradicts;
+use crate::policy::head::{Told, outdated, told};
 use crate::policy::revalidate::{Validation, merge, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
@@ -72,6 +73,9 @@ impl Fetch {
         loop {
             let asked = self.ask(&mut lookup).await?;
             let status = asked.response.status();
+            if lookup.request.method == Method::HEAD && status != StatusCode::NOT_MODIFIED {
+                return self.head(&lookup, asked).await;
+            }
             if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
                 let answer = self.keep(&lookup, asked).await?;
                 return Ok(Answer { forwarded: lookup.forwarded, ..answer });
@@ -79,7 +83,9 @@ impl Fetch {
             let fields = asked.response.headers();
             match lookup.held.take() {
                 Some(Held { entry, until: Until::Validated(_), .. })
-                    if validation(status, &entry.head.fields, fields) == Validation::Confirmed =>
+                    if asked.conditional
+                        && validation(status, &entry.head.fields, fields)
+                            == Validation::Confirmed =>
                 {
                     let answer = self.confirmed(&lookup, &entry, &asked);
                     return Ok(Answer { forwarded: lookup.forwarded, ..answer });
@@ -116,12 +122,36 @@ impl Fetch {
         })
     }
 
-    /// What was held is confirmed (RFC 9111 §4.3.4): its fields are updated, its age begins anew.
+    /// A HEAD's answer is the client's; what it says about the stored response that a GET would get is heard
+    /// (RFC 9111 §4.3.5). What a purge marked stale is renewed only by a GET: a HEAD need not name a validator.
+    async fn head(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
+        let forwarded = lookup.forwarded;
+        let known = lookup.held.as_ref().map(|held| &held.entry);
+        let known = known.filter(|known| self.0.ledger.standing(known) == Standing::Good);
+        let Some(known) = known else {
+            return Ok(Answer { forwarded, ..self.keep(lookup, asked).await? });
+        };
+        let Head { status, fields } = &known.head;
+        let response = &asked.response;
+        Ok(match told(response.status(), response.headers(), (*status, fields), known.length()) {
+            Told::Same => Answer { forwarded, ..self.confirmed(lookup, known, &asked) },
+            Told::Other => {
+                let freshness = outdated(&known.freshness, asked.received);
+                let landing = Landing::whole(Arc::new(known.with_freshness(freshness)));
+                Answer { forwarded, landing, ..self.keep(lookup, asked).await? }
+            }
+            Told::Nothing => Answer { forwarded, ..self.keep(lookup, asked).await? },
+        })
+    }
+
+    /// What was held is confirmed (RFC 9111 §4.3.4 and §4.3.5): its fields are updated, its age begins anew.
     fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
         let fields = merge(&known.head.fields, asked.response.headers());
         let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
-        if let Ok(Keeping { facts, freshness, variant }) = self.verdict(lookup, asked, &head) {
+        if let Ok(Keeping { facts, freshness, variant }) =
+            self.verdict(lookup, asked, &Method::GET, &head)
+        {
             let body = known.body.clone();
             let entry = Entry::new(facts, head.compact(), freshness, variant, body);
             let entry = entry.in_turn(asked.turn);
@@ -139,7 +169,7 @@ impl Fetch {
     async fn keep(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
         let mut head =
             Head { status: asked.response.status(), fields: asked.response.headers().clone() };
-        let verdict = self.verdict(lookup, &asked, &head);
+        let verdict = self.verdict(lookup, &asked, &lookup.request.method, &head);
         let Keeping { facts, freshness, variant } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
@@ -189,9 +219,16 @@ impl Fetch {
         }
     }
 
-    fn verdict(&self, lookup: &Lookup, asked: &Asked, head: &Head) -> Result<Keeping, WhyNot> {
+    /// Whether `head`, as the answer to a request by `method`, may be kept.
+    fn verdict(
+        &self,
+        lookup: &Lookup,
+        asked: &Asked,
+        method: &Method,
+        head: &Head,
+    ) -> Result<Keeping, WhyNot> {
         let exchange = Exchange {
-            method: &lookup.request.method,
+            method,
             request: &lookup.request.headers,
             status: head.status,
             response: &head.fields,

@@ -112,7 +112,8 @@ where
         let this = self.project();
         let Ok(departure) = ready!(this.departure.poll(context));
         let mut opened = this.opened.take().expect("polled again after it was ready");
-        let Departure { mut response, outcome, route, status } = departure;
+        let Departure { mut response, outcome, route, mut status } = departure;
+        status.forwarded_status.take_if(|told| *told == response.status());
         let shown = route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
         sign(response.headers_mut(), shown, &outcome, &status);
         opened.record.status = response.status();

@@ -187,19 +187,7 @@ fn is_successful(status: StatusCode) -> bool {
 /// NOT invalidate a URI under these conditions if the origin … differs").
 fn reference(target: &Target, response: &HeaderMap, name: &HeaderName) -> Option<Target> {
     let text = response.get(name)?.to_str().ok()?;
-    let base = format!("{}://{}", target.scheme(), target.host_str());
-    let url = if let Some(rest) = text.strip_prefix("//") {
-        format!("{}://{rest}", target.scheme())
-    } else if text.starts_with('/') {
-        format!("{base}{text}")
-    } else if text.contains("://") {
-        text.to_owned()
-    } else {
-        let folder = target.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{base}{folder}/{text}")
-    };
-    let url = url.split_once('#').map_or(url.as_str(), |(url, _)| url);
-    let named = Target::parse(url).ok()?;
+    let named = target.resolve(text).ok()?;
     (named.scheme() == target.scheme() && named.host() == target.host()).then_some(named)
 }
 

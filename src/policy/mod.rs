@@ -2,6 +2,7 @@
 
 pub mod deception;
 pub mod graphql;
+pub mod head;
 mod lifetime;
 pub mod reuse;
 pub mod revalidate;

@@ -297,3 +297,51 @@ async fn the_first_route_that_matches_decides() {
     get(larder.url("/other")).await.is_not("HIT");
     get(larder.url("/other")).await.is_not("HIT");
 }
+
+/// RFC 9211.
+#[tokio::test]
+async fn cache_status_says_what_went_forward_and_follows_what_the_origins_cache_says() {
+    let origin = Origin::start().await;
+    let inner = "Inner; hit; ttl=9";
+    origin.script(
+        "/x",
+        [
+            fresh("hello").field("ETag", "\"v1\"").field("Cache-Status", inner),
+            status(304).field("ETag", "\"v1\""),
+        ],
+    );
+    let larder = all_to(&origin).start().await;
+    let told = async |ask: crate::support::client::Ask| {
+        let reply = ask.await;
+        let lines: Vec<String> =
+            reply.lines("cache-status").iter().map(|l| (*l).to_owned()).collect();
+        assert_eq!((lines.len(), lines[0].as_str()), (2, inner), "{reply:?}");
+        lines[1].clone()
+    };
+    let x = || get(larder.url("/x"));
+    // The client gets a 304 where the origin sent a 200, and the other way round.
+    let first = told(x().with("If-None-Match", "\"v1\"")).await;
+    assert_eq!(first, "larder; fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    let hit = told(x()).await;
+    assert!(hit.starts_with("larder; hit; ttl="), "{hit}");
+    let validated = told(x().with("Cache-Control", "no-cache")).await;
+    assert_eq!(validated, "larder; fwd=request; fwd-status=304; stored; ttl=60");
+    get(larder.url("/none")).await.has_status(404);
+    let plain = get(larder.url("/none")).await;
+    assert!(!plain.field("cache-status").contains("fwd-status"), "{plain:?}");
+}
+
+/// RFC 9111 §4.2.3: `corrected_age_value = age_value + response_delay`.
+#[tokio::test]
+async fn what_the_origin_took_long_for_has_an_age_unless_it_came_with_one() {
+    let origin = Origin::start().await;
+    let slow = || fresh("hello").after(Duration::from_millis(1100));
+    origin.on("/x", slow());
+    origin.on("/aged", slow().field("Age", "7"));
+    origin.on("/quick", fresh("hello"));
+    let larder = all_to(&origin).start().await;
+    let (x, aged) = tokio::join!(get(larder.url("/x")), get(larder.url("/aged")));
+    assert_eq!((x.age(), aged.age()), (1, 7));
+    get(larder.url("/quick")).await.is("MISS", "ORIGIN").lacks("age");
+    assert!(get(larder.url("/aged")).await.age() >= 8);
+}

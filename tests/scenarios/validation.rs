@@ -1,8 +1,10 @@
 //! What is no longer fresh is validated: the origin is asked whether it changed, and its 304 renews the entry.
 
 use crate::support::answer::{fresh, ok, status};
-use crate::support::client::get;
+use crate::support::client::{ask, get};
+use crate::support::larder::Larder;
 use crate::support::origin::Origin;
+use crate::support::redis::RedisServer;
 use crate::support::reply::Reply;
 use crate::support::until;
 use crate::support::yaml::all_to;
@@ -114,4 +116,93 @@ async fn a_304_for_another_representation_does_not_renew_this_one() {
     let reply = get(larder.url("/x")).await;
     assert!(reply.text() == "new" || reply.status == 502, "{reply:?}");
     get(larder.url("/x")).await.has_status(200).says("new");
+}
+
+/// GETs are answered with a tagged body that has to be validated, HEADs with `answer`.
+fn head_with(origin: &Origin, answer: crate::support::answer::Answer) {
+    origin.with("/x", move |asked| match asked.method.as_str() {
+        "HEAD" => answer.clone(),
+        _ if asked.field("if-none-match") == "\"v1\"" => status(304).field("ETag", "\"v1\""),
+        _ => ok("hello")
+            .field("ETag", "\"v1\"")
+            .field("Cache-Control", "no-cache")
+            .field("X-Own", "kept"),
+    });
+}
+
+#[tokio::test]
+async fn a_head_that_matches_renews_the_stored_get_in_both_layers() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    let same = status(200)
+        .field("ETag", "\"v1\"")
+        .field("Content-Length", "5")
+        .field("Cache-Control", "max-age=60")
+        .field("X-New", "added");
+    head_with(&origin, same);
+    let mut larder = all_to(&origin).redis(redis.port()).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let reply = ask("HEAD", larder.url("/x")).await;
+    reply.is("REVALIDATED", "ORIGIN").has_status(200).has("content-length", "5").says("");
+    assert_eq!(origin.requests("/x")[1].method, "HEAD");
+    let renewed = async |larder: &Larder, layer| {
+        let hit = get(larder.url("/x")).await;
+        hit.is("HIT", layer).says("hello").has("x-new", "added").has("x-own", "kept");
+        hit.has("content-length", "5");
+    };
+    renewed(&larder, "L1").await;
+    until("the renewed entry is in Redis", async || {
+        larder.restart().await;
+        (get(larder.url("/x")).await.layer() == "L2").then_some(())
+    })
+    .await;
+    renewed(&larder, "L1").await;
+}
+
+#[tokio::test]
+async fn a_head_that_contradicts_the_stored_get_makes_it_stale() {
+    let other = [
+        status(200).field("ETag", "\"v2\""),
+        status(200).field("Content-Length", "6"),
+        status(200).field("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ];
+    for answer in other {
+        let origin = Origin::start().await;
+        let told = answer.clone();
+        origin.with("/x", move |asked| match asked.method.as_str() {
+            "HEAD" => told.clone(),
+            _ => fresh("hello").field("ETag", "\"v1\""),
+        });
+        let larder = all_to(&origin).route("stale_while_revalidate: 1h").start().await;
+        get(larder.url("/x")).await.is("MISS", "ORIGIN");
+        ask("HEAD", larder.url("/x")).await.is("HIT", "L1");
+        // The client's own wish brings the HEAD to the origin though the stored response is fresh.
+        ask("HEAD", larder.url("/x")).with("Cache-Control", "no-cache").await.is("MISS", "ORIGIN");
+        get(larder.url("/x")).await.is("MISS", "ORIGIN").says("hello");
+        assert_eq!(origin.requests("/x")[2].field("if-none-match"), "\"v1\"");
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_a_200_or_without_a_stored_get_stores_nothing() {
+    let origin = Origin::start().await;
+    head_with(&origin, status(410).field("Cache-Control", "max-age=60").field("X-New", "added"));
+    let larder = all_to(&origin).start().await;
+    ask("HEAD", larder.url("/x")).await.is("MISS", "ORIGIN").has_status(410);
+    get(larder.url("/x")).await.is("MISS", "ORIGIN").has_status(200);
+    ask("HEAD", larder.url("/x")).await.is("MISS", "ORIGIN").has_status(410);
+    get(larder.url("/x")).await.is("REVALIDATED", "ORIGIN").has_status(200).lacks("x-new");
+}
+
+#[tokio::test]
+async fn a_head_brings_nothing_back_that_a_purge_has_taken_or_marked_stale() {
+    let origin = Origin::start().await;
+    head_with(&origin, status(200).field("Cache-Control", "max-age=60"));
+    let larder = all_to(&origin).start().await;
+    for soft in [false, true] {
+        get(larder.url("/x")).await.says("hello");
+        larder.purges(serde_json::json!({"everything": true, "soft": soft})).await;
+        ask("HEAD", larder.url("/x")).await.is("MISS", "ORIGIN").has_status(200);
+        get(larder.url("/x")).await.is_not("HIT").says("hello");
+    }
 }

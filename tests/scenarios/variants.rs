@@ -145,3 +145,29 @@ async fn an_answer_that_begins_to_vary_is_not_given_to_those_it_does_not_suit() 
     get(larder.url("/x")).with("X-Kind", "other").await.is("MISS", "ORIGIN").says("other");
     get(larder.url("/x")).with("X-Kind", "special").await.is("HIT", "L1").says("special");
 }
+
+#[tokio::test]
+async fn a_stored_language_answers_who_wants_it_most_and_nobody_whose_choice_is_open() {
+    let redis = crate::support::redis::RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin
+        .on("/x", fresh("hallo").field("Vary", "Accept-Language").field("Content-Language", "de"));
+    origin.on(
+        "/y",
+        fresh("nein")
+            .field("Vary", "Accept-Language")
+            .field("Content-Language", "de")
+            .with_status(404),
+    );
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    let ask = async |path, languages| {
+        get(larder.url(path)).with("Accept-Language", languages).await.outcome().to_owned()
+    };
+    for path in ["/x", "/y"] {
+        assert_eq!(ask(path, "en, de").await, "MISS");
+        assert_eq!(ask(path, "DE ,EN").await, "HIT");
+    }
+    assert_eq!(ask("/x", "fr;q=0.5, de;q=1.0").await, "HIT");
+    assert_eq!(ask("/y", "fr;q=0.5, de;q=1.0").await, "MISS", "an error chooses no language");
+    assert_eq!(ask("/x", "fr, de").await, "MISS");
+}

@@ -34,7 +34,7 @@ async fn every_unsafe_method_invalidates_its_target() {
     let origin = Origin::start().await;
     origin.with("*", reads_and(|_| status(204)));
     let larder = all_to(&origin).start().await;
-    for method in ["POST", "PUT", "DELETE", "PATCH", "REBUILD"] {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "REBUILD", "M-SEARCH"] {
         let path = format!("/{method}");
         store(&larder, &path).await;
         ask(method, larder.url(&path)).body("{}").await.is("BYPASS", "ORIGIN").has_status(204);
@@ -159,4 +159,22 @@ async fn a_write_whose_client_left_invalidates_all_the_same() {
         (get(larder.url("/x")).await.outcome() == "MISS").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn references_are_resolved_against_the_target_before_they_are_invalidated() {
+    let origin = Origin::start().await;
+    origin.with("*", reads_and(|asked| status(201).field("Location", asked.field("x-to"))));
+    let larder = all_to(&origin).start().await;
+    for (reference, meant) in [
+        ("c", "/a/c"),
+        ("../d", "/d"),
+        ("?y=2", "/a/b?y=2"),
+        ("#part", "/a/b"),
+        ("e?u=http://h/", "/a/e?u=http://h/"),
+    ] {
+        store(&larder, meant).await;
+        post(larder.url("/a/b")).with("X-To", reference).body("{}").await.has_status(201);
+        get(larder.url(meant)).await.is("MISS", "ORIGIN");
+    }
 }
