@@ -141,6 +141,7 @@ impl Entry {
     pub fn with_freshness(&self, freshness: Freshness) -> Self {
         let (facts, head) = (self.facts.clone(), self.head.clone());
         Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
+            .in_turn(self.turn)
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit

@@ -127,7 +127,8 @@ impl Fetch {
     async fn head(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
         let forwarded = lookup.forwarded;
         let known = lookup.held.as_ref().map(|held| &held.entry);
-        let known = known.filter(|known| self.0.ledger.standing(known) == Standing::Good);
+        let known =
+            known.filter(|known| self.0.ledger.standing(known, lookup.now) == Standing::Good);
         let Some(known) = known else {
             return Ok(Answer { forwarded, ..self.keep(lookup, asked).await? });
         };
