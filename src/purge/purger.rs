@@ -544,6 +544,8 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Silent {
         Takes,
+        /// As one that was lost, and is another now.
+        TakesAnew,
         Hangs,
     }
 
@@ -551,6 +553,7 @@ mod tests {
         async fn append(&self, _: &Record) -> Result<Mark, LogError> {
             match self {
                 Self::Takes => Ok(Mark::new(9, 0)),
+                Self::TakesAnew => Ok(Mark::new(9, 0).of(Epoch::new(7))),
                 Self::Hangs => pending().await,
             }
         }
@@ -614,6 +617,22 @@ mod tests {
         let mut follower = Follower::new(purger.clone());
         let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
         assert_eq!(purger.pending(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_in_a_log_that_is_not_followed_yet_is_appended_again_when_it_is() {
+        let purger = purger(Silent::TakesAnew);
+        let submitting = purger.submit(everything(), Wait::Local, Duration::from_millis(1));
+        assert_eq!(submitting.await.unwrap().mark.epoch, Epoch::new(7));
+        assert_eq!(purger.pending(), 1, "it holds here until then");
+        let mut follower = Follower::new(purger.clone());
+        let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
+        assert_eq!(purger.pending(), 1);
+        let mark = Mark::new(1, 0).of(Epoch::new(7));
+        follower.take(&Page { records: Vec::new(), beginning: mark, end: mark });
+        let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
+        assert_eq!((purger.pending(), purger.0.ledger.len()), (0, 0));
+        assert_eq!(purger.0.ledger.known(), Mark::new(9, 0).of(Epoch::new(7)));
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn an_instance_that_is_cut_off_is_named_and_stops_vouching_when_its_lease_
     }
     faults.turns(Weather::BlackHole);
     origin.on("/x", fresh("new"));
-    let what = json!({"urls": [format!("http://{HOST}/x")], "wait": "all", "timeout": "200ms"});
+    let what = json!({"urls": [format!("http://{HOST}/x")], "wait": "all", "timeout": "1s"});
     let receipt = one.purge(what).await;
     let receipt = receipt.has_status(200).json();
     assert_eq!(receipt["complete"], false, "{receipt}");

@@ -177,6 +177,26 @@ async fn purged_entries_give_back_their_room_in_memory_and_in_redis() {
 }
 
 #[tokio::test]
+async fn purges_of_which_nothing_can_be_left_are_forgotten() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("x"));
+    let larder = all_to(&origin).top("l2: none").start().await;
+    for half in ["a", "b"] {
+        let tags: Vec<_> = (0..1000).map(|number| format!("{half}-{number}")).collect();
+        larder.purges(json!({"tags": tags})).await;
+    }
+    assert_eq!(larder.metric("larder_ledger_purges", &[]).await, 2000);
+    until("they are forgotten", async || {
+        (larder.metric("larder_ledger_purges", &[]).await == 0).then_some(())
+    })
+    .await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    get(larder.url("/x")).await.is("HIT", "L1");
+    larder.purges(json!({"urls": [larder.url("/x")]})).await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+}
+
+#[tokio::test]
 async fn the_metrics_tell_how_far_the_log_is_behind_and_what_waits_for_it() {
     let mut redis = RedisServer::start().await;
     let origin = Origin::start().await;
