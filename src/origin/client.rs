@@ -33,6 +33,10 @@ const FIELDS: usize = 256;
 /// What an HTTP/2 origin may send ahead of its reader, per stream.
 const WINDOW: u32 = 256 * 1024;
 
+/// Transfer codings that change what the content is (RFC 9112 §7), and what could hide one of them.
+const KNOWN_CODINGS: [&str; 8] =
+    ["chunked", "gzip", "x-gzip", "deflate", "compress", "x-compress", "identity", ""];
+
 /// How often a busy HTTP/2 connection is asked whether its origin is still there.
 const PING: Duration = Duration::from_secs(20);
 
@@ -241,8 +245,7 @@ fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
     }
     let fields = response.headers_mut();
     if fields.contains_key(TRANSFER_ENCODING) {
-        // Any other coding would be taken off with the field, and the content would be something else.
-        if !is_just_chunked(fields) {
+        if !is_understood(fields) {
             return Err(protocol("transfer coding other than chunked"));
         }
         // RFC 9112 §6.3: "the Transfer-Encoding overrides the Content-Length". hyper reads the body so, but
@@ -260,12 +263,21 @@ fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
     Ok(())
 }
 
-fn is_just_chunked(fields: &HeaderMap) -> bool {
-    let mut lines = fields.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = lines
-        .next()
-        .is_some_and(|line| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
-    is_chunked && lines.next().is_none()
+/// Whether the content is what is read of it: chunked once, or in a coding that nobody has heard of. Of that the body
+/// goes to the end of the connection (RFC 9112 §6.3), which leaves no doubt where it ends. Any known coding would be
+/// taken off with the field, and the content would be something else.
+fn is_understood(fields: &HeaderMap) -> bool {
+    let lines = fields.get_all(TRANSFER_ENCODING).iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut codings = members
+        .map(|member| member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
+    let is = |coding: &[u8], known: &str| coding.eq_ignore_ascii_case(known.as_bytes());
+    let first = codings.next().unwrap_or_default();
+    let is_unheard_of = |coding: &[u8]| !KNOWN_CODINGS.iter().any(|known| is(coding, known));
+    if is(first, "chunked") {
+        return codings.next().is_none();
+    }
+    is_unheard_of(first) && codings.all(is_unheard_of)
 }
 
 struct Ambiguous;
@@ -326,10 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn chunked_overrides_a_length_and_nothing_but_chunked_passes() {
-        let fields = checked(&[("content-length", "7"), ("transfer-encoding", "Chunked")]).unwrap();
-        assert!(!fields.contains_key(CONTENT_LENGTH));
-        for coding in ["gzip, chunked", "identity", "chunked, chunked", "xchunked"] {
+    fn chunked_overrides_a_length_and_so_does_a_coding_that_nobody_knows() {
+        for coding in ["Chunked", "foo", "foo;q=1", "foo, bar"] {
+            let fields = checked(&[("content-length", "7"), ("transfer-encoding", coding)]);
+            assert!(!fields.unwrap().contains_key(CONTENT_LENGTH), "{coding}");
+        }
+        let refused =
+            ["gzip, chunked", "GZIP", "identity", "chunked, chunked", "foo, chunked", "", "foo,"];
+        for coding in refused {
             assert!(checked(&[("transfer-encoding", coding)]).is_err(), "{coding}");
         }
     }

@@ -119,6 +119,7 @@ where
                             outcome: followed(outcome),
                             forwarded: lookup.forwarded,
                             landing: Landing::done(),
+                            own: None,
                         });
                     }
                     break;
@@ -173,7 +174,7 @@ where
                 return;
             }
         };
-        let Answer { content, outcome, forwarded, landing } = answer;
+        let Answer { content, outcome, forwarded, landing, own } = answer;
         match &content {
             Content::Stored(entry) | Content::Arriving(entry, _) => {
                 captain.tell(if may_be_shared(entry, &outcome) {
@@ -193,7 +194,7 @@ where
         let arriving = arriving(&content);
         // Who left does not want it any more; the others do.
         let left = Landing::done();
-        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left }));
+        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left, own }));
         landing.run().await;
         if arriving.is_some_and(|fill| fill.has_overflowed()) {
             // Too large to be kept, as it turned out: nobody should wait for the next one.
@@ -207,7 +208,7 @@ where
     async fn alone(self, lookup: Lookup) -> Result<Answer, OriginFailure> {
         let (key, company) = (lookup.key, lookup.company);
         let answer = self.0.inner.clone().oneshot(lookup).await?;
-        let Answer { content, outcome, forwarded, landing } = answer;
+        let Answer { content, outcome, forwarded, landing, own } = answer;
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
             self.0.tasks.spawn(async move {
@@ -219,7 +220,7 @@ where
                 }
             });
         }
-        Ok(Answer { content, outcome, forwarded, landing: Landing::done() })
+        Ok(Answer { content, outcome, forwarded, landing: Landing::done(), own })
     }
 }
 

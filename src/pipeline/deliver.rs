@@ -107,9 +107,9 @@ where
 
 impl Asked {
     fn deliver(self, answer: Answer) -> Departure {
-        let Answer { content, outcome, forwarded, landing: _ } = answer;
+        let Answer { content, outcome, forwarded, landing: _, own } = answer;
         let mut status = Status { forwarded, ..Status::default() };
-        let response = match content {
+        let mut response = match content {
             Content::Stored(entry) => {
                 self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, None, &outcome)
@@ -123,6 +123,9 @@ impl Asked {
                 self.once(*response, &outcome)
             }
         };
+        if let Some(own) = own {
+            response.headers_mut().extend(*own);
+        }
         Departure { response, outcome, route: Some(self.route), status }
     }
 
