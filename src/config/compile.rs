@@ -21,7 +21,7 @@ use crate::config::settings::{
 use crate::entry::facts::RouteId;
 use crate::key::canonical::{QueryLanguage, QueryOrder, QueryRules};
 use crate::key::content::{ContentRules, Form, Writes};
-use crate::key::vary::VaryRules;
+use crate::key::vary::{LanguageRule, VaryRules};
 use crate::key::{HostRule, KeyRules};
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
 use crate::route::pattern::PathPattern;
@@ -335,7 +335,11 @@ fn bytes(size: Size) -> usize {
 
 fn vary(vary: &file::route::Vary) -> VaryRules {
     let normalize = vary.normalize.iter().map(|(name, values)| (name.name(), texts(values)));
-    VaryRules { normalize: normalize.collect(), max_variants: vary.max_variants.get() }
+    VaryRules {
+        normalize: normalize.collect(),
+        max_variants: vary.max_variants.get(),
+        language: if vary.content_language { LanguageRule::Heard } else { LanguageRule::Unheard },
+    }
 }
 
 fn texts(words: &[Word]) -> Vec<String> {

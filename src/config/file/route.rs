@@ -252,6 +252,9 @@ pub struct Vary {
     /// Variants of one URL that are kept.
     #[schemars(range(max = 1024))]
     pub max_variants: NonZeroUsize,
+    /// Whether a success with one `Content-Language` also answers requests whose `Accept-Language` wants that
+    /// language above all others. RFC 9111 §4.1 does not allow it: for origins that choose by nothing else.
+    pub content_language: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -314,7 +317,7 @@ impl Default for GraphQl {
 
 impl Default for Vary {
     fn default() -> Self {
-        Self { normalize: BTreeMap::new(), max_variants: count(64) }
+        Self { normalize: BTreeMap::new(), max_variants: count(64), content_language: false }
     }
 }
 
