@@ -36,6 +36,7 @@ pub(crate) fn compile(file: File) -> Settings {
     let routes = file.routes.iter().map(|route| route_settings(&file, route)).collect();
     Settings {
         service: file.service.0.as_str().into(),
+        cache_name: file.cache_name.0.as_str().into(),
         listen: file.listen.as_slice().iter().map(|address| address.0).collect(),
         workers: file.workers.map_or_else(cores, std::num::NonZero::get),
         admin: admin(&file.admin),
@@ -225,6 +226,7 @@ fn server_fields(keys: &Keys) -> ServerFields {
     match keys.server_fields.unwrap_or_default() {
         file::route::ServerFields::Full => ServerFields::Full,
         file::route::ServerFields::Minimal => ServerFields::Minimal,
+        file::route::ServerFields::Debug => ServerFields::Debug,
     }
 }
 

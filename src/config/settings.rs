@@ -17,6 +17,8 @@ use crate::route;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub service: Arc<str>,
+    /// What `Cache-Status` calls this cache.
+    pub cache_name: Arc<str>,
     /// At least one.
     pub listen: Vec<SocketAddr>,
     /// At least one.

@@ -141,19 +141,22 @@ impl Fetch {
         let fields = merge(&known.head.fields, asked.response.headers());
         let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
-        if let Ok(Keeping { facts, freshness, variant }) =
-            self.verdict(lookup, asked, &Method::GET, &head)
-        {
-            let body = known.body.clone();
-            let entry = Entry::new(facts, head.compact(), freshness, variant, body);
-            let entry = Arc::new(entry);
-            let landing = Landing::whole(entry.clone());
-            return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
+        match self.verdict(lookup, asked, &Method::GET, &head) {
+            Ok(Keeping { facts, freshness, variant }) => {
+                let body = known.body.clone();
+                let entry = Entry::new(facts, head.compact(), freshness, variant, body);
+                let entry = Arc::new(entry);
+                let landing = Landing::whole(entry.clone());
+                let outcome = Outcome::Revalidated(Kept::Stored);
+                Answer { landing, ..Answer::stored(entry, outcome) }
+            }
+            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+            Err(why) => {
+                let mut entry = known.with_head(head);
+                entry.freshness.use_without_asking = UseWithoutAsking::Never;
+                Answer::stored(Arc::new(entry), Outcome::Revalidated(Kept::Left(why)))
+            }
         }
-        // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
-        let mut entry = known.with_head(head);
-        entry.freshness.use_without_asking = UseWithoutAsking::Never;
-        Answer::stored(Arc::new(entry), Outcome::Revalidated)
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.

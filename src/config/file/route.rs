@@ -124,7 +124,7 @@ pub struct Keys {
     /// Whether simultaneous requests for one URL share one fetch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<bool>,
-    /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
+    /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`, and the key in `Cache-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
 }
@@ -283,6 +283,8 @@ pub enum ServerFields {
     Full,
     /// None of them is shown.
     Minimal,
+    /// All of them, and the key in `Cache-Status`: the URL as it is keyed, and the digest of the whole key.
+    Debug,
 }
 
 impl Default for EarlyRefresh {
