@@ -32,7 +32,7 @@ pub struct Status {
     /// Why the request went forward, where it did.
     pub forwarded: Forwarded,
     /// The status of the origin's answer, where there was one and the client gets another (RFC 9211 §2.3:
-    /// `fwd-status` "defaults to the status code sent in the response").
+    /// `fwd-status` "defaults to the status code sent in the response"); 200 where parts of it make the whole.
     pub forwarded_status: Option<StatusCode>,
     /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
     pub ttl: Option<i64>,
@@ -73,7 +73,7 @@ pub fn cache_status(cache: &CacheId, outcome: &Outcome, status: &Status) -> Head
             push_forwarded(&mut text, forwarded, status.forwarded_status);
         }
         Outcome::Failed(Errand::Lookup, _) => push_forwarded(&mut text, forwarded, None),
-        Outcome::Refused(_) => {}
+        Outcome::Purged | Outcome::Refused(_) => {}
     }
     if let Some(ttl) = status.ttl {
         push(&mut text, format_args!("; ttl={ttl}"));
@@ -97,7 +97,8 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         | Outcome::Revalidated(Kept::Stored)
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(Source::Origin)
-        | Outcome::Passed(WhyPassed::Method | WhyPassed::Route) => None,
+        | Outcome::Passed(WhyPassed::Method | WhyPassed::Route | WhyPassed::Purge) => None,
+        Outcome::Purged => Some("purge"),
         Outcome::Followed(Source::Layer(_)) => Some("coalesced"),
         Outcome::Revalidated(Kept::Left(why)) | Outcome::Miss(Kept::Left(why)) => Some(why.token()),
         Outcome::StaleOnError(..) => Some("stale-if-error"),
@@ -148,6 +149,7 @@ impl Forwarded {
             Self::VaryMiss => "vary-miss",
             // A refresh goes forward because what is stored is, or soon will be, stale.
             Self::Stale | Self::Refresh => "stale",
+            Self::Partial => "partial",
             Self::Request => "request",
         }
     }
@@ -158,6 +160,7 @@ impl WhyPassed {
     const fn token(self) -> &'static str {
         match self {
             Self::Method
+            | Self::Purge
             | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
                 "method"
             }

@@ -135,6 +135,7 @@ pub struct Words {
 /// | passed | BYPASS | ORIGIN | `bypass` |
 /// | the origin failed | MISS, or BYPASS where the request was passed | ORIGIN | `failed` |
 /// | `only-if-cached`, and nothing to serve | MISS | ORIGIN | `refused` |
+/// | a PURGE that the route takes | BYPASS | ORIGIN | `purge` |
 /// | refused before anything was looked up | BYPASS | ORIGIN | `refused` |
 pub const fn words(outcome: &Outcome) -> Words {
     let (cache, layer, ending) = match outcome {
@@ -151,12 +152,14 @@ pub const fn words(outcome: &Outcome) -> Words {
         Outcome::Passed(_) => ("BYPASS", "ORIGIN", Ending::Bypass),
         Outcome::Failed(Errand::Lookup, _) => ("MISS", "ORIGIN", Ending::Failed),
         Outcome::Failed(Errand::Passage(_), _) => ("BYPASS", "ORIGIN", Ending::Failed),
+        Outcome::Purged => ("BYPASS", "ORIGIN", Ending::Purge),
         Outcome::Refused(WhyRefused::OnlyIfCached) => ("MISS", "ORIGIN", Ending::Refused),
         Outcome::Refused(
             WhyRefused::Malformed
             | WhyRefused::Overloaded
             | WhyRefused::NoRoute
-            | WhyRefused::MethodNotAllowed,
+            | WhyRefused::MethodNotAllowed
+            | WhyRefused::PurgeForbidden,
         ) => ("BYPASS", "ORIGIN", Ending::Refused),
     };
     Words { cache, layer, ending }
@@ -178,6 +181,7 @@ impl WhyPassed {
             Self::Method => "method",
             Self::Route => "route",
             Self::Upgrade => "upgrade",
+            Self::Purge => "purge",
             Self::Content(why) => why.token(),
         }
     }
@@ -192,6 +196,7 @@ impl WhyRefused {
             Self::Overloaded => "overloaded",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::PurgeForbidden => "purge-forbidden",
         }
     }
 }
@@ -203,6 +208,7 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
         | Outcome::Stale(_)
         | Outcome::Revalidated(Kept::Stored)
         | Outcome::Miss(Kept::Stored)
+        | Outcome::Purged
         | Outcome::Followed(_) => Cow::Borrowed(""),
         Outcome::Revalidated(Kept::Left(why)) | Outcome::Miss(Kept::Left(why)) => {
             why.token().into()

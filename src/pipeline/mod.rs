@@ -13,6 +13,7 @@ mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
+mod inflow;
 mod inspect;
 mod judge;
 mod lease;
@@ -20,6 +21,7 @@ pub mod observe;
 pub mod onward;
 mod pass;
 mod peek;
+mod purging;
 mod tier;
 mod unshared;
 
@@ -105,7 +107,14 @@ where
             .service(below.clone()),
     );
     let tasks = flights.tasks.clone();
-    let passages = Pass::new(parts.purger, parts.routes.clone(), parts.trusted, tasks);
+    let passages = Pass::new(pass::Needs {
+        purger: parts.purger,
+        routes: parts.routes.clone(),
+        trusted: parts.trusted,
+        tasks,
+        service: parts.service.as_str().into(),
+        refresher: parts.refresher,
+    });
     let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
     let observatory =
         Observatory::new(parts.metrics, parts.access, CacheId::new(&parts.cache_name));

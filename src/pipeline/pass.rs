@@ -25,12 +25,15 @@ use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
 use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
+use crate::pipeline::purging;
 use crate::policy::Post;
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::{Purger, Wait};
-use crate::purge::{Cause, Effect, Purge, Record};
-use crate::route::Route;
+use crate::purge::{Cause, Effect, Purge, Record, Scope};
+use crate::refresh::Refresher;
+use crate::refresh::seed::seed;
 use crate::route::table::RouteTable;
+use crate::route::{AfterWrite, Route};
 use crate::time::Timestamp;
 
 /// How long a write waits for its purge to be in the log; applied here it is at once.
@@ -47,16 +50,24 @@ struct Shared<L> {
     routes: Arc<arc_swap::ArcSwap<RouteTable>>,
     trusted: Trusted,
     tasks: TaskTracker,
+    service: Box<str>,
+    refresher: Refresher,
+}
+
+/// What passages need.
+pub(crate) struct Needs<L> {
+    pub(crate) purger: Purger<L>,
+    pub(crate) routes: Arc<arc_swap::ArcSwap<RouteTable>>,
+    pub(crate) trusted: Trusted,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) service: Box<str>,
+    pub(crate) refresher: Refresher,
 }
 
 impl<L: PurgeLog> Pass<L> {
-    pub(crate) fn new(
-        purger: Purger<L>,
-        routes: Arc<arc_swap::ArcSwap<RouteTable>>,
-        trusted: Trusted,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self(Arc::new(Shared { purger, routes, trusted, tasks }))
+    pub(crate) fn new(needs: Needs<L>) -> Self {
+        let Needs { purger, routes, trusted, tasks, service, refresher } = needs;
+        Self(Arc::new(Shared { purger, routes, trusted, tasks, service, refresher }))
     }
 
     async fn pass(self, passage: Passage) -> Departure {
@@ -81,7 +92,8 @@ impl<L: PurgeLog> Pass<L> {
             Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
         };
         if writes && is_successful(response.status()) {
-            self.invalidate(&route, &target, response.headers()).await;
+            let from = sender.address.to_canonical().to_string();
+            self.invalidate(&route, &target, response.headers(), from).await;
         }
         let response = match upgrade {
             Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -96,18 +108,49 @@ impl<L: PurgeLog> Pass<L> {
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response
     /// to an unsafe request method"; `Location` and `Content-Location` of the same origin too, and what the route
     /// says.
-    async fn invalidate(&self, route: &Route, target: &Target, response: &HeaderMap) {
+    async fn invalidate(&self, route: &Route, target: &Target, response: &HeaderMap, from: String) {
         let routes = self.0.routes.load_full();
         let named = [LOCATION, CONTENT_LOCATION];
         let named = named.iter().filter_map(|name| reference(target, response, name));
-        let scopes = [target.clone()].into_iter().chain(named).map(|url| routes.url_scope(&url));
+        let mut urls: Vec<Target> = [target.clone()].into_iter().chain(named).collect();
+        let scopes = urls.iter().map(|url| routes.url_scope(url));
         let mut purges: Vec<Purge> =
             scopes.map(|scope| Purge { scope, effect: Effect::Remove }).collect();
-        purges.extend(routes.purges_after(route, target));
-        let cause = Cause { by: "public".into(), reason: Some("a write through the proxy".into()) };
+        let after = routes.after_write(route, target);
+        purges.extend(after.purges);
+        urls.extend(after.urls);
+        let cause = Cause {
+            by: "public".into(),
+            reason: Some("a write through the proxy".into()),
+            from: Some(from),
+            urls: urls.iter().map(Target::url).collect(),
+            // Clients must not have memory walked through.
+            rewarm: Some(0),
+            event: None,
+        };
         let record = Record { purges, cause, at: Timestamp::now() };
+        let record = routes.complete(record.clone()).unwrap_or_else(|why| {
+            // The write has been done: what depends on it is old, whatever it is.
+            warn!(error = %why, url = target.url(), "a write purges everything");
+            let purges = vec![Purge { scope: Scope::Everything, effect: Effect::Remove }];
+            Record { purges, ..record }
+        });
         if let Err(why) = self.0.purger.submit(record, Wait::Local, PURGE_TIME).await {
             warn!(error = %why, url = target.url(), "a write's purge is not in the log yet");
+        }
+        match route.after_write {
+            AfterWrite::Wait => {}
+            AfterWrite::Refresh => self.refresh(&routes, urls),
+        }
+    }
+
+    /// Fetches what was purged for whoever reads next; as plain clients would ask for it.
+    fn refresh(&self, routes: &RouteTable, urls: Vec<Target>) {
+        let now = Timestamp::now();
+        for url in urls {
+            if let Some(lookup) = seed(&self.0.service, routes, url, HeaderMap::new(), now) {
+                self.0.refresher.fetch(lookup);
+            }
         }
     }
 
@@ -215,7 +258,18 @@ impl<L: PurgeLog> Service<Passage> for Pass<L> {
         // and then what is stored is as old as if it had stayed.
         let route = passage.route.clone();
         let errand = Errand::Passage(passage.why);
-        let written = self.0.tasks.spawn(pass.pass(passage));
+        let written = self.0.tasks.spawn(async move {
+            match passage.why {
+                WhyPassed::Purge => {
+                    let Shared { purger, routes, trusted, .. } = &*pass.0;
+                    purging::purge(purger, &routes.load_full(), trusted, passage).await
+                }
+                WhyPassed::Method
+                | WhyPassed::Route
+                | WhyPassed::Upgrade
+                | WhyPassed::Content(_) => pass.pass(passage).await,
+            }
+        });
         Box::pin(async move {
             let departure = written.await;
             let failed = |_| Departure::failed(errand, OriginFailure::Abandoned, route);
