@@ -10,9 +10,9 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::entry::facts::Mark;
+use crate::entry::facts::{Epoch, Mark};
 use crate::purge::audit::{self, Audit};
-use crate::purge::ledger::{Contact, Ledger};
+use crate::purge::ledger::Ledger;
 use crate::purge::log::{Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::time::Timestamp;
@@ -36,9 +36,18 @@ struct Parts<L> {
     log: L,
     settings: Settings,
     /// Purges that were applied here and could not be appended yet, the oldest first.
-    pending: Mutex<VecDeque<Record>>,
+    pending: Mutex<VecDeque<Pending>>,
+    /// When the log was last read to its end.
+    read: Mutex<Option<Instant>>,
     audit: Audit,
     submitted: broadcast::Sender<Arc<Submitted>>,
+}
+
+/// A purge that the log has not taken yet, and its turn in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pending {
+    turn: u64,
+    record: Record,
 }
 
 /// A purge that this instance was asked for, and that is in the log.
@@ -113,8 +122,8 @@ impl<L> Clone for Purger<L> {
 impl<L: PurgeLog> Purger<L> {
     pub fn new(ledger: Arc<Ledger>, log: L, settings: Settings) -> Self {
         let (submitted, _) = broadcast::channel(SUBMITTED);
-        let (pending, audit) = (Mutex::default(), Audit::default());
-        Self(Arc::new(Parts { ledger, log, settings, pending, audit, submitted }))
+        let (pending, read, audit) = (Mutex::default(), Mutex::default(), Audit::default());
+        Self(Arc::new(Parts { ledger, log, settings, pending, read, audit, submitted }))
     }
 
     /// Purges: appends `record`, applies it here, and waits as asked, for at most `longest`.
@@ -131,17 +140,19 @@ impl<L: PurgeLog> Purger<L> {
         let parts = &self.0;
         let until = Instant::now() + longest;
         // Applied before it is appended: the caller may not come back to apply it after.
-        parts.ledger.apply_locally(&record, Timestamp::now());
-        let unappended = Unappended { purger: self, record: &record };
+        let turn = parts.ledger.apply_pending(&record, Timestamp::now());
+        let unappended = Unappended { purger: self, turn, record: &record };
         let appended = timeout(DEADLINE.min(longest), parts.log.append(&record)).await;
         let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
         let mark = appended.map_err(|why| {
             tell_detached(&record, &why);
             Detached { why }
         })?;
-        unappended.appended();
-        parts.ledger.apply(mark, &record, Timestamp::now());
-        self.appended(mark, &record);
+        // By a log that was lost meanwhile, or has begun anew, it is appended again when that log is followed.
+        if parts.ledger.appended(turn, mark, &record, Timestamp::now()) {
+            unappended.settled();
+            self.appended(mark, &record);
+        }
         Ok(self.wait(mark, wait, until).await)
     }
 
@@ -189,13 +200,20 @@ impl<L: PurgeLog> Purger<L> {
             .into_iter()
             .map(|Instance { id, applied, until }| Applied {
                 id,
-                applied: applied >= mark,
+                applied: applied >= mark || self.is_past(mark, applied),
                 at: applied,
                 until,
             })
             .collect();
         let complete = !instances.is_empty() && instances.iter().all(|instance| instance.applied);
         Ok(Receipt { mark, complete, instances })
+    }
+
+    /// Whether an instance that has applied the log up to `applied` trusts nothing from before `mark`: the log of
+    /// the mark is lost, and the instance follows the one that came after.
+    fn is_past(&self, mark: Mark, applied: Mark) -> bool {
+        let followed = self.0.ledger.known().epoch;
+        applied.epoch != mark.epoch && applied.epoch == followed && followed != Epoch::NONE
     }
 
     /// The live instances of the fleet.
@@ -207,6 +225,11 @@ impl<L: PurgeLog> Purger<L> {
     /// How many purges wait for the log to come back.
     pub fn pending(&self) -> usize {
         self.0.pending.lock().len()
+    }
+
+    /// How long ago this instance last knew the log to its end, if it ever did.
+    pub fn lag(&self) -> Option<Duration> {
+        self.0.read.lock().map(|read| read.elapsed())
     }
 
     /// Takes part in the fleet: registers, and applies what the log holds already. To be done before the first
@@ -238,19 +261,22 @@ impl<L: PurgeLog> Purger<L> {
         }
     }
 
-    fn keep(&self, record: Record) {
+    fn keep(&self, kept: Pending) {
         let mut pending = self.0.pending.lock();
         if pending.len() < PENDING {
-            pending.push_back(record);
+            pending.push_back(kept);
             return;
         }
         warn!("too many purges wait for the log; they become one purge of everything");
         let everything = Purge { scope: Scope::Everything, effect: Effect::Remove };
-        let at = record.at;
         let reason = Some("too many purges were pending".into());
         let cause = Cause { by: "larder".into(), reason, ..Cause::default() };
-        pending.clear();
-        pending.push_back(Record { purges: vec![everything], cause, at });
+        let record = Record { purges: vec![everything], cause, at: kept.record.at };
+        let turn = self.0.ledger.apply_pending(&record, Timestamp::now());
+        for old in pending.drain(..).chain([kept]) {
+            self.0.ledger.replaced(old.turn);
+        }
+        pending.push_back(Pending { turn, record });
     }
 }
 
@@ -286,19 +312,20 @@ fn shown(text: Option<&String>) -> &str {
 /// A record that is applied here and may not be in the log; dropped, it is kept for it.
 struct Unappended<'a, L: PurgeLog> {
     purger: &'a Purger<L>,
+    turn: u64,
     record: &'a Record,
 }
 
 impl<L: PurgeLog> Unappended<'_, L> {
     /// Says that the log has it.
-    fn appended(self) {
+    fn settled(self) {
         std::mem::forget(self);
     }
 }
 
 impl<L: PurgeLog> Drop for Unappended<'_, L> {
     fn drop(&mut self) {
-        self.purger.keep(self.record.clone());
+        self.purger.keep(Pending { turn: self.turn, record: self.record.clone() });
     }
 }
 
@@ -392,12 +419,13 @@ impl<L: PurgeLog> Follower<L> {
 
     async fn turn(&mut self, begun: Instant) -> Result<(), LogError> {
         let log = self.purger.0.log.clone();
+        let lease = self.purger.0.settings.lease;
         // First, since the log may only just be back, and what the others keep in the fleet's store with it.
         self.append_pending(&log).await?;
-        let read = log.read(self.cursor, PATIENCE);
+        // However short the lease is, it is renewed before the trust in it is over.
+        let read = log.read(self.cursor, PATIENCE.min(lease / 5));
         let page = self.in_time(read).await?;
         self.take(&page);
-        let lease = self.purger.0.settings.lease;
         if self.acknowledged != Some(self.cursor) || self.vouched.elapsed() > lease / 4 {
             self.acknowledge(begun).await?;
         }
@@ -410,7 +438,7 @@ impl<L: PurgeLog> Follower<L> {
         self.in_time(log.acknowledge(self.cursor, self.purger.0.settings.lease)).await?;
         self.acknowledged = Some(self.cursor);
         self.vouched = begun;
-        self.purger.0.ledger.set_contact(Contact::Kept);
+        self.trust();
         Ok(())
     }
 
@@ -430,26 +458,33 @@ impl<L: PurgeLog> Follower<L> {
 
     fn take(&mut self, page: &Page) {
         let ledger = &self.purger.0.ledger;
+        ledger.follow(page.beginning, page.end);
         for (mark, record) in &page.records {
             ledger.apply(*mark, record, Timestamp::now());
             self.purger.0.audit.note(*mark, record);
         }
-        ledger.follow(page.beginning, page.end);
         // A page may be cut short: then the next one goes on after its last record, not after the log's end.
         let last = page.records.last().map_or(page.end, |(mark, _)| *mark);
-        self.cursor = self.cursor.max(last);
+        let is_same_log = last.epoch == self.cursor.epoch;
+        self.cursor = if is_same_log { self.cursor.or_later(last) } else { last };
+        if last >= page.end {
+            *self.purger.0.read.lock() = Some(Instant::now());
+        }
     }
 
-    /// Appends what was purged here while the log was away. A record leaves the queue when it is in the log.
+    /// Appends what was purged here while the log was away. A record leaves the queue when it is in the log that is
+    /// being followed; where that has begun anew, it is read first.
     async fn append_pending(&self, log: &L) -> Result<(), LogError> {
         let parts = &self.purger.0;
         loop {
-            let Some(record) = parts.pending.lock().front().cloned() else { return Ok(()) };
-            let mark = self.in_time(log.append(&record)).await?;
-            parts.ledger.apply(mark, &record, Timestamp::now());
-            self.purger.appended(mark, &record);
+            let Some(kept) = parts.pending.lock().front().cloned() else { return Ok(()) };
+            let mark = self.in_time(log.append(&kept.record)).await?;
+            if !parts.ledger.appended(kept.turn, mark, &kept.record, Timestamp::now()) {
+                return Ok(());
+            }
+            self.purger.appended(mark, &kept.record);
             let mut pending = parts.pending.lock();
-            if pending.front() == Some(&record) {
+            if pending.front() == Some(&kept) {
                 pending.pop_front();
             }
         }
@@ -469,11 +504,24 @@ impl<L: PurgeLog> Follower<L> {
         tokio::time::sleep_until(next).await;
     }
 
+    /// The fleet waits for us: what is stored can be vouched for.
+    fn trust(&self) {
+        let parts = &self.purger.0;
+        let until = match parts.settings.when_detached {
+            WhenDetached::Validate => {
+                let left = self.trusted_until().saturating_duration_since(Instant::now());
+                Timestamp::now().plus(left)
+            }
+            WhenDetached::Serve => Timestamp::from_millis(u64::MAX),
+        };
+        parts.ledger.trust(until);
+    }
+
     /// The fleet may have stopped waiting for us: what is stored cannot be vouched for any more.
     fn lose(&self) {
         let parts = &self.purger.0;
         match parts.settings.when_detached {
-            WhenDetached::Validate => parts.ledger.set_contact(Contact::Lost),
+            WhenDetached::Validate => parts.ledger.distrust(),
             WhenDetached::Serve => {}
         }
     }
@@ -490,11 +538,14 @@ mod tests {
     use std::future::{pending, ready};
 
     use super::*;
+    use crate::purge::ledger::Contact;
 
     /// A log that never says anything new; whether it takes records is told when it is made.
     #[derive(Clone, Copy)]
     enum Silent {
         Takes,
+        /// As one that was lost, and is another now.
+        TakesAnew,
         Hangs,
     }
 
@@ -502,6 +553,7 @@ mod tests {
         async fn append(&self, _: &Record) -> Result<Mark, LogError> {
             match self {
                 Self::Takes => Ok(Mark::new(9, 0)),
+                Self::TakesAnew => Ok(Mark::new(9, 0).of(Epoch::new(7))),
                 Self::Hangs => pending().await,
             }
         }
@@ -560,10 +612,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_pending_is_appended_before_there_is_news() {
         let purger = purger(Silent::Takes);
-        purger.keep(everything());
+        let turn = purger.0.ledger.apply_pending(&everything(), Timestamp::now());
+        purger.keep(Pending { turn, record: everything() });
         let mut follower = Follower::new(purger.clone());
         let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
         assert_eq!(purger.pending(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_in_a_log_that_is_not_followed_yet_is_appended_again_when_it_is() {
+        let purger = purger(Silent::TakesAnew);
+        let submitting = purger.submit(everything(), Wait::Local, Duration::from_millis(1));
+        assert_eq!(submitting.await.unwrap().mark.epoch, Epoch::new(7));
+        assert_eq!(purger.pending(), 1, "it holds here until then");
+        let mut follower = Follower::new(purger.clone());
+        let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
+        assert_eq!(purger.pending(), 1);
+        let mark = Mark::new(1, 0).of(Epoch::new(7));
+        follower.take(&Page { records: Vec::new(), beginning: mark, end: mark });
+        let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
+        assert_eq!((purger.pending(), purger.0.ledger.len()), (0, 0));
+        assert_eq!(purger.0.ledger.known(), Mark::new(9, 0).of(Epoch::new(7)));
     }
 
     #[test]
