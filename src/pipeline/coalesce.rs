@@ -14,7 +14,7 @@ use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
-use crate::lookup::{Company, Held, Lookup};
+use crate::lookup::{Company, Lookup};
 use crate::message::fill::Fill;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
@@ -125,7 +125,7 @@ where
                     break;
                 }
                 News::Failed(failure) => {
-                    return Self::or_stale(failure, lookup.held, &parts.ledger);
+                    return Self::or_stale(failure, lookup, &parts.ledger);
                 }
                 News::Released | News::Aloft => break,
             }
@@ -138,12 +138,13 @@ where
     /// servable on error.
     fn or_stale(
         failure: OriginFailure,
-        held: Option<Held>,
+        lookup: Lookup,
         ledger: &Ledger,
     ) -> Result<Answer, OriginFailure> {
-        match stand_in(held, ledger) {
+        match stand_in(lookup.held, ledger) {
             Some((entry, layer)) => {
-                Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
+                let answer = Answer::stored(entry, Outcome::StaleOnError(layer, failure));
+                Ok(Answer { forwarded: lookup.forwarded, ..answer })
             }
             None => Err(failure),
         }
@@ -250,7 +251,7 @@ fn is_for_all(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Hit(_) | Outcome::Stale(_) => false,
         Outcome::StaleOnError(..)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
@@ -274,7 +275,7 @@ fn along(entry: Arc<Entry>) -> Option<Content> {
 fn followed(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Hit(layer @ CacheLayer::L2) => Outcome::Followed(Source::Layer(layer)),
-        Outcome::Revalidated | Outcome::Miss(_) | Outcome::Followed(_) => {
+        Outcome::Revalidated(_) | Outcome::Miss(_) | Outcome::Followed(_) => {
             Outcome::Followed(Source::Origin)
         }
         Outcome::Hit(_)
@@ -294,7 +295,7 @@ fn is_lasting(outcome: &Outcome) -> bool {
         Outcome::Hit(_)
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(_)
         | Outcome::Passed(_)

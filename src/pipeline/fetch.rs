@@ -164,19 +164,23 @@ impl Fetch {
         let mut head = Head { status: known.head.status, fields };
         let own = Self::clean(&mut head, lookup, asked.received);
         let part = known.part.as_ref();
-        if let Ok(Keeping { facts, freshness, variant }) =
-            self.verdict(lookup, asked, Candidate { method: &Method::GET, head: &head, part })
-        {
-            let body = known.body.clone();
-            let entry = Entry::new(facts, head.compact(), freshness, variant, body);
-            let entry = Arc::new(entry.of_part(known.part.clone()).in_turn(asked.turn));
-            let landing = Landing::whole(entry.clone());
-            return Answer { landing, own, ..Answer::stored(entry, Outcome::Revalidated) };
+        match self.verdict(lookup, asked, Candidate { method: &Method::GET, head: &head, part }) {
+            Ok(Keeping { facts, freshness, variant }) => {
+                let body = known.body.clone();
+                let entry = Entry::new(facts, head.compact(), freshness, variant, body);
+                let entry = Arc::new(entry.of_part(known.part.clone()).in_turn(asked.turn));
+                let landing = Landing::whole(entry.clone());
+                let outcome = Outcome::Revalidated(Kept::Stored);
+                Answer { landing, own, ..Answer::stored(entry, outcome) }
+            }
+            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+            Err(why) => {
+                let mut entry = known.with_head(head);
+                entry.freshness.use_without_asking = UseWithoutAsking::Never;
+                let outcome = Outcome::Revalidated(Kept::Left(why));
+                Answer { own, ..Answer::stored(Arc::new(entry), outcome) }
+            }
         }
-        // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
-        let mut entry = known.with_head(head);
-        entry.freshness.use_without_asking = UseWithoutAsking::Never;
-        Answer { own, ..Answer::stored(Arc::new(entry), Outcome::Revalidated) }
     }
 
     /// The part that is held and its rest, which came, as the whole response (RFC 9111 §3.4); nothing where they do not

@@ -16,8 +16,8 @@ use tracing::{debug, warn};
 
 use crate::key::canonical::Target;
 use crate::key::content::{Unkeyable, Writes};
+use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
-use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::fields::{members, remove_hop_by_hop};
 use crate::origin::body::Incoming;
