@@ -438,6 +438,14 @@ mod tests {
         selected
     }
 
+    #[test]
+    fn a_variant_weighs_its_names_its_values_and_a_place_for_each() {
+        let request = fields(&[("a", b"12345")]);
+        let variant = of(&["a", "bcd"], &request, &VaryRules::default()).unwrap();
+        assert_eq!(variant.weight(), (64 + 1 + 5) + (64 + 3));
+        assert_eq!(of(&[], &request, &VaryRules::default()).unwrap().weight(), 0);
+    }
+
     /// RFC 9111 §4.1: "If (after any normalization that might take place) a header field is absent from a request,
     /// it can only match another request if it is also absent there."
     #[test]
