@@ -252,6 +252,8 @@ pub struct Status {
     pub forwarded_status: Option<StatusCode>,
     /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
     pub ttl: Option<i64>,
+    /// Whether the answer to a request that passed is kept for others.
+    pub stored: bool,
 }
 
 /// The `Cache-Status` member of Larder (RFC 9211 §2).
@@ -285,7 +287,12 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
             push_forwarded(&mut text, forwarded, status.forwarded_status);
             text.push_str("; collapsed");
         }
-        Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
+        Outcome::Passed(why) => {
+            push_forwarded(&mut text, why.token(), status.forwarded_status);
+            if status.stored {
+                text.push_str("; stored");
+            }
+        }
         Outcome::Failed(Errand::Passage(why), _) => push_forwarded(&mut text, why.token(), None),
         Outcome::StaleOnError(..) => {
             push_forwarded(&mut text, forwarded, status.forwarded_status);
@@ -339,8 +346,7 @@ mod tests {
     use crate::policy::storable::WhyNot;
 
     fn told(outcome: &Outcome, ttl: Option<i64>) -> String {
-        let status =
-            Status { forwarded: Forwarded::UriMiss, forwarded_status: Some(StatusCode::OK), ttl };
+        let status = Status { forwarded_status: Some(StatusCode::OK), ttl, ..Status::default() };
         cache_status(outcome, &status).to_str().unwrap().to_owned()
     }
 
@@ -350,7 +356,11 @@ mod tests {
             forwarded: Forwarded::Stale,
             forwarded_status: Some(StatusCode::NOT_MODIFIED),
             ttl: Some(60),
+            ..Status::default()
         };
+        let kept = Status { stored: true, ..Status::default() };
+        let passed = Outcome::Passed(WhyPassed::Method);
+        assert_eq!(cache_status(&passed, &kept), "larder; fwd=method; stored");
         assert_eq!(told(&Outcome::Hit(Layer::L1), Some(57)), "larder; hit; ttl=57");
         assert_eq!(told(&Outcome::Stale(Layer::L2), Some(-5)), "larder; hit; ttl=-5");
         assert_eq!(

@@ -17,6 +17,7 @@ use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
+use crate::lookup::in_hand::Brought;
 use crate::lookup::outcome::{Forwarded, Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::body::Body;
@@ -63,6 +64,10 @@ impl Fetch {
     }
 
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+        if let Some(in_hand) = &lookup.in_hand {
+            let brought = in_hand.take().ok_or(OriginFailure::Abandoned)?;
+            return self.keep(&lookup, brought.into()).await;
+        }
         if lookup.directives.only_if_cached {
             // RFC 9111 §5.2.1.7: "SHOULD either respond using a stored response consistent with the other
             // constraints of the request or respond with a 504".
@@ -262,6 +267,13 @@ struct Asked {
     requested: Timestamp,
     received: Timestamp,
     conditional: bool,
+}
+
+impl From<Brought> for Asked {
+    fn from(brought: Brought) -> Self {
+        let Brought { response, as_of, requested, received } = brought;
+        Self { response, as_of, requested, received, conditional: false }
+    }
 }
 
 /// What is needed to keep a response.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! observe - gate ------------- pass ------------------------------- origin
+//!             |                  ' answers to POST that are kept enter below the peek
 //!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - fetch - origin
 //!                                ^ refreshes enter here
 //! ```
@@ -20,6 +21,7 @@ pub mod observe;
 pub mod onward;
 mod pass;
 mod peek;
+mod posted;
 mod tier;
 mod unshared;
 
@@ -102,7 +104,8 @@ where
             .service(below.clone()),
     );
     let tasks = flights.tasks.clone();
-    let passages = Pass::new(parts.purger, parts.routes.clone(), parts.trusted, tasks);
+    let routes = parts.routes.clone();
+    let passages = Pass::new(parts.purger, below.clone(), routes, parts.trusted, tasks);
     let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
     let observatory = Observatory::new(parts.metrics, parts.access);
     (Front { observatory, gate }, below)
@@ -112,7 +115,7 @@ where
 #[derive(Clone)]
 pub(crate) struct Front<St, Le, Lo> {
     observatory: Observatory,
-    gate: Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>,
+    gate: Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo, Below<St, Le>>>,
 }
 
 impl<St, Le, Lo> Front<St, Le, Lo> {
@@ -122,11 +125,12 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
     }
 }
 
-/// What answers refreshes: everything below the peek.
+/// What answers refreshes, and keeps what is answered elsewhere: everything below the peek.
 pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
 
 /// What answers one connection's requests.
-pub(crate) type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;
+pub(crate) type Clients<St, Le, Lo> =
+    Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo, Below<St, Le>>>>;
 
 #[cfg(test)]
 mod tests {
@@ -145,6 +149,6 @@ mod tests {
         assert_eq!(size_of::<Tier<SecondLevel, Lease<FleetLeases, SecondLevel, Fetch>>>(), pointer);
         assert_eq!(size_of::<Inner>(), pointer);
         assert_eq!(size_of::<Deliver<Peek<Inner>>>(), pointer);
-        assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog>>>(), pointer);
+        assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog, Inner>>>(), pointer);
     }
 }

@@ -14,8 +14,12 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
 
+use crate::entry::facts::Mark;
 use crate::key::canonical::Target;
 use crate::key::content::{Unkeyable, Writes};
+use crate::lookup::Lookup;
+use crate::lookup::answer::Answer;
+use crate::lookup::in_hand::Brought;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::lookup::record::Status;
 use crate::message::body::Body;
@@ -25,9 +29,10 @@ use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
 use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
+use crate::pipeline::posted::{is_of_target, keep};
 use crate::policy::Post;
 use crate::purge::log::PurgeLog;
-use crate::purge::purger::{Purger, Wait};
+use crate::purge::purger::{Moment, Purger};
 use crate::purge::{Cause, Effect, Purge, Record};
 use crate::route::Route;
 use crate::route::table::RouteTable;
@@ -40,31 +45,43 @@ const PURGE_TIME: Duration = Duration::from_secs(1);
 const TUNNEL_IDLE: Duration = Duration::from_mins(10);
 
 /// Passes requests on, streaming both ways.
-pub(crate) struct Pass<L>(Arc<Shared<L>>);
+pub(crate) struct Pass<L, S>(Arc<Shared<L, S>>);
 
-struct Shared<L> {
+struct Shared<L, S> {
     purger: Purger<L>,
+    /// What keeps an answer.
+    below: S,
     routes: Arc<arc_swap::ArcSwap<RouteTable>>,
     trusted: Trusted,
     tasks: TaskTracker,
 }
 
-impl<L: PurgeLog> Pass<L> {
+impl<L, S> Pass<L, S>
+where
+    L: PurgeLog,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     pub(crate) fn new(
         purger: Purger<L>,
+        below: S,
         routes: Arc<arc_swap::ArcSwap<RouteTable>>,
         trusted: Trusted,
         tasks: TaskTracker,
     ) -> Self {
-        Self(Arc::new(Shared { purger, routes, trusted, tasks }))
+        Self(Arc::new(Shared { purger, below, routes, trusted, tasks }))
     }
 
     async fn pass(self, passage: Passage) -> Departure {
-        let Passage { route, target, mut request, body, client, interim, why } = passage;
+        let Passage { route, target, mut request, body, client, interim, why, get } = passage;
         let writes = may_write(&route, &request.method, why);
         let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
         let trailers = accepts_trailers(&request.headers);
         let sender = Sender { address: client, trust: self.0.trusted.trust(client) };
+        if get.is_some() {
+            // The origin must see no more than what the variant is named after.
+            route.vary.rewrite(&mut request.headers);
+        }
         sent_by_us(&mut request, &route, &target, sender);
         if trailers {
             request.headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -74,29 +91,48 @@ impl<L: PurgeLog> Pass<L> {
             request.headers.insert(UPGRADE, upgrade.protocol.clone());
         }
         request.extensions.insert(interim);
+        let (moment, requested) = (self.0.purger.moment(), Timestamp::now());
         let answer = route.origin.send(Request::from_parts(request, body)).await;
-        let outcome = Outcome::Passed(why);
+        let received = Timestamp::now();
         let response = match answer {
             Ok(response) => response,
             Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
         };
+        let mut as_of = None;
         if writes && is_successful(response.status()) {
-            self.invalidate(&route, &target, response.headers()).await;
+            as_of = self.invalidate(moment, &route, &target, response.headers()).await;
         }
-        let response = match upgrade {
-            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        let mut status = Status { forwarded_status: Some(response.status()), ..Status::default() };
+        let response = match (upgrade, get.zip(as_of)) {
+            (Some(upgrade), _) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(upgrade, response)
             }
-            Some(_) | None => plain(response.map(Body::live)),
+            (_, Some((get, as_of))) if is_of_target(&target, &response) => {
+                let response = response.map(Body::live);
+                let brought = Brought { response, as_of, requested, received };
+                match keep(self.0.below.clone(), *get, brought).await {
+                    Ok((response, stored)) => {
+                        status.stored = stored;
+                        plain(response)
+                    }
+                    Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
+                }
+            }
+            _ => plain(response.map(Body::live)),
         };
-        let status = Status { forwarded_status: Some(response.status()), ..Status::default() };
-        Departure { response, outcome, route: Some(route), status }
+        Departure { response, outcome: Outcome::Passed(why), route: Some(route), status }
     }
 
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response
     /// to an unsafe request method"; `Location` and `Content-Location` of the same origin too, and what the route
-    /// says.
-    async fn invalidate(&self, route: &Route, target: &Target, response: &HeaderMap) {
+    /// says. Returns the purge's mark if it is the next one after `moment`.
+    async fn invalidate(
+        &self,
+        moment: Moment,
+        route: &Route,
+        target: &Target,
+        response: &HeaderMap,
+    ) -> Option<Mark> {
         let routes = self.0.routes.load_full();
         let named = [LOCATION, CONTENT_LOCATION];
         let named = named.iter().filter_map(|name| reference(target, response, name));
@@ -106,9 +142,11 @@ impl<L: PurgeLog> Pass<L> {
         purges.extend(routes.purges_after(route, target));
         let cause = Cause { by: "public".into(), reason: Some("a write through the proxy".into()) };
         let record = Record { purges, cause, at: Timestamp::now() };
-        if let Err(why) = self.0.purger.submit(record, Wait::Local, PURGE_TIME).await {
+        let submitted = self.0.purger.submit_next_after(moment, record, PURGE_TIME).await;
+        submitted.unwrap_or_else(|why| {
             warn!(error = %why, url = target.url(), "a write's purge is not in the log yet");
-        }
+            None
+        })
     }
 
     /// Joins the two connections in a task of their own, and tells the client that it may go on.
@@ -172,7 +210,7 @@ fn may_write(route: &Route, method: &Method, why: WhyPassed) -> bool {
             (WhyPassed::Content(Unkeyable::Subscription), _) | (_, Some(Writes::Keep)) => false,
             // What it asks for is not known, or it is a mutation.
             (_, Some(Writes::Invalidate)) => true,
-            (_, None) => route.policy.post == Post::Unsafe,
+            (_, None) => route.policy.post != Post::Vouched,
         },
         _ => true,
     }
@@ -191,13 +229,18 @@ fn reference(target: &Target, response: &HeaderMap, name: &HeaderName) -> Option
     (named.scheme() == target.scheme() && named.host() == target.host()).then_some(named)
 }
 
-impl<L> Clone for Pass<L> {
+impl<L, S> Clone for Pass<L, S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<L: PurgeLog> Service<Passage> for Pass<L> {
+impl<L, S> Service<Passage> for Pass<L, S>
+where
+    L: PurgeLog,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     type Response = Departure;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Departure, Infallible>>;

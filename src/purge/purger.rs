@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::entry::facts::Mark;
 use crate::purge::ledger::{Contact, Ledger};
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::time::Timestamp;
 
@@ -33,6 +34,15 @@ struct Parts<L> {
     settings: Settings,
     /// Purges that were applied here and could not be appended yet, the oldest first.
     pending: Mutex<VecDeque<Record>>,
+    /// How many purges were submitted here.
+    submitted: AtomicU64,
+}
+
+/// A moment between purges, as far as they are known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    known: Mark,
+    submitted: u64,
 }
 
 /// How this instance follows the log.
@@ -99,7 +109,8 @@ impl<L> Clone for Purger<L> {
 
 impl<L: PurgeLog> Purger<L> {
     pub fn new(ledger: Arc<Ledger>, log: L, settings: Settings) -> Self {
-        Self(Arc::new(Parts { ledger, log, settings, pending: Mutex::default() }))
+        let (pending, submitted) = (Mutex::default(), AtomicU64::new(0));
+        Self(Arc::new(Parts { ledger, log, settings, pending, submitted }))
     }
 
     /// Purges: appends `record`, applies it here, and waits as asked, for at most `longest`.
@@ -113,17 +124,50 @@ impl<L: PurgeLog> Purger<L> {
         wait: Wait,
         longest: Duration,
     ) -> Result<Receipt, Detached> {
-        let parts = &self.0;
         let until = Instant::now() + longest;
-        // Applied before it is appended: the caller may not come back to apply it after.
-        parts.ledger.apply_locally(&record, Timestamp::now());
-        let unappended = Unappended { purger: self, record: &record };
-        let appended = timeout(DEADLINE.min(longest), parts.log.append(&record)).await;
-        let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
-        let mark = appended.map_err(|why| Detached { why })?;
-        unappended.appended();
-        parts.ledger.apply(mark, &record, Timestamp::now());
+        let Appended { mark, .. } = self.append(&record, longest).await?;
         Ok(self.wait(mark, wait, until).await)
+    }
+
+    /// The moment that it is now.
+    pub fn moment(&self) -> Moment {
+        let Parts { ledger, submitted, .. } = &*self.0;
+        // Counted before what is known: a purge that is applied in between counts as one after the moment.
+        let submitted = submitted.load(Ordering::SeqCst);
+        Moment { known: ledger.known(), submitted }
+    }
+
+    /// Purges until it is in the log and applied here, and returns the record's mark if nothing was purged between
+    /// `moment` and the record: then what was asked for at that moment is as new as the mark says, and the record
+    /// alone does not make it old.
+    ///
+    /// Purges of every scope count, and those of this instance that are not in the log yet.
+    pub async fn submit_next_after(
+        &self,
+        moment: Moment,
+        record: Record,
+        longest: Duration,
+    ) -> Result<Option<Mark>, Detached> {
+        let Appended { mark, after } = self.append(&record, longest).await?;
+        // Whoever submits only after this look is applied under a mark that is greater than the record's.
+        let submitted = self.0.submitted.load(Ordering::SeqCst);
+        let alone = after <= moment.known && submitted == moment.submitted.wrapping_add(1);
+        Ok(alone.then_some(mark))
+    }
+
+    /// Applies `record` here and appends it, for at most `longest`.
+    async fn append(&self, record: &Record, longest: Duration) -> Result<Appended, Detached> {
+        let parts = &self.0;
+        parts.submitted.fetch_add(1, Ordering::SeqCst);
+        // Applied before it is appended: the caller may not come back to apply it after.
+        parts.ledger.apply_locally(record, Timestamp::now());
+        let unappended = Unappended { purger: self, record };
+        let appended = timeout(DEADLINE.min(longest), parts.log.append(record)).await;
+        let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
+        let appended = appended.map_err(|why| Detached { why })?;
+        unappended.appended();
+        parts.ledger.apply(appended.mark, record, Timestamp::now());
+        Ok(appended)
     }
 
     async fn wait(&self, mark: Mark, wait: Wait, until: Instant) -> Receipt {
@@ -378,7 +422,7 @@ impl<L: PurgeLog> Follower<L> {
         let parts = &self.purger.0;
         loop {
             let Some(record) = parts.pending.lock().front().cloned() else { return Ok(()) };
-            let mark = self.in_time(log.append(&record)).await?;
+            let Appended { mark, .. } = self.in_time(log.append(&record)).await?;
             parts.ledger.apply(mark, &record, Timestamp::now());
             let mut pending = parts.pending.lock();
             if pending.front() == Some(&record) {
@@ -431,9 +475,9 @@ mod tests {
     }
 
     impl PurgeLog for Silent {
-        async fn append(&self, _: &Record) -> Result<Mark, LogError> {
+        async fn append(&self, _: &Record) -> Result<Appended, LogError> {
             match self {
-                Self::Takes => Ok(Mark::new(9, 0)),
+                Self::Takes => Ok(Appended { mark: Mark::new(9, 0), after: Mark::ZERO }),
                 Self::Hangs => pending().await,
             }
         }
@@ -487,6 +531,29 @@ mod tests {
             assert!(begun.elapsed() <= Duration::from_millis(700), "{:?}", begun.elapsed());
             assert_eq!(purger.pending(), kept);
         }
+    }
+
+    /// The mark of a purge that is the next after `moment`.
+    async fn next_after(purger: &Purger<Silent>, moment: Moment) -> Option<Mark> {
+        purger.submit_next_after(moment, everything(), Duration::from_secs(1)).await.ok().flatten()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_is_the_next_after_a_moment_only_if_no_other_was_submitted_since() {
+        let purger = purger(Silent::Takes);
+        let moment = purger.moment();
+        assert_eq!(next_after(&purger, moment).await, Some(Mark::new(9, 0)));
+        assert_eq!(next_after(&purger, moment).await, None);
+        let moment = purger.moment();
+        assert!(next_after(&purger, moment).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_that_did_not_reach_the_log_is_next_after_nothing() {
+        let purger = purger(Silent::Hangs);
+        let moment = purger.moment();
+        assert_eq!(next_after(&purger, moment).await, None);
+        assert_eq!(purger.pending(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::entry::facts::Mark;
 use crate::purge::Record;
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::time::Timestamp;
 
 /// What stands before a frame's text.
@@ -106,9 +106,10 @@ impl LocalLog {
 
 impl Parts {
     /// Blocks until the record is on the disk.
-    fn append(&self, record: Record) -> io::Result<Mark> {
+    fn append(&self, record: Record) -> io::Result<Appended> {
         let mut file = self.file.lock();
-        let mark = next(self.state.lock().end);
+        let after = self.state.lock().end;
+        let mark = next(after);
         if let Some(file) = &mut *file {
             file.append(&Frame { mark, record: Some(record.clone()) })?;
         }
@@ -129,7 +130,7 @@ impl Parts {
                 }
             }
         }
-        Ok(mark)
+        Ok(Appended { mark, after })
     }
 
     /// The page after `after`, or nothing when it would say no more than the last one.
@@ -145,7 +146,7 @@ impl Parts {
 }
 
 impl PurgeLog for LocalLog {
-    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+    async fn append(&self, record: &Record) -> Result<Appended, LogError> {
         let (parts, record) = (self.0.clone(), record.clone());
         let appended = match parts.lasts {
             Lasts::InMemory => Ok(parts.append(record)),
@@ -390,7 +391,7 @@ mod tests {
     /// A log of three records, and the bytes of its file.
     fn three(directory: &tempfile::TempDir) -> (Vec<Mark>, Vec<u8>) {
         let log = open(&path(directory));
-        let marks = ["a", "b", "c"].map(|tag| log.0.append(record(tag)).unwrap());
+        let marks = ["a", "b", "c"].map(|tag| log.0.append(record(tag)).unwrap().mark);
         (marks.to_vec(), fs::read(path(directory)).unwrap())
     }
 
@@ -408,7 +409,7 @@ mod tests {
         assert_eq!(read, marks);
         assert_eq!(page.end, marks[2]);
         assert!(page.beginning < marks[0]);
-        assert!(log.0.append(record("d")).unwrap() > marks[2]);
+        assert!(log.0.append(record("d")).unwrap().mark > marks[2]);
     }
 
     #[test]
@@ -447,7 +448,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let log = LocalLog::open(&path(&directory), "me", 2).unwrap();
         let marks: Vec<_> =
-            (0..9).map(|number| log.0.append(record(&number.to_string())).unwrap()).collect();
+            (0..9).map(|number| log.0.append(record(&number.to_string())).unwrap().mark).collect();
         let page = whole(&log);
         assert_eq!((page.records.len(), page.beginning), (2, marks[6]));
         assert_eq!(page, whole(&LocalLog::open(&path(&directory), "me", 2).unwrap()));

@@ -17,6 +17,7 @@ mod http2;
 mod interim;
 mod origin_trouble;
 mod pass_through;
+mod posts;
 mod preconditions;
 mod privacy;
 mod purge_in_the_air;

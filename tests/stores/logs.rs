@@ -117,6 +117,7 @@ suite! {
         a_read_waits_for_a_record_and_no_longer_than_its_patience: 10_000,
         a_read_goes_on_after_its_mark: 10_000,
         appends_at_once_get_marks_of_their_own: 10_000,
+        an_append_tells_what_it_comes_next_to: 10_000,
         what_is_older_than_its_retention_moves_its_beginning: 10,
         a_lease_names_a_live_instance_until_it_ends: 10_000,
     ]
@@ -127,7 +128,7 @@ async fn records_come_back_in_the_order_of_their_marks(bench: impl Bench) {
     let mut appended = Vec::new();
     for number in 0..50 {
         let record = record(&number.to_string());
-        appended.push((log.append(&record).await.unwrap(), record));
+        appended.push((log.append(&record).await.unwrap().mark, record));
     }
     assert!(appended.is_sorted_by(|(one, _), (other, _)| one < other));
     let page = log.read(Mark::ZERO, AT_ONCE).await.unwrap();
@@ -140,7 +141,7 @@ async fn the_first_page_tells_where_the_log_begins(bench: impl Bench) {
     let page = within("an empty log is read", log.read(Mark::ZERO, PATIENCE * 2)).await.unwrap();
     assert!(page.records.is_empty());
     assert!(page.beginning > Mark::ZERO && page.end >= page.beginning);
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     assert!(mark > page.end);
     let page = log.read(page.end, AT_ONCE).await.unwrap();
     assert_eq!(page.records.len(), 1);
@@ -159,7 +160,7 @@ async fn a_read_waits_for_a_record_and_no_longer_than_its_patience(bench: impl B
     });
     // Whether the read waits already or not: it must see the record.
     tokio::task::yield_now().await;
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     let page = within("the record wakes the reader", reader).await.unwrap().unwrap();
     assert_eq!(page.records, [(mark, record("a"))]);
 }
@@ -168,18 +169,27 @@ async fn a_read_goes_on_after_its_mark(bench: impl Bench) {
     let log = bench.log();
     let mut marks = Vec::new();
     for tag in ["a", "b", "c"] {
-        marks.push(log.append(&record(tag)).await.unwrap());
+        marks.push(log.append(&record(tag)).await.unwrap().mark);
     }
     let page = log.read(marks[1], AT_ONCE).await.unwrap();
     assert_eq!(page.records, [(marks[2], record("c"))]);
     assert!(log.read(marks[2], AT_ONCE).await.unwrap().records.is_empty());
 }
 
+async fn an_append_tells_what_it_comes_next_to(bench: impl Bench) {
+    let log = bench.log();
+    let end = log.read(Mark::ZERO, AT_ONCE).await.unwrap().end;
+    let first = log.append(&record("a")).await.unwrap();
+    let second = log.append(&record("b")).await.unwrap();
+    assert_eq!((first.after, second.after), (end, first.mark));
+    assert!(second.mark > first.mark);
+}
+
 async fn appends_at_once_get_marks_of_their_own(bench: impl Bench) {
     let appends: Vec<_> = (0..50)
         .map(|number| {
             let log = bench.log();
-            beside(async move { log.append(&record(&number.to_string())).await.unwrap() })
+            beside(async move { log.append(&record(&number.to_string())).await.unwrap().mark })
         })
         .collect();
     let mut marks = Vec::new();
@@ -198,7 +208,7 @@ async fn what_is_older_than_its_retention_moves_its_beginning(bench: impl Bench)
     let mut marks = Vec::new();
     // A stream is trimmed in whole nodes of a hundred.
     for number in 0..500 {
-        marks.push(log.append(&record(&number.to_string())).await.unwrap());
+        marks.push(log.append(&record(&number.to_string())).await.unwrap().mark);
     }
     let page = log.read(begun, AT_ONCE).await.unwrap();
     assert!((10..500).contains(&page.records.len()), "{}", page.records.len());
@@ -228,7 +238,7 @@ async fn a_lease_names_a_live_instance_until_it_ends(bench: impl Bench) {
 #[tokio::test]
 async fn a_file_keeps_what_was_appended_before_the_process_ended() {
     let File(log, directory) = File::start(100).await;
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     let path = directory.path().join("purges");
     let reopened = LocalLog::open(&path, "a", 100).unwrap();
     assert_eq!(reopened.read(Mark::ZERO, AT_ONCE).await.unwrap().records, [(mark, record("a"))]);
@@ -239,7 +249,7 @@ async fn every_instance_sees_every_purge_and_every_instance() {
     let bench = Stream::start(1000).await;
     let (one, other) = (bench.log(), bench.as_seen_by("b"));
     let end = other.read(Mark::ZERO, AT_ONCE).await.unwrap().end;
-    let mark = one.append(&record("a")).await.unwrap();
+    let mark = one.append(&record("a")).await.unwrap().mark;
     let page = within("the purge arrives", other.read(end, PATIENCE)).await.unwrap();
     assert_eq!(page.records, [(mark, record("a"))]);
     one.acknowledge(mark, LEASE).await.unwrap();
@@ -266,7 +276,7 @@ async fn a_log_that_is_lost_begins_anew_after_all_that_was_known_of_it() {
     for loss in [&["FLUSHALL"][..], &["DEL", "larder:shop:purges"], &["DEL", "larder:shop:log"]] {
         let bench = Stream::start(1000).await;
         let log = bench.log();
-        let mark = log.append(&record("a")).await.unwrap();
+        let mark = log.append(&record("a")).await.unwrap().mark;
         let page = log.read(Mark::ZERO, AT_ONCE).await.unwrap();
         assert!(page.beginning < mark);
         let reader = beside({
@@ -276,7 +286,7 @@ async fn a_log_that_is_lost_begins_anew_after_all_that_was_known_of_it() {
         bench.server.run(loss).await;
         let page = within("the reader notices the loss", reader).await.unwrap().unwrap();
         assert!(page.beginning > mark && page.end >= page.beginning, "{loss:?}: {page:?}");
-        let next = log.append(&record("b")).await.unwrap();
+        let next = log.append(&record("b")).await.unwrap().mark;
         assert!(next > page.beginning);
         let page = log.read(page.end, AT_ONCE).await.unwrap();
         assert_eq!(page.records, [(next, record("b"))]);
@@ -287,9 +297,9 @@ async fn a_log_that_is_lost_begins_anew_after_all_that_was_known_of_it() {
 async fn a_server_that_comes_back_with_older_data_does_not_hide_that_purges_are_missing() {
     let mut bench = Stream::start(1000).await;
     let log = bench.log();
-    let kept = log.append(&record("kept")).await.unwrap();
+    let kept = log.append(&record("kept")).await.unwrap().mark;
     bench.server.run(&["SAVE"]).await;
-    let lost = log.append(&record("lost")).await.unwrap();
+    let lost = log.append(&record("lost")).await.unwrap().mark;
     bench.server.restart().await;
     assert_eq!(bench.server.keys("larder:shop:purges").await.len(), 1, "the old data is back");
     // An instance that knows nothing of the lost record must not vouch for what it purged.
@@ -307,7 +317,7 @@ async fn a_server_that_comes_back_with_older_data_does_not_hide_that_purges_are_
 async fn a_hung_server_is_noticed_by_reader_and_writer_and_taken_up_again() {
     let bench = Stream::start(1000).await;
     let log = bench.log();
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     log.read(Mark::ZERO, AT_ONCE).await.unwrap();
     let reader = beside({
         let log = log.clone();
@@ -318,7 +328,8 @@ async fn a_hung_server_is_noticed_by_reader_and_writer_and_taken_up_again() {
     assert!(within("the writer gives up", log.append(&record("b"))).await.is_err());
     assert!(within("the registry gives up", log.instances()).await.is_err());
     bench.server.resume();
-    let next = until("purges are taken again", async || log.append(&record("c")).await.ok()).await;
+    let next =
+        until("purges are taken again", async || log.append(&record("c")).await.ok()).await.mark;
     let page = until("the log is read again", async || log.read(mark, AT_ONCE).await.ok()).await;
     assert!(page.records.contains(&(next, record("c"))));
     assert!(page.beginning < mark, "nothing was lost");
@@ -333,7 +344,7 @@ async fn a_read_that_is_dropped_harms_no_later_one() {
         let wait = Duration::from_millis(20);
         assert!(tokio::time::timeout(wait, log.read(end, PATIENCE)).await.is_err());
     }
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     let page = within("a record is read", log.read(end, PATIENCE)).await.unwrap();
     assert_eq!(page.records, [(mark, record("a"))]);
 }

@@ -118,6 +118,10 @@ pub struct Keys {
     /// `match.path` captures, or `header:X-Tags`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
+    /// Whether a 200 to a POST is kept for a GET of the URL, where its `Content-Location` is the URL and it states how
+    /// long it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_posts: Option<bool>,
     /// What else a successful POST, PUT, PATCH or DELETE purges, beside its own URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_write: Option<OnWrite>,
@@ -338,6 +342,7 @@ impl Keys {
             key: Some(Key::default()),
             vary: Some(Vary::default()),
             share: Some(Vec::new()),
+            keep_posts: Some(false),
             coalesce: Some(true),
             server_fields: Some(ServerFields::Full),
             ..Self::default()
@@ -354,7 +359,7 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags on_write coalesce
+            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags keep_posts on_write coalesce
             server_fields
         }
     }
@@ -372,13 +377,14 @@ impl Keys {
             negative: None,
             layers: None,
             graphql: None,
+            keep_posts: None,
             key: self.key.map(|key| Key { body: None, ..key }),
             ..self
         }
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 9] = [
+    pub(crate) const STORING: [&str; 10] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -388,6 +394,7 @@ impl Keys {
         "negative",
         "layers",
         "graphql",
+        "keep_posts",
     ];
 
     pub(super) fn is_empty(&self) -> bool {

@@ -9,7 +9,7 @@ use redis::{RedisError, RedisResult, Script, Value};
 use tokio::time::{Instant, timeout};
 
 use crate::entry::facts::Mark;
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::store::StoreError;
 use crate::store::redis::link::{Link, Use};
@@ -31,12 +31,12 @@ macro_rules! script {
     };
 }
 
-/// ARGV: known (2), retention, record. Returns the record's id.
+/// ARGV: known (2), retention, record. Returns the record's id, and that of the one before it.
 static APPEND: LazyLock<Script> = script! {
-    "last()"
+    "local before = last()"
     "local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[4])"
     "renew()"
-    "return id"
+    "return { id, before }"
 };
 
 /// ARGV: known (2), after, count. Returns the first record, the last id, and the records after `after`.
@@ -186,15 +186,16 @@ impl StreamLog {
 }
 
 impl PurgeLog for StreamLog {
-    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+    async fn append(&self, record: &Record) -> Result<Appended, LogError> {
         let text = serde_json::to_string(record)
             .map_err(|error| LogError::Unwritable(error.to_string()))?;
         let mut call = self.call(&APPEND);
         call.arg(self.0.retention).arg(text);
-        let id: String = self.run(call).await?;
-        let mark = id.parse().map_err(|_| LogError::Unwritable(format!("odd id {id}")))?;
+        let ids: (String, String) = self.run(call).await?;
+        let mark = |id: &str| id.parse().map_err(|_| LogError::Unwritable(format!("odd id {id}")));
+        let (mark, after) = (mark(&ids.0)?, mark(&ids.1)?);
         self.learn(mark);
-        Ok(mark)
+        Ok(Appended { mark, after })
     }
 
     async fn read(&self, after: Mark, patience: Duration) -> Result<Page, LogError> {
