@@ -115,7 +115,7 @@ where
 #[derive(Clone)]
 pub(crate) struct Front<St, Le, Lo> {
     observatory: Observatory,
-    gate: Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo, Below<St, Le>>>,
+    gate: Entrance<St, Le, Lo>,
 }
 
 impl<St, Le, Lo> Front<St, Le, Lo> {
@@ -129,8 +129,10 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
 pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
 
 /// What answers one connection's requests.
-pub(crate) type Clients<St, Le, Lo> =
-    Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo, Below<St, Le>>>>;
+pub(crate) type Clients<St, Le, Lo> = Observe<Entrance<St, Le, Lo>>;
+
+/// The gate, and both ways behind it.
+type Entrance<St, Le, Lo> = Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo, Below<St, Le>>>;
 
 #[cfg(test)]
 mod tests {
