@@ -5,6 +5,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "stores/arrangements.rs"]
+mod arrangements;
 #[path = "stores/benches.rs"]
 mod benches;
 #[path = "stores/disk.rs"]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -12,10 +12,11 @@ use crate::app::StartError;
 use crate::app::routes::{Origins, table};
 use crate::breaker;
 use crate::config::settings::{self, L2, Settings};
+use crate::message::network::Network;
 use crate::pipeline::Parts;
 use crate::pipeline::coalesce::Flights;
 use crate::pipeline::fetch::Limits;
-use crate::pipeline::onward::{Network, Trusted};
+use crate::pipeline::onward::Trusted;
 use crate::purge::ledger::Ledger;
 use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::refresh::{self, Queue, Refresher};
@@ -23,7 +24,7 @@ use crate::route::table::RouteTable;
 use crate::server::limits;
 use crate::store::local_log::LocalLog;
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::{self, Account, Arrangement, Certificates, Redis};
 use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -195,7 +196,12 @@ async fn stores(
         }
         L2::Redis(redis) => {
             let redis = redis::Settings {
-                url: redis.url.expose_secret().to_owned(),
+                servers: arrangement(&redis.servers),
+                certificates: Certificates {
+                    authority: redis.tls.authority.clone(),
+                    client: redis.tls.client.clone(),
+                },
+                read_from_replicas: redis.read_from_replicas,
                 service: settings.service.to_string(),
                 instance: instance.to_owned(),
                 timeout: redis.timeout,
@@ -211,6 +217,25 @@ async fn stores(
                 .map_err(|why| StartError::Configuration(why.to_string()))?;
             Ok(Stores::shared(redis))
         }
+    }
+}
+
+fn arrangement(servers: &settings::RedisServers) -> Arrangement {
+    let text = |secret: &SecretString| secret.expose_secret().to_owned();
+    match servers {
+        settings::RedisServers::Single(url) => Arrangement::Single(text(url)),
+        settings::RedisServers::Cluster(urls) => {
+            Arrangement::Cluster(urls.iter().map(text).collect())
+        }
+        settings::RedisServers::Sentinel(sentinel) => Arrangement::Sentinel {
+            master: sentinel.master.clone(),
+            sentinels: sentinel.urls.iter().map(text).collect(),
+            account: Account {
+                username: sentinel.username.clone(),
+                password: sentinel.password.as_ref().map(text),
+                database: sentinel.database.into(),
+            },
+        },
     }
 }
 

@@ -2,7 +2,10 @@
 
 mod admin;
 mod assemble;
+mod downstream;
+mod intake;
 mod reloading;
+mod rewarm;
 mod routes;
 mod sweeping;
 mod workers;
@@ -23,6 +26,7 @@ use tracing::{info, warn};
 use crate::admin::readiness::{Readiness, State};
 use crate::app::admin::Changing;
 use crate::app::assemble::{House, Loose, limits};
+use crate::app::downstream::Desk;
 use crate::app::reloading::{Outside, Reloading};
 use crate::app::workers::Workers;
 use crate::breaker;
@@ -32,10 +36,12 @@ use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
+use crate::store::redis::Server;
 use crate::store::{Counts, memory};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
+use crate::telemetry::metrics::ServerState;
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -132,10 +138,24 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
 
     tasks.spawn(sweeping::sweep(house.clone()));
     let (front, below) = pipeline::build(house.stack());
+    if let (Some(redis), Some(stream)) = (&house.redis, &settings.intake) {
+        let intake = redis.intake(&house.service, stream);
+        tasks.spawn(intake::take(house.clone(), intake));
+    }
+    let (finder, found) = rewarm::queue();
+    let (submissions, pace) = (house.purger.submissions(), settings.purge.rewarm);
+    tasks.spawn(rewarm::find(house.clone(), pace, submissions, finder));
+    tasks.spawn(rewarm::fetch(house.clone(), pace, below.clone(), found));
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
     let workers = Workers::start(sockets, &front, &Arc::new(limits(&settings.limits)), &drain)?;
     let changing = Changing::new(&settings);
+    let desk = Desk {
+        targets: changing.targets.clone(),
+        board: changing.board.clone(),
+        metrics: house.metrics.clone(),
+    };
+    tasks.spawn(downstream::tell(desk, house.purger.submissions()));
     let (reloading, loader) = Reloading::new(reloading::Start {
         house: house.clone(),
         running: settings,
@@ -258,8 +278,15 @@ fn readings(house: &Arc<House>, drain: &Drain) {
         counts.report_to(metrics);
     }
     if let Some(redis) = house.redis.clone() {
+        let servers = redis.clone();
         read(Reading::L2Breaker, Box::new(move || breaker(redis.breaker_state()) as u64));
+        metrics.read_servers(move || servers.servers().into_iter().map(server).collect());
     }
+}
+
+fn server(server: Server) -> ServerState {
+    let Server { name, is_up, breaker: state } = server;
+    ServerState { name, is_up, breaker: breaker(state) }
 }
 
 fn breaker(state: breaker::State) -> BreakerState {

@@ -47,9 +47,10 @@ pub enum Unreadable {
     OtherKey,
 }
 
-/// The entry as bytes; nothing while its body arrives. Copies the body once.
+/// The entry as bytes; nothing while its body arrives, and nothing for a part: no version has a place to say that it is
+/// one. Copies the body once.
 pub fn encode(entry: &Entry) -> Option<Bytes> {
-    let body = entry.whole()?;
+    let body = entry.whole().filter(|_| entry.part.is_none())?;
     // Numbers, texts and bytes into memory: there is nothing that could fail.
     let head = rmp_serde::to_vec(&WireHead::of(entry)).ok()?;
     let mut bytes = BytesMut::with_capacity(PREFIX + head.len() + body.len());
@@ -350,6 +351,12 @@ mod tests {
     fn an_arriving_body_is_not_written() {
         let (_writer, fill) = crate::message::fill::Fill::open(10);
         assert!(encode(&entry().with_body(Stored::Arriving { fill, length: None })).is_none());
+    }
+
+    #[test]
+    fn a_part_is_not_written_since_it_would_be_read_as_the_whole() {
+        let part = crate::message::content_range::ContentRange::new(0..5, 10);
+        assert!(part.is_some() && encode(&entry().of_part(part)).is_none());
     }
 
     #[test]

@@ -9,16 +9,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
 use http::request::Parts;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Head};
 use crate::key::Key;
 use crate::key::canonical::Target;
 use crate::key::vary::Selector;
 use crate::lookup::in_hand::InHand;
 use crate::lookup::outcome::{Forwarded, Layer};
 use crate::message::cache_control::RequestDirectives;
+use crate::message::content_range::ContentRange;
 use crate::message::interim::Interim;
+use crate::message::range::{RangeSpec, Ranges, select};
 use crate::policy::reuse::OnError;
 use crate::route::Route;
 use crate::store::Place;
@@ -32,6 +35,9 @@ pub struct Lookup {
     /// Tells apart the variants of the URL as far as they are known: requests share a fetch only where this is
     /// the same. Zero where no variant is known.
     pub variant: u128,
+    /// The range that the origin is asked for, where it is not asked for the whole: requests share such a fetch only
+    /// where this is the same.
+    pub range: Option<RangeSpec>,
     pub target: Target,
     /// The client's request without its body; in a shared fetch only what every client would send is passed on.
     pub request: Parts,
@@ -71,6 +77,8 @@ pub enum Until {
     Validated(OnError),
     /// A look at the fleet's store: it is served unless that has a newer one.
     Compared,
+    /// The rest of it: it is a part that does not hold what is asked for.
+    Completed,
 }
 
 /// What the asker is content with.
@@ -106,6 +114,25 @@ impl Lookup {
     /// What of this request selects a variant.
     pub fn selector(&self) -> Selector<'_> {
         Selector { fields: &self.request.headers, rules: &self.route.vary }
+    }
+
+    /// Whether a response, of which this part is there, holds all that is asked for. RFC 9111 §3.3: "A cache MUST NOT
+    /// use an incomplete response to answer requests unless the response has been made complete, or the request is
+    /// partial and specifies a range wholly within the incomplete response."
+    pub fn is_answered_by(&self, head: &Head, part: Option<&ContentRange>) -> bool {
+        let Some(part) = part else { return true };
+        let wanted = match self.range {
+            Some(range) => range.of(part.complete()),
+            None if self.request.method != Method::GET => None,
+            None => {
+                let asked = &self.request.headers;
+                match select(asked, &head.fields, head.status, part.complete()) {
+                    Ranges::One(range) => Some(range),
+                    Ranges::Whole | Ranges::Several(_) | Ranges::Unsatisfiable => None,
+                }
+            }
+        };
+        wanted.is_some_and(|wanted| part.holds(&wanted))
     }
 
     /// Where the answer is stored.

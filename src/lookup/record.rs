@@ -140,6 +140,7 @@ pub struct Words {
 /// | passed | BYPASS | ORIGIN | `bypass` |
 /// | the origin failed | MISS, or BYPASS where the request was passed | ORIGIN | `failed` |
 /// | `only-if-cached`, and nothing to serve | MISS | ORIGIN | `refused` |
+/// | a PURGE that the route takes | BYPASS | ORIGIN | `purge` |
 /// | refused before anything was looked up | BYPASS | ORIGIN | `refused` |
 pub const fn words(outcome: &Outcome) -> Words {
     let (cache, layer, ending) = match outcome {
@@ -156,12 +157,14 @@ pub const fn words(outcome: &Outcome) -> Words {
         Outcome::Passed(_) => ("BYPASS", "ORIGIN", Ending::Bypass),
         Outcome::Failed(Errand::Lookup, _) => ("MISS", "ORIGIN", Ending::Failed),
         Outcome::Failed(Errand::Passage(_), _) => ("BYPASS", "ORIGIN", Ending::Failed),
+        Outcome::Purged => ("BYPASS", "ORIGIN", Ending::Purge),
         Outcome::Refused(WhyRefused::OnlyIfCached) => ("MISS", "ORIGIN", Ending::Refused),
         Outcome::Refused(
             WhyRefused::Malformed
             | WhyRefused::Overloaded
             | WhyRefused::NoRoute
-            | WhyRefused::MethodNotAllowed,
+            | WhyRefused::MethodNotAllowed
+            | WhyRefused::PurgeForbidden,
         ) => ("BYPASS", "ORIGIN", Ending::Refused),
     };
     Words { cache, layer, ending }
@@ -185,6 +188,7 @@ impl Forwarded {
             Self::VaryMiss => "vary-miss",
             // A refresh goes forward because what is stored is, or soon will be, stale.
             Self::Stale | Self::Refresh => "stale",
+            Self::Partial => "partial",
             Self::Request => "request",
         }
     }
@@ -195,6 +199,7 @@ impl WhyPassed {
     const fn token(self) -> &'static str {
         match self {
             Self::Method
+            | Self::Purge
             | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
                 "method"
             }
@@ -207,6 +212,7 @@ impl WhyPassed {
             Self::Method => "method",
             Self::Route => "route",
             Self::Upgrade => "upgrade",
+            Self::Purge => "purge",
             Self::Content(why) => why.token(),
         }
     }
@@ -221,6 +227,7 @@ impl WhyRefused {
             Self::Overloaded => "overloaded",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::PurgeForbidden => "purge-forbidden",
         }
     }
 }
@@ -232,6 +239,7 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
         | Outcome::Stale(_)
         | Outcome::Revalidated
         | Outcome::Miss(Kept::Stored)
+        | Outcome::Purged
         | Outcome::Followed(_) => Cow::Borrowed(""),
         Outcome::Miss(Kept::Left(why)) => why.token().into(),
         Outcome::Passed(why) => why.word().into(),
@@ -248,7 +256,7 @@ pub struct Status {
     /// Why the request went forward, where it did.
     pub forwarded: Forwarded,
     /// The status of the origin's answer, where there was one and the client gets another (RFC 9211 §2.3:
-    /// `fwd-status` "defaults to the status code sent in the response").
+    /// `fwd-status` "defaults to the status code sent in the response"); 200 where parts of it make the whole.
     pub forwarded_status: Option<StatusCode>,
     /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
     pub ttl: Option<i64>,
@@ -298,7 +306,7 @@ pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
             push_forwarded(&mut text, forwarded, status.forwarded_status);
         }
         Outcome::Failed(Errand::Lookup, _) => push_forwarded(&mut text, forwarded, None),
-        Outcome::Refused(_) => {}
+        Outcome::Purged | Outcome::Refused(_) => {}
     }
     if let Some(ttl) = status.ttl {
         push(&mut text, format_args!("; ttl={ttl}"));
@@ -318,7 +326,8 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         | Outcome::Revalidated
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(Source::Origin)
-        | Outcome::Passed(WhyPassed::Method | WhyPassed::Route) => None,
+        | Outcome::Passed(WhyPassed::Method | WhyPassed::Route | WhyPassed::Purge) => None,
+        Outcome::Purged => Some("purge"),
         Outcome::Followed(Source::Layer(_)) => Some("coalesced"),
         Outcome::Miss(Kept::Left(why)) => Some(why.token()),
         Outcome::StaleOnError(..) => Some("stale-if-error"),

@@ -1,4 +1,4 @@
-//! The flights that are under way, one per URL and variant, and who may come aboard.
+//! The flights that are under way, one per URL, variant and part, and who may come aboard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use crate::key::Key;
 use crate::lookup::Lookup;
 use crate::lookup::outcome::Outcome;
 use crate::message::cache_control::RequestDirectives;
+use crate::message::range::RangeSpec;
 use crate::origin::failure::OriginFailure;
 use crate::purge::ledger::{Expected, Ledger};
 use crate::time::Timestamp;
 
-/// What tells flights apart: the URL, and the variant as far as it is known.
-pub(crate) type FlightName = (Key, u128);
+/// What tells flights apart: the URL, the variant as far as it is known, and the part that is asked for, if not all.
+pub(crate) type FlightName = (Key, u128, Option<RangeSpec>);
 
 /// The flights of this process.
 pub(crate) struct Board {
@@ -81,7 +82,7 @@ impl Board {
     /// Comes aboard the flight for `lookup`, or begins one. A flight that a purge has beaten is not joined: what
     /// it brings is older than the purge. It flies on for those who came before.
     pub(crate) fn board(self: &Arc<Self>, lookup: &Lookup, ledger: &Ledger) -> Part {
-        let name = (lookup.key, lookup.variant);
+        let name = (lookup.key, lookup.variant, lookup.range);
         let mut shard = self.shard(name).lock();
         if let Some(flight) = shard.get(&name)
             && flight.may_be_joined(ledger)
@@ -102,7 +103,7 @@ impl Board {
         Part::Lead(Captain { board: self.clone(), name, flight, tell })
     }
 
-    fn shard(&self, (key, _): FlightName) -> &Shard {
+    fn shard(&self, (key, ..): FlightName) -> &Shard {
         let index = usize::try_from(key.bits() % SHARDS as u128).unwrap_or_default();
         &self.shards[index]
     }
@@ -135,6 +136,7 @@ pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => {
             let freshness = &entry.freshness;

@@ -1,4 +1,4 @@
-//! One flight per URL and variant in this process; the flight is a task of its own, and clients subscribe to it.
+//! One flight per URL, variant and part in this process; the flight is a task of its own, and clients subscribe to it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -110,6 +110,9 @@ where
                         lookup.forwarded = Forwarded::VaryMiss;
                         continue;
                     }
+                    if !lookup.is_answered_by(&entry.head, entry.part.as_ref()) {
+                        break;
+                    }
                     if let Some(content) = along(entry) {
                         return Ok(Answer {
                             content,
@@ -208,8 +211,10 @@ where
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
             self.0.tasks.spawn(async move {
-                // Only what was really kept shows that the URL may be shared again.
-                if landing.run().await.is_some() && company == Company::Unshared {
+                // Only what was really kept shows that the URL may be shared again; a part may be one of what is too
+                // large as a whole.
+                let whole = landing.run().await.is_some_and(|entry| entry.part.is_none());
+                if whole && company == Company::Unshared {
                     unshared.forget(key);
                 }
             });
@@ -248,6 +253,7 @@ fn is_for_all(outcome: &Outcome) -> bool {
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => true,
     }
@@ -274,6 +280,7 @@ fn followed(outcome: Outcome) -> Outcome {
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => outcome,
     }
@@ -290,6 +297,7 @@ fn is_lasting(outcome: &Outcome) -> bool {
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => false,
     }

@@ -24,6 +24,7 @@ use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::fields::remove_hop_by_hop;
 use crate::message::fill::Reader;
+use crate::message::problem;
 use crate::message::range::{self, Ranges};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::crossing::Departure;
@@ -138,6 +139,7 @@ impl Asked {
             Outcome::StaleOnError(..) => None,
             // A HEAD asks without conditions, and is answered in full.
             Outcome::Revalidated if self.method != Method::HEAD => Some(StatusCode::NOT_MODIFIED),
+            _ if entry.part.is_some() => Some(StatusCode::PARTIAL_CONTENT),
             _ => Some(entry.head.status),
         };
     }
@@ -153,6 +155,7 @@ impl Asked {
             None => Shape::Whole,
             Some(conditions) => self.shape(conditions, entry),
         };
+        let shape = if is_there(&shape, entry) { shape } else { Shape::Missing };
         let mut response = match shape {
             Shape::Whole => whole(entry, reader),
             Shape::Part(range, length) => part(entry, reader, range, length),
@@ -163,6 +166,10 @@ impl Asked {
                 let mut fields = HeaderMap::new();
                 fields.insert(CONTENT_RANGE, range::unsatisfied(length));
                 bare(StatusCode::RANGE_NOT_SATISFIABLE, fields)
+            }
+            Shape::Missing => {
+                let text = "the answer has not all that the request asks for";
+                return problem::response(StatusCode::BAD_GATEWAY, text);
             }
         };
         // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
@@ -239,6 +246,18 @@ enum Shape {
     NotModified,
     Failed,
     Unsatisfiable(u64),
+    /// What is there is a part that does not hold it. No layer answers so; what no client may be sent is not sent, whoever
+    /// errs (RFC 9111 §3.3).
+    Missing,
+}
+
+/// Whether an entry has all that the shape needs.
+fn is_there(shape: &Shape, entry: &Entry) -> bool {
+    entry.part.as_ref().is_none_or(|part| match shape {
+        Shape::Part(range, _) => part.holds(range),
+        Shape::NotModified | Shape::Failed => true,
+        Shape::Whole | Shape::Several(_) | Shape::Unsatisfiable(_) | Shape::Missing => false,
+    })
 }
 
 fn bare(status: StatusCode, fields: HeaderMap) -> Response<Body> {
@@ -277,6 +296,7 @@ fn part(entry: &Entry, reader: Option<Reader>, range: Range<u64>, length: u64) -
     let fields = response.headers_mut();
     fields.insert(CONTENT_RANGE, range::content_range(&range, length));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    let range = entry.part.as_ref().and_then(|part| part.within(&range)).unwrap_or(range);
     *response.body_mut() = match (&entry.body, reader) {
         (Stored::Whole(bytes), _) => {
             let end = usize::try_from(range.end).unwrap_or(bytes.len()).min(bytes.len());

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE, HeaderMap, VIA};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    RANGE, VIA,
+};
 use http::{Method, Response, StatusCode};
-use http_body_util::BodyExt;
 use rand::Rng;
 use tower::Service;
 
@@ -16,23 +17,26 @@ use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
-use crate::lookup::answer::{Answer, Content, Landing};
+use crate::lookup::answer::{Answer, Landing};
 use crate::lookup::in_hand::Brought;
-use crate::lookup::outcome::{Forwarded, Kept, Outcome, WhyRefused};
+use crate::lookup::outcome::{Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::body::Body;
+use crate::message::conditional::share_strong_tag;
+use crate::message::content_range::ContentRange;
 use crate::message::date;
-use crate::message::failure::BodyError;
 use crate::message::fields::remove_unstorable;
-use crate::message::fill::{Fill, Writer};
+use crate::message::fill::Fill;
 use crate::message::problem;
+use crate::message::update::merge;
 use crate::origin::failure::OriginFailure;
+use crate::pipeline::inflow::{Inflow, arrive};
 use crate::pipeline::inspect::{Inspected, inspect};
-use crate::pipeline::onward::{self, Trusted, via};
+use crate::pipeline::onward::{self, Rest, Trusted, via};
 use crate::pipeline::peek::Descent;
 use crate::policy::deception::contradicts;
 use crate::policy::head::{Told, outdated, told};
-use crate::policy::revalidate::{Validation, merge, validation};
+use crate::policy::revalidate::{Validation, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
 use crate::route::{Layers, Route};
@@ -55,9 +59,6 @@ pub struct Limits {
     pub l2: u64,
 }
 
-/// How long a body is brought in that nobody reads any more.
-const WITHOUT_READERS: Duration = Duration::from_secs(30);
-
 impl Fetch {
     pub(crate) fn new(ledger: Arc<Ledger>, trusted: Trusted, limits: Limits) -> Self {
         Self(Arc::new(Parts { ledger, trusted, limits }))
@@ -78,6 +79,17 @@ impl Fetch {
         loop {
             let asked = self.ask(&mut lookup).await?;
             let status = asked.response.status();
+            if asked.rest.is_some() && matches!(status.as_u16(), 206 | 416) {
+                if let Some(answer) = self.completed(&lookup, asked) {
+                    return Ok(Answer { forwarded: lookup.forwarded, ..answer });
+                }
+                // What came is no rest of what is held, so the whole is asked for.
+                lookup.held = None;
+                continue;
+            }
+            if status == StatusCode::PARTIAL_CONTENT && asked.sent == RangeSent::None {
+                return Err(OriginFailure::Protocol("a 206 that nobody asked for".into()));
+            }
             if lookup.request.method == Method::HEAD && status != StatusCode::NOT_MODIFIED {
                 return self.head(&lookup, asked).await;
             }
@@ -111,20 +123,30 @@ impl Fetch {
         let as_of = ledger.known();
         // What was purged since it was found does not exist: a 304 would bring it back.
         lookup.held.take_if(|held| ledger.standing(&held.entry) == Standing::Gone);
-        let request = onward::request(lookup, self.0.trusted.trust(lookup.client));
-        let conditional = onward::is_conditional(request.headers());
+        let room = self.limit(&lookup.route);
+        let rest = onward::rest(lookup)
+            .filter(|rest| rest.complete <= room && !lookup.directives.no_store);
+        let request = onward::request(lookup, rest.as_ref(), self.0.trusted.trust(lookup.client));
+        let fields = request.headers();
+        let conditional =
+            fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
+        let sent = RangeSent::of(fields);
         let requested = Timestamp::now();
         let response = lookup.route.origin.send_whole(request).await?;
         let received = Timestamp::now();
-        Ok(Asked { response: response.map(Body::live), as_of, requested, received, conditional })
+        let response = response.map(Body::live);
+        Ok(Asked { response, as_of, requested, received, conditional, sent, rest })
     }
 
     /// A HEAD's answer is the client's; what it says about the stored response that a GET would get is heard
-    /// (RFC 9111 §4.3.5). What a purge marked stale is renewed only by a GET: a HEAD need not name a validator.
+    /// (RFC 9111 §4.3.5). What a purge marked stale is renewed only by a GET: a HEAD need not name a validator. So is
+    /// a part, which could not answer the HEAD.
     async fn head(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
         let forwarded = lookup.forwarded;
         let known = lookup.held.as_ref().map(|held| &held.entry);
-        let known = known.filter(|known| self.0.ledger.standing(known) == Standing::Good);
+        let known = known.filter(|known| {
+            known.part.is_none() && self.0.ledger.standing(known) == Standing::Good
+        });
         let Some(known) = known else {
             return Ok(Answer { forwarded, ..self.keep(lookup, asked).await? });
         };
@@ -146,12 +168,13 @@ impl Fetch {
         let fields = merge(&known.head.fields, asked.response.headers());
         let mut head = Head { status: known.head.status, fields };
         Self::clean(&mut head, lookup, asked.received);
+        let part = known.part.as_ref();
         if let Ok(Keeping { facts, freshness, variant }) =
-            self.verdict(lookup, asked, &Method::GET, &head)
+            self.verdict(lookup, asked, Candidate { method: &Method::GET, head: &head, part })
         {
             let body = known.body.clone();
             let entry = Entry::new(facts, head.compact(), freshness, variant, body);
-            let entry = Arc::new(entry);
+            let entry = Arc::new(entry.of_part(known.part.clone()));
             let landing = Landing::whole(entry.clone());
             return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
         }
@@ -161,11 +184,43 @@ impl Fetch {
         Answer::stored(Arc::new(entry), Outcome::Revalidated)
     }
 
+    /// The part that is held and its rest, which came, as the whole response (RFC 9111 §3.4); nothing where they do not
+    /// fit, or where the whole may not be kept.
+    fn completed(&self, lookup: &Lookup, asked: Asked) -> Option<Answer> {
+        let known = &lookup.held.as_ref()?.entry;
+        let (part, bytes, fields) =
+            (known.part.as_ref()?, known.whole()?, asked.response.headers());
+        let came = ContentRange::of(fields)?;
+        let fits =
+            came.range() == &asked.rest.as_ref()?.range && came.complete() == part.complete();
+        if !fits || !share_strong_tag(&known.head.fields, fields) {
+            return None;
+        }
+        let mut head = Head { status: StatusCode::OK, fields: merge(&known.head.fields, fields) };
+        Self::clean(&mut head, lookup, asked.received);
+        let whole = part.union(&came).filter(ContentRange::is_whole)?;
+        let candidate = Candidate { method: &Method::GET, head: &head, part: Some(&whole) };
+        let Keeping { facts, freshness, variant } = self.verdict(lookup, &asked, candidate).ok()?;
+        let (before, after) = match part.range().start {
+            0 => (bytes.clone(), Bytes::new()),
+            _ => (Bytes::new(), bytes.clone()),
+        };
+        let (writer, fill) = Fill::open(whole.complete());
+        let body = Stored::Arriving { fill, length: Some(whole.complete()) };
+        let entry = Entry::new(facts, head.compact(), freshness, variant, body);
+        let expected = Some(came.length());
+        let body = asked.response.into_body();
+        Some(arrive(entry, writer, Inflow { before, after, body, expected }))
+    }
+
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
     async fn keep(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
-        let mut head =
-            Head { status: asked.response.status(), fields: asked.response.headers().clone() };
-        let verdict = self.verdict(lookup, &asked, &lookup.request.method, &head);
+        let (mut head, part) = head(lookup, &asked);
+        let verdict = self.verdict(
+            lookup,
+            &asked,
+            Candidate { method: &lookup.request.method, head: &head, part: part.as_ref() },
+        );
         let Keeping { facts, freshness, variant } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
@@ -184,24 +239,24 @@ impl Fetch {
         // Once for all who will be served from it.
         head.fields.append(VIA, via(parts.version));
         let head = head.compact();
-        let length = content_length(&head.fields);
+        let expected = part.as_ref().map(ContentRange::length);
+        let length = expected.or_else(|| content_length(&head.fields));
         let whole = match body {
-            Body::Whole(ref whole) => Some(whole.clone()),
+            Body::Whole(ref whole) if part.is_none() => Some(whole.clone()),
             _ if length == Some(0) || body.is_empty() => Some(Bytes::new()),
             _ => None,
         };
-        if let Some(whole) = whole {
+        if let Some(whole) = whole.filter(|_| part.is_none()) {
             let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(whole));
             let entry = Arc::new(entry);
             let landing = Landing::whole(entry.clone());
             return Ok(Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) });
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
-        Ok(arrive(
-            Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length }),
-            writer,
-            body,
-        ))
+        let entry = Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length });
+        let entry = entry.of_part(part.filter(|part| !part.is_whole()));
+        let (before, after) = (Bytes::new(), Bytes::new());
+        Ok(arrive(entry, writer, Inflow { before, after, body, expected }))
     }
 
     /// Leaves what may be stored of a head, and dates it.
@@ -216,14 +271,14 @@ impl Fetch {
         }
     }
 
-    /// Whether `head`, as the answer to a request by `method`, may be kept.
+    /// Whether it may be kept.
     fn verdict(
         &self,
         lookup: &Lookup,
         asked: &Asked,
-        method: &Method,
-        head: &Head,
+        candidate: Candidate<'_>,
     ) -> Result<Keeping, WhyNot> {
+        let Candidate { method, head, part } = candidate;
         let exchange = Exchange {
             method,
             request: &lookup.request.headers,
@@ -236,8 +291,12 @@ impl Fetch {
             Storable::Keep(freshness) => freshness,
             Storable::Leave(why) => return Err(why),
         };
-        if content_length(&head.fields).is_some_and(|length| length > self.limit(&lookup.route)) {
+        let length = part.map(ContentRange::length).or_else(|| content_length(&head.fields));
+        if length.is_some_and(|length| length > self.limit(&lookup.route)) {
             return Err(WhyNot::TooLarge);
+        }
+        if part.is_some_and(|part| !self.has_room_for(part, &lookup.route)) {
+            return Err(WhyNot::Part);
         }
         if contradicts(lookup.target.path(), &head.fields) {
             return Err(WhyNot::Contradiction);
@@ -258,6 +317,18 @@ impl Fetch {
             Layers::OnlyL2 => l2,
         }
     }
+
+    /// Whether a part may be kept: in memory, since only there it is compared and combined at once. What turned out to
+    /// be all of its representation is not bound to that.
+    fn has_room_for(&self, part: &ContentRange, route: &Route) -> bool {
+        let in_memory = match route.layers {
+            Layers::Both | Layers::OnlyL1 => true,
+            Layers::OnlyL2 => false,
+        };
+        // Of a part of a GraphQL answer nobody can tell whether it has errors.
+        let may_be_kept = in_memory && route.graphql().is_none();
+        part.is_whole() || may_be_kept && part.length() <= self.0.limits.l1
+    }
 }
 
 /// A response's head, and when and under which mark it was asked for.
@@ -267,12 +338,60 @@ struct Asked {
     requested: Timestamp,
     received: Timestamp,
     conditional: bool,
+    sent: RangeSent,
+    /// The rest of what is held, where that was asked for.
+    rest: Option<Rest>,
+}
+
+/// Whether a request asked for a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RangeSent {
+    None,
+    Range,
+    /// With `If-Range`: a 206 may lack fields of the representation then (RFC 9110 §15.3.7).
+    IfRange,
+}
+
+impl RangeSent {
+    fn of(request: &HeaderMap) -> Self {
+        match (request.contains_key(RANGE), request.contains_key(IF_RANGE)) {
+            (false, _) => Self::None,
+            (true, false) => Self::Range,
+            (true, true) => Self::IfRange,
+        }
+    }
+}
+
+/// The head under which a response is kept. A 206 whose one part holds what was asked for has that of the 200 of which
+/// it is a part.
+fn head(lookup: &Lookup, asked: &Asked) -> (Head, Option<ContentRange>) {
+    let (status, fields) = (asked.response.status(), asked.response.headers().clone());
+    let part = ContentRange::of(&fields)
+        .filter(|_| status == StatusCode::PARTIAL_CONTENT && asked.sent == RangeSent::Range);
+    let mut head = Head { status: StatusCode::OK, fields };
+    match part.filter(|part| lookup.is_answered_by(&head, Some(part))) {
+        Some(part) => {
+            head.fields.remove(CONTENT_RANGE);
+            head.fields.remove(CONTENT_LENGTH);
+            (head, Some(part))
+        }
+        None => (Head { status, ..head }, None),
+    }
+}
+
+/// A head that may be kept, the method that it answers, and the part that follows it.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    method: &'a Method,
+    head: &'a Head,
+    part: Option<&'a ContentRange>,
 }
 
 impl From<Brought> for Asked {
     fn from(brought: Brought) -> Self {
         let Brought { response, as_of, requested, received } = brought;
-        Self { response, as_of, requested, received, conditional: false }
+        let (conditional, sent, rest) = (false, RangeSent::None, None);
+        Self { response, as_of, requested, received, conditional, sent, rest }
     }
 }
 
@@ -303,47 +422,6 @@ fn has_own_conditions(lookup: &Lookup) -> bool {
 
 fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// An entry whose body still arrives; whoever runs the landing brings it in.
-fn arrive(entry: Entry, writer: Writer, body: Body) -> Answer {
-    let entry = Arc::new(entry);
-    let outcome = Outcome::Miss(Kept::Stored);
-    let Stored::Arriving { fill, .. } = &entry.body else {
-        return Answer { landing: Landing::whole(entry.clone()), ..Answer::stored(entry, outcome) };
-    };
-    // Taken before the first byte, so that the first reader can never come too late.
-    let Ok(reader) = fill.read(0..u64::MAX) else {
-        return Answer::once(Response::new(body), outcome);
-    };
-    let landing = Landing::arriving(bring(entry.clone(), writer, body));
-    let content = Content::Arriving(entry, reader);
-    Answer { content, outcome, forwarded: Forwarded::UriMiss, landing }
-}
-
-/// Brings the body in. Only one that came to its end is kept; one that is cut off is cut off for its readers.
-async fn bring(entry: Arc<Entry>, writer: Writer, mut body: Body) -> Option<Arc<Entry>> {
-    let mut unread_since = None;
-    while let Some(frame) = body.frame().await {
-        let chunk = match frame {
-            Ok(frame) => frame.into_data().unwrap_or_default(),
-            Err(error) => {
-                writer.fail(error);
-                return None;
-            }
-        };
-        if writer.is_read() {
-            unread_since = None;
-        } else if writer.has_overflowed()
-            || unread_since.get_or_insert_with(Instant::now).elapsed() > WITHOUT_READERS
-        {
-            writer.fail(BodyError::Abandoned);
-            return None;
-        }
-        writer.push(chunk).await;
-    }
-    let whole = writer.finish()?;
-    Some(Arc::new(entry.with_body(Stored::Whole(whole))))
 }
 
 impl Service<Lookup> for Fetch {

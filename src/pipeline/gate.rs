@@ -26,11 +26,12 @@ use crate::message::cache_control::RequestDirectives;
 use crate::message::fields::{members, remove_named_by_connection};
 use crate::message::interim::Interim;
 use crate::message::problem;
+use crate::message::range::{self, Asked};
 use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
 use crate::route::table::RouteTable;
-use crate::route::{Route, Sought};
+use crate::route::{RangeFetch, Route, Sought};
 use crate::time::Timestamp;
 
 /// Decides; holds nothing back.
@@ -85,6 +86,8 @@ impl<L, P> Gate<L, P> {
         let (request, body) = request.into_parts();
         let why = if request.headers.contains_key(UPGRADE) && is_upgrade(&request) {
             WhyPassed::Upgrade
+        } else if request.method.as_str() == "PURGE" && route.purge_method.is_some() {
+            WhyPassed::Purge
         } else {
             match (route.seeks(&request.method), why_unnamed(&route, &request.method, &target)) {
                 (Sought::ByUrl, None) => {
@@ -132,12 +135,22 @@ impl<L, P> Gate<L, P> {
             ClientDirectives::Honoured => RequestDirectives::of(&request.headers),
             ClientDirectives::Ignored => RequestDirectives::default(),
         };
-        let alone =
-            request.method == Method::HEAD || directives.no_store || directives.only_if_cached;
+        let asked = match route.ranges {
+            RangeFetch::AsAsked if request.method == Method::GET => range::asked(&request.headers),
+            RangeFetch::AsAsked | RangeFetch::Whole => Asked::Whole,
+        };
+        let alone = request.method == Method::HEAD
+            || directives.no_store
+            || directives.only_if_cached
+            || asked == Asked::Own;
         Lookup {
             route,
             key,
             variant: 0,
+            range: match asked {
+                Asked::One(range) => Some(range),
+                Asked::Whole | Asked::Own => None,
+            },
             target,
             request,
             content: content.map(Arc::new),

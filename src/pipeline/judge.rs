@@ -39,7 +39,12 @@ pub(crate) enum Verdict {
 impl Judge {
     /// Judges `entry`, which `layer` found for `lookup`; what holds it back is noted there.
     pub(crate) fn judge(&self, lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer) -> Verdict {
-        let outcome = match self.ask(lookup, entry, layer) {
+        let reuse = self.ask(lookup, entry, layer);
+        let outcome = match reuse {
+            Reuse::Refuse(_) => return Verdict::Gone,
+            _ if !lookup.is_answered_by(&entry.head, entry.part.as_ref()) => {
+                return hold(lookup, entry, layer, Until::Completed);
+            }
             Reuse::Serve if is_known(lookup, entry) => {
                 return hold(lookup, entry, layer, Until::Validated(OnError::Fail));
             }
@@ -62,7 +67,6 @@ impl Judge {
                 }
                 return hold(lookup, entry, layer, Until::Validated(on_error));
             }
-            Reuse::Refuse(_) => return Verdict::Gone,
         };
         Verdict::Answer(Answer::stored(entry.clone(), outcome))
     }
@@ -114,14 +118,18 @@ fn is_known(lookup: &Lookup, entry: &Entry) -> bool {
     }
 }
 
-/// Notes what is held. A newer one takes the place of an older one.
+/// Notes what is held. A newer one takes the place of an older one, and what could answer that of a part that could not.
 fn hold(lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer, until: Until) -> Verdict {
-    let known = lookup.held.as_ref().map(|held| held.entry.freshness.received);
-    if known.is_none_or(|received| received <= entry.freshness.received) {
+    let rank = |until, entry: &Entry| (until != Until::Completed, entry.freshness.received);
+    let known = lookup.held.as_ref().map(|held| rank(held.until, &held.entry));
+    if known.is_none_or(|known| known <= rank(until, entry)) {
         lookup.held = Some(Held { entry: entry.clone(), layer, until });
     }
     if lookup.forwarded == Forwarded::UriMiss {
-        lookup.forwarded = Forwarded::Stale;
+        lookup.forwarded = match until {
+            Until::Completed => Forwarded::Partial,
+            Until::Validated(_) | Until::Compared => Forwarded::Stale,
+        };
     }
     Verdict::Hold
 }

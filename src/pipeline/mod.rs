@@ -14,6 +14,7 @@ mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
+mod inflow;
 mod inspect;
 mod judge;
 mod lease;
@@ -22,6 +23,7 @@ pub mod onward;
 mod pass;
 mod peek;
 mod posted;
+mod purging;
 mod tier;
 mod unshared;
 
@@ -104,8 +106,15 @@ where
             .service(below.clone()),
     );
     let tasks = flights.tasks.clone();
-    let routes = parts.routes.clone();
-    let passages = Pass::new(parts.purger, below.clone(), routes, parts.trusted, tasks);
+    let passages = Pass::new(pass::Needs {
+        purger: parts.purger,
+        below: below.clone(),
+        routes: parts.routes.clone(),
+        trusted: parts.trusted,
+        tasks,
+        service: parts.service.as_str().into(),
+        refresher: parts.refresher,
+    });
     let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
     let observatory = Observatory::new(parts.metrics, parts.access);
     (Front { observatory, gate }, below)

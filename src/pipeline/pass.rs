@@ -1,6 +1,7 @@
 //! Forwards what is not ours, as it is; and purges what a successful unsafe request has made old.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,12 +31,15 @@ use crate::origin::tunnel::tunnel;
 use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
 use crate::pipeline::posted::{is_of_target, keep};
+use crate::pipeline::purging;
 use crate::policy::Post;
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::{Moment, Purger};
-use crate::purge::{Cause, Effect, Purge, Record};
-use crate::route::Route;
+use crate::purge::{Cause, Effect, Purge, Record, Scope};
+use crate::refresh::Refresher;
+use crate::refresh::seed::seed;
 use crate::route::table::RouteTable;
+use crate::route::{AfterWrite, Route};
 use crate::time::Timestamp;
 
 /// How long a write waits for its purge to be in the log; applied here it is at once.
@@ -54,6 +58,19 @@ struct Shared<L, S> {
     routes: Arc<arc_swap::ArcSwap<RouteTable>>,
     trusted: Trusted,
     tasks: TaskTracker,
+    service: Box<str>,
+    refresher: Refresher,
+}
+
+/// What passages need.
+pub(crate) struct Needs<L, S> {
+    pub(crate) purger: Purger<L>,
+    pub(crate) below: S,
+    pub(crate) routes: Arc<arc_swap::ArcSwap<RouteTable>>,
+    pub(crate) trusted: Trusted,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) service: Box<str>,
+    pub(crate) refresher: Refresher,
 }
 
 impl<L, S> Pass<L, S>
@@ -62,14 +79,9 @@ where
     S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    pub(crate) fn new(
-        purger: Purger<L>,
-        below: S,
-        routes: Arc<arc_swap::ArcSwap<RouteTable>>,
-        trusted: Trusted,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self(Arc::new(Shared { purger, below, routes, trusted, tasks }))
+    pub(crate) fn new(needs: Needs<L, S>) -> Self {
+        let Needs { purger, below, routes, trusted, tasks, service, refresher } = needs;
+        Self(Arc::new(Shared { purger, below, routes, trusted, tasks, service, refresher }))
     }
 
     async fn pass(self, passage: Passage) -> Departure {
@@ -91,7 +103,7 @@ where
             request.headers.insert(UPGRADE, upgrade.protocol.clone());
         }
         request.extensions.insert(interim);
-        let (moment, requested) = (self.0.purger.moment(), Timestamp::now());
+        let (since, requested) = (self.0.purger.moment(), Timestamp::now());
         let answer = route.origin.send(Request::from_parts(request, body)).await;
         let received = Timestamp::now();
         let response = match answer {
@@ -100,7 +112,8 @@ where
         };
         let mut as_of = None;
         if writes && is_successful(response.status()) {
-            as_of = self.invalidate(moment, &route, &target, response.headers()).await;
+            let write = Write { route: &route, target: &target, from: client, since };
+            as_of = self.invalidate(write, response.headers()).await;
         }
         let mut status = Status { forwarded_status: Some(response.status()), ..Status::default() };
         let response = match (upgrade, get.zip(as_of)) {
@@ -125,28 +138,55 @@ where
 
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response
     /// to an unsafe request method"; `Location` and `Content-Location` of the same origin too, and what the route
-    /// says. Returns the purge's mark if it is the next one after `moment`.
-    async fn invalidate(
-        &self,
-        moment: Moment,
-        route: &Route,
-        target: &Target,
-        response: &HeaderMap,
-    ) -> Option<Mark> {
+    /// says. Returns the purge's mark if nothing else was purged since the write was sent.
+    async fn invalidate(&self, write: Write<'_>, response: &HeaderMap) -> Option<Mark> {
+        let Write { route, target, from, since } = write;
         let routes = self.0.routes.load_full();
         let named = [LOCATION, CONTENT_LOCATION];
         let named = named.iter().filter_map(|name| reference(target, response, name));
-        let scopes = [target.clone()].into_iter().chain(named).map(|url| routes.url_scope(&url));
+        let mut urls: Vec<Target> = [target.clone()].into_iter().chain(named).collect();
+        let scopes = urls.iter().map(|url| routes.url_scope(url));
         let mut purges: Vec<Purge> =
             scopes.map(|scope| Purge { scope, effect: Effect::Remove }).collect();
-        purges.extend(routes.purges_after(route, target));
-        let cause = Cause { by: "public".into(), reason: Some("a write through the proxy".into()) };
+        let after = routes.after_write(route, target);
+        purges.extend(after.purges);
+        urls.extend(after.urls);
+        let cause = Cause {
+            by: "public".into(),
+            reason: Some("a write through the proxy".into()),
+            from: Some(from.to_canonical().to_string()),
+            urls: urls.iter().map(Target::url).collect(),
+            // Clients must not have memory walked through.
+            rewarm: Some(0),
+            event: None,
+        };
         let record = Record { purges, cause, at: Timestamp::now() };
-        let submitted = self.0.purger.submit_next_after(moment, record, PURGE_TIME).await;
-        submitted.unwrap_or_else(|why| {
+        let record = routes.complete(record.clone()).unwrap_or_else(|why| {
+            // The write has been done: what depends on it is old, whatever it is.
+            warn!(error = %why, url = target.url(), "a write purges everything");
+            let purges = vec![Purge { scope: Scope::Everything, effect: Effect::Remove }];
+            Record { purges, ..record }
+        });
+        let submitted = self.0.purger.submit_next_after(since, record, PURGE_TIME).await;
+        let mark = submitted.unwrap_or_else(|why| {
             warn!(error = %why, url = target.url(), "a write's purge is not in the log yet");
             None
-        })
+        });
+        match route.after_write {
+            AfterWrite::Wait => {}
+            AfterWrite::Refresh => self.refresh(&routes, urls),
+        }
+        mark
+    }
+
+    /// Fetches what was purged for whoever reads next; as plain clients would ask for it.
+    fn refresh(&self, routes: &RouteTable, urls: Vec<Target>) {
+        let now = Timestamp::now();
+        for url in urls {
+            if let Some(lookup) = seed(&self.0.service, routes, url, HeaderMap::new(), now) {
+                self.0.refresher.fetch(lookup);
+            }
+        }
     }
 
     /// Joins the two connections in a task of their own, and tells the client that it may go on.
@@ -168,6 +208,16 @@ where
         });
         response
     }
+}
+
+/// A write that the origin has taken.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    route: &'a Route,
+    target: &'a Target,
+    from: IpAddr,
+    /// When it was sent.
+    since: Moment,
 }
 
 /// A client's wish for another protocol.
@@ -258,7 +308,18 @@ where
         // and then what is stored is as old as if it had stayed.
         let route = passage.route.clone();
         let errand = Errand::Passage(passage.why);
-        let written = self.0.tasks.spawn(pass.pass(passage));
+        let written = self.0.tasks.spawn(async move {
+            match passage.why {
+                WhyPassed::Purge => {
+                    let Shared { purger, routes, trusted, .. } = &*pass.0;
+                    purging::purge(purger, &routes.load_full(), trusted, passage).await
+                }
+                WhyPassed::Method
+                | WhyPassed::Route
+                | WhyPassed::Upgrade
+                | WhyPassed::Content(_) => pass.pass(passage).await,
+            }
+        });
         Box::pin(async move {
             let departure = written.await;
             let failed = |_| Departure::failed(errand, OriginFailure::Abandoned, route);

@@ -42,8 +42,11 @@ pub enum Storable {
 pub enum WhyNot {
     /// Only what answers a GET is kept, a QUERY, or a POST where the route says so.
     Method,
-    /// 206, 304, 412, 416 and interim responses answer one request, not all.
+    /// 304, 412 and interim responses answer one request, not all.
     Status,
+    /// 416, and a 206 that is not exactly one part, with its length, that holds what was asked for: see
+    /// [`crate::message::content_range`].
+    Part,
     /// `must-understand` on a status whose rules are not known here.
     NotUnderstood,
     NoStore,
@@ -145,11 +148,12 @@ fn refusal(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> O
     if !is_understood(policy, exchange.method) {
         return Some(WhyNot::Method);
     }
-    // "the response status code is final"; a part or a verdict about one request is never the entry.
-    if exchange.status.is_informational()
-        || [206, 304, 412, 416].contains(&exchange.status.as_u16())
-    {
-        return Some(WhyNot::Status);
+    // "the response status code is final"; a verdict about one request is never the entry. A part that may be kept has
+    // the head of the whole, and its status.
+    match exchange.status.as_u16() {
+        206 | 416 => return Some(WhyNot::Part),
+        100..200 | 304 | 412 => return Some(WhyNot::Status),
+        _ => {}
     }
     if client_forbids(policy, exchange.request) {
         return Some(WhyNot::ClientNoStore);
@@ -338,6 +342,7 @@ impl WhyNot {
         match self {
             Self::Method => "method",
             Self::Status => "status",
+            Self::Part => "part",
             Self::NotUnderstood => "not-understood",
             Self::NoStore => "no-store",
             Self::ClientNoStore => "client-no-store",
@@ -359,7 +364,11 @@ impl WhyNot {
     /// Whether the next answer will probably not be kept either, whoever asks: then nobody should wait for it.
     pub fn is_lasting(self) -> bool {
         match self {
-            Self::Method | Self::ClientNoStore | Self::Authorization | Self::GraphQlErrors => false,
+            Self::Method
+            | Self::Part
+            | Self::ClientNoStore
+            | Self::Authorization
+            | Self::GraphQlErrors => false,
             Self::Status
             | Self::NotUnderstood
             | Self::NoStore
@@ -598,8 +607,11 @@ mod tests {
         let mut query = Case::new(&[FRESH]);
         query.method = Method::QUERY;
         assert_eq!(query.fresh_for(), HOUR);
-        for status in [100, 103, 206, 304, 412, 416] {
+        for status in [100, 103, 304, 412] {
             assert_eq!(Case::new(&[FRESH]).status(status).left(), WhyNot::Status, "{status}");
+        }
+        for status in [206, 416] {
+            assert_eq!(Case::new(&[FRESH]).status(status).left(), WhyNot::Part, "{status}");
         }
         let refused = Case::new(&[FRESH]).asked(&[("cache-control", "no-store")]);
         assert_eq!(refused.left(), WhyNot::ClientNoStore);

@@ -35,6 +35,7 @@ struct State {
     contact: Contact,
     urls: HashMap<Key, Struck>,
     tags: HashMap<Tag, Struck>,
+    paths: HashMap<Arc<str>, Struck>,
     routes: HashMap<RouteId, Struck>,
     prefixes: Vec<(Arc<str>, Struck)>,
     everything: Struck,
@@ -101,6 +102,11 @@ impl Ledger {
         scoped.max(state.any_tag.judge(expected.as_of)) == Standing::Good
     }
 
+    /// What the log has to say about what these facts tell of, whatever is remembered.
+    pub fn judge(&self, facts: &Facts) -> Standing {
+        self.state.read().judge(facts)
+    }
+
     /// The mark under which a fetch that begins now begins.
     pub fn known(&self) -> Mark {
         self.state.read().known
@@ -151,7 +157,11 @@ impl Ledger {
     /// How many scopes are struck.
     pub fn len(&self) -> usize {
         let state = self.state.read();
-        state.urls.len() + state.tags.len() + state.routes.len() + state.prefixes.len()
+        state.urls.len()
+            + state.tags.len()
+            + state.paths.len()
+            + state.routes.len()
+            + state.prefixes.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -180,6 +190,11 @@ impl State {
         if let Some(struck) = self.routes.get(route) {
             standing = standing.max(struck.judge(as_of));
         }
+        if !self.paths.is_empty()
+            && let Some(struck) = self.paths.get(path(url))
+        {
+            standing = standing.max(struck.judge(as_of));
+        }
         for (prefix, struck) in &self.prefixes {
             if begins_with(url, prefix) {
                 standing = standing.max(struck.judge(as_of));
@@ -197,6 +212,7 @@ impl State {
             }
             Scope::Route(route) => self.routes.entry(route.clone()).or_default(),
             Scope::Everything => &mut self.everything,
+            Scope::Path(path) => self.paths.entry(path.clone()).or_default(),
             Scope::Prefix(prefix) => self.prefix(prefix),
         };
         struck.add(purge.effect, mark, now);
@@ -214,6 +230,7 @@ impl State {
     /// Forgets what speaks only of entries that are unvouched for anyway.
     fn forget(&mut self, beginning: Mark) {
         self.urls.retain(|_, struck| struck.outlives(beginning));
+        self.paths.retain(|_, struck| struck.outlives(beginning));
         self.tags.retain(|_, struck| struck.outlives(beginning));
         self.routes.retain(|_, struck| struck.outlives(beginning));
         self.prefixes.retain(|(_, struck)| struck.outlives(beginning));
@@ -267,6 +284,9 @@ fn begins_with(url: &str, prefix: &str) -> bool {
 
 /// A URL from its path on; empty where it has none.
 fn path(url: &str) -> &str {
+    if url.starts_with('/') {
+        return url;
+    }
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     rest.find('/').map_or("", |at| &rest[at..])
 }
@@ -304,6 +324,7 @@ mod tests {
             Scope::Tag(Tag::new("t")),
             Scope::Prefix("http://shop.example/api".into()),
             Scope::Prefix("/api/".into()),
+            Scope::Path("/api/a".into()),
             Scope::Route(RouteId::new("products")),
             Scope::Everything,
         ];
@@ -330,6 +351,7 @@ mod tests {
         strike(&ledger, Scope::Url(Key::from_bits(1)), Effect::Remove, 5);
         strike(&ledger, Scope::Tag(Tag::new("u")), Effect::Remove, 6);
         strike(&ledger, Scope::Prefix("/apis".into()), Effect::Remove, 7);
+        strike(&ledger, Scope::Path("/api".into()), Effect::Remove, 7);
         strike(&ledger, Scope::Route(RouteId::new("other")), Effect::Remove, 8);
         assert_eq!(judge(&ledger, &facts(&["t"], 0)), Standing::Good);
     }

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::entry::facts::Mark;
+use crate::purge::audit::{self, Audit};
 use crate::purge::ledger::{Contact, Ledger};
 use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
@@ -24,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How many purges are kept for a log that is away; older ones become one purge of everything.
 const PENDING: usize = 10_000;
+/// Submitted purges that wait for whoever acts on them; who is slower than that is told how many it missed.
+const SUBMITTED: usize = 1024;
 
 /// Submits purges, follows the log, and keeps this instance's promise to the fleet. Clones share one purger.
 pub struct Purger<L>(Arc<Parts<L>>);
@@ -34,15 +38,24 @@ struct Parts<L> {
     settings: Settings,
     /// Purges that were applied here and could not be appended yet, the oldest first.
     pending: Mutex<VecDeque<Record>>,
-    /// How many purges were submitted here.
-    submitted: AtomicU64,
+    /// How many purges this instance was asked for.
+    asked: AtomicU64,
+    audit: Audit,
+    submitted: broadcast::Sender<Arc<Submitted>>,
 }
 
 /// A moment between purges, as far as they are known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     known: Mark,
-    submitted: u64,
+    asked: u64,
+}
+
+/// A purge that this instance was asked for, and that is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    pub mark: Mark,
+    pub record: Record,
 }
 
 /// How this instance follows the log.
@@ -109,8 +122,9 @@ impl<L> Clone for Purger<L> {
 
 impl<L: PurgeLog> Purger<L> {
     pub fn new(ledger: Arc<Ledger>, log: L, settings: Settings) -> Self {
-        let (pending, submitted) = (Mutex::default(), AtomicU64::new(0));
-        Self(Arc::new(Parts { ledger, log, settings, pending, submitted }))
+        let (submitted, _) = broadcast::channel(SUBMITTED);
+        let (pending, asked, audit) = (Mutex::default(), AtomicU64::new(0), Audit::default());
+        Self(Arc::new(Parts { ledger, log, settings, pending, asked, audit, submitted }))
     }
 
     /// Purges: appends `record`, applies it here, and waits as asked, for at most `longest`.
@@ -131,10 +145,10 @@ impl<L: PurgeLog> Purger<L> {
 
     /// The moment that it is now.
     pub fn moment(&self) -> Moment {
-        let Parts { ledger, submitted, .. } = &*self.0;
+        let Parts { ledger, asked, .. } = &*self.0;
         // Counted before what is known: a purge that is applied in between counts as one after the moment.
-        let submitted = submitted.load(Ordering::SeqCst);
-        Moment { known: ledger.known(), submitted }
+        let asked = asked.load(Ordering::SeqCst);
+        Moment { known: ledger.known(), asked }
     }
 
     /// Purges until it is in the log and applied here, and returns the record's mark if nothing was purged between
@@ -149,25 +163,47 @@ impl<L: PurgeLog> Purger<L> {
         longest: Duration,
     ) -> Result<Option<Mark>, Detached> {
         let Appended { mark, after } = self.append(&record, longest).await?;
-        // Whoever submits only after this look is applied under a mark that is greater than the record's.
-        let submitted = self.0.submitted.load(Ordering::SeqCst);
-        let alone = after <= moment.known && submitted == moment.submitted.wrapping_add(1);
+        // Who asks only after this look is applied under a mark that is greater than the record's.
+        let asked = self.0.asked.load(Ordering::SeqCst);
+        let alone = after <= moment.known && asked == moment.asked.wrapping_add(1);
         Ok(alone.then_some(mark))
     }
 
     /// Applies `record` here and appends it, for at most `longest`.
     async fn append(&self, record: &Record, longest: Duration) -> Result<Appended, Detached> {
         let parts = &self.0;
-        parts.submitted.fetch_add(1, Ordering::SeqCst);
+        parts.asked.fetch_add(1, Ordering::SeqCst);
         // Applied before it is appended: the caller may not come back to apply it after.
         parts.ledger.apply_locally(record, Timestamp::now());
         let unappended = Unappended { purger: self, record };
         let appended = timeout(DEADLINE.min(longest), parts.log.append(record)).await;
         let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
-        let appended = appended.map_err(|why| Detached { why })?;
+        let appended = appended.map_err(|why| {
+            tell_detached(record, &why);
+            Detached { why }
+        })?;
         unappended.appended();
         parts.ledger.apply(appended.mark, record, Timestamp::now());
+        self.appended(appended.mark, record);
         Ok(appended)
+    }
+
+    /// The latest purges of the fleet.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
+    /// What this instance is asked to purge from now on, once it is in the log.
+    pub fn submissions(&self) -> broadcast::Receiver<Arc<Submitted>> {
+        self.0.submitted.subscribe()
+    }
+
+    /// Tells of a purge that was asked for here, that it is in the log now.
+    fn appended(&self, mark: Mark, record: &Record) {
+        tell_purged(mark, record);
+        self.0.audit.note(mark, record);
+        // Nobody listens where nothing acts on purges.
+        let _ = self.0.submitted.send(Arc::new(Submitted { mark, record: record.clone() }));
     }
 
     async fn wait(&self, mark: Mark, wait: Wait, until: Instant) -> Receipt {
@@ -254,11 +290,40 @@ impl<L: PurgeLog> Purger<L> {
         warn!("too many purges wait for the log; they become one purge of everything");
         let everything = Purge { scope: Scope::Everything, effect: Effect::Remove };
         let at = record.at;
-        let cause =
-            Cause { by: "larder".into(), reason: Some("too many purges were pending".into()) };
+        let reason = Some("too many purges were pending".into());
+        let cause = Cause { by: "larder".into(), reason, ..Cause::default() };
         pending.clear();
         pending.push_back(Record { purges: vec![everything], cause, at });
     }
+}
+
+/// The audit's line.
+fn tell_purged(mark: Mark, record: &Record) {
+    let (told, cause) = (audit::told(record), &record.cause);
+    info!(
+        target: "larder::audit",
+        { purge.mark = %mark, purge.by = %cause.by, purge.from = shown(cause.from.as_ref()),
+          purge.event = shown(cause.event.as_ref()), purge.reason = shown(cause.reason.as_ref()),
+          purge.number = told.len(), purge.first = told.first().map_or("", String::as_str),
+          purge.effect = ?audit::effect(record) },
+        "purged"
+    );
+}
+
+fn tell_detached(record: &Record, why: &LogError) {
+    let (told, cause) = (audit::told(record), &record.cause);
+    warn!(
+        target: "larder::audit",
+        { purge.by = %cause.by, purge.from = shown(cause.from.as_ref()),
+          purge.event = shown(cause.event.as_ref()), purge.reason = shown(cause.reason.as_ref()),
+          purge.number = told.len(), purge.first = told.first().map_or("", String::as_str),
+          purge.effect = ?audit::effect(record), error = %why },
+        "purged on this instance only"
+    );
+}
+
+fn shown(text: Option<&String>) -> &str {
+    text.map_or("", String::as_str)
 }
 
 /// A record that is applied here and may not be in the log; dropped, it is kept for it.
@@ -410,6 +475,7 @@ impl<L: PurgeLog> Follower<L> {
         let ledger = &self.purger.0.ledger;
         for (mark, record) in &page.records {
             ledger.apply(*mark, record, Timestamp::now());
+            self.purger.0.audit.note(*mark, record);
         }
         ledger.follow(page.beginning, page.end);
         // A page may be cut short: then the next one goes on after its last record, not after the log's end.
@@ -424,6 +490,7 @@ impl<L: PurgeLog> Follower<L> {
             let Some(record) = parts.pending.lock().front().cloned() else { return Ok(()) };
             let Appended { mark, .. } = self.in_time(log.append(&record)).await?;
             parts.ledger.apply(mark, &record, Timestamp::now());
+            self.purger.appended(mark, &record);
             let mut pending = parts.pending.lock();
             if pending.front() == Some(&record) {
                 pending.pop_front();

@@ -1,7 +1,9 @@
 //! One compiled rule set, which a request's host, path and method select.
 
+pub mod depends;
 pub mod host;
 pub mod pattern;
+pub mod purging;
 pub mod table;
 pub mod tags;
 
@@ -16,6 +18,7 @@ use crate::key::content::{Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::origin::Origin;
 use crate::policy::{Policy, Post};
+use crate::route::purging::PurgeMethod;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagRules, TooMany};
 use crate::telemetry::metrics::RouteMetrics;
@@ -34,9 +37,13 @@ pub struct Route {
     pub tags: TagRules,
     /// What a successful unsafe request purges besides its own URL.
     pub on_write: Vec<OnWrite>,
+    pub after_write: AfterWrite,
+    /// Whose PURGE requests purge; none, and they pass like any other.
+    pub purge_method: Option<PurgeMethod>,
     /// What the client is told as lifetime, if not what the origin said.
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
+    pub ranges: RangeFetch,
     pub server_fields: ServerFields,
     pub metrics: RouteMetrics,
 }
@@ -56,8 +63,11 @@ pub struct Settings {
     pub layers: Layers,
     pub tags: TagRules,
     pub on_write: Vec<OnWrite>,
+    pub after_write: AfterWrite,
+    pub purge_method: Option<PurgeMethod>,
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
+    pub ranges: RangeFetch,
     pub server_fields: ServerFields,
 }
 
@@ -95,11 +105,30 @@ pub enum Layers {
     OnlyL2,
 }
 
+/// What becomes of the URLs that a write purged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterWrite {
+    /// The next client that asks has them fetched.
+    #[default]
+    Wait,
+    /// They are fetched at once.
+    Refresh,
+}
+
 /// Whether requests for one URL share a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coalescing {
     On,
     Off,
+}
+
+/// What the origin is asked for when a request wants a part of what is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeFetch {
+    /// The whole, which serves every part.
+    Whole,
+    /// The same part.
+    AsAsked,
 }
 
 /// What the client sees of Larder itself.
@@ -125,8 +154,11 @@ impl Route {
             layers: settings.layers,
             tags: settings.tags,
             on_write: settings.on_write,
+            after_write: settings.after_write,
+            purge_method: settings.purge_method,
             client_ttl: settings.client_ttl,
             coalescing: settings.coalescing,
+            ranges: settings.ranges,
             server_fields: settings.server_fields,
             metrics,
         }

@@ -353,7 +353,7 @@ fn wildcard<'a>(text: &'a str, names: &mut Vec<Box<str>>) -> Result<(Wild, &'a s
 }
 
 /// Whether a text can name a capture.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && text.chars().all(|other| other.is_ascii_alphanumeric() || other == '_')
 }

@@ -12,8 +12,9 @@ use larder::time::Timestamp;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::benches::{redis, redis_settings};
+use crate::benches::{cluster_settings, redis, redis_settings, secure_settings, sentinel_settings};
 use crate::support::redis::RedisServer;
+use crate::support::redis_groups::SecureRedis;
 use crate::support::{PATIENCE, beside, until, within};
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -21,7 +22,14 @@ const AT_ONCE: Duration = Duration::ZERO;
 
 fn record(tag: &str) -> Record {
     let purge = Purge { scope: Scope::Tag(Tag::new(tag)), effect: Effect::MarkStale };
-    let cause = Cause { by: "test".into(), reason: Some("ä".into()) };
+    let cause = Cause {
+        by: "test".into(),
+        reason: Some("ä".into()),
+        event: Some("user.updated".into()),
+        from: Some("::1".into()),
+        urls: vec!["http://h/é".into()],
+        rewarm: Some(7),
+    };
     Record { purges: vec![purge], cause, at: Timestamp::from_millis(5) }
 }
 
@@ -95,6 +103,51 @@ impl Bench for Stream {
     }
 }
 
+/// In servers that the tests of this binary share.
+struct InCluster(Redis);
+
+impl Bench for InCluster {
+    type Log = StreamLog;
+
+    async fn start(retention: u64) -> Self {
+        Self(redis(&Settings { retention, ..cluster_settings().await }))
+    }
+
+    fn log(&self) -> StreamLog {
+        self.0.log()
+    }
+}
+
+struct BehindSentinel(Redis);
+
+impl Bench for BehindSentinel {
+    type Log = StreamLog;
+
+    async fn start(retention: u64) -> Self {
+        Self(redis(&Settings { retention, ..sentinel_settings().await }))
+    }
+
+    fn log(&self) -> StreamLog {
+        self.0.log()
+    }
+}
+
+/// With the rights that the manual gives, and no more.
+struct Secured(Redis, #[expect(dead_code, reason = "it lives as long as the log")] SecureRedis);
+
+impl Bench for Secured {
+    type Log = StreamLog;
+
+    async fn start(retention: u64) -> Self {
+        let server = SecureRedis::start().await;
+        Self(redis(&Settings { retention, ..secure_settings(&server) }), server)
+    }
+
+    fn log(&self) -> StreamLog {
+        self.0.log()
+    }
+}
+
 macro_rules! suite {
     ($($log:ident: $bench:ty),+; $cases:tt) => { $(suite!(@log $log, $bench, $cases);)+ };
     (@log $log:ident, $bench:ty, [$($case:ident: $retention:literal),+ $(,)?]) => {
@@ -110,7 +163,8 @@ macro_rules! suite {
 }
 
 suite! {
-    file: super::File, memory: super::InMemory, stream: super::Stream;
+    file: super::File, memory: super::InMemory, stream: super::Stream, cluster: super::InCluster,
+    sentinel: super::BehindSentinel, secured: super::Secured;
     [
         records_come_back_in_the_order_of_their_marks: 10_000,
         the_first_page_tells_where_the_log_begins: 10_000,
@@ -273,7 +327,8 @@ async fn a_long_log_is_read_whole() {
 
 #[tokio::test]
 async fn a_log_that_is_lost_begins_anew_after_all_that_was_known_of_it() {
-    for loss in [&["FLUSHALL"][..], &["DEL", "larder:shop:purges"], &["DEL", "larder:shop:log"]] {
+    for loss in [&["FLUSHALL"][..], &["DEL", "larder:{shop}:purges"], &["DEL", "larder:{shop}:log"]]
+    {
         let bench = Stream::start(1000).await;
         let log = bench.log();
         let mark = log.append(&record("a")).await.unwrap().mark;
@@ -301,7 +356,7 @@ async fn a_server_that_comes_back_with_older_data_does_not_hide_that_purges_are_
     bench.server.run(&["SAVE"]).await;
     let lost = log.append(&record("lost")).await.unwrap().mark;
     bench.server.restart().await;
-    assert_eq!(bench.server.keys("larder:shop:purges").await.len(), 1, "the old data is back");
+    assert_eq!(bench.server.keys("larder:{shop}:purges").await.len(), 1, "the old data is back");
     // An instance that knows nothing of the lost record must not vouch for what it purged.
     let page = until("the log is read again", async || {
         bench.as_seen_by("b").read(Mark::ZERO, AT_ONCE).await.ok()
@@ -354,7 +409,7 @@ async fn a_record_of_a_later_version_purges_everything() {
     let bench = Stream::start(1000).await;
     let log = bench.log();
     let end = log.read(Mark::ZERO, AT_ONCE).await.unwrap().end;
-    bench.server.run(&["XADD", "larder:shop:purges", "*", "record", "{\"purges\":[7]}"]).await;
+    bench.server.run(&["XADD", "larder:{shop}:purges", "*", "record", "{\"purges\":[7]}"]).await;
     let page = log.read(end, PATIENCE).await.unwrap();
     let everything = Purge { scope: Scope::Everything, effect: Effect::Remove };
     assert_eq!(page.records[0].1.purges, [everything]);
@@ -367,7 +422,7 @@ async fn every_key_of_the_log_has_an_end() {
     bench.log().acknowledge(Mark::ZERO, LEASE).await.unwrap();
     let mut keys = bench.server.keys("*").await;
     keys.sort();
-    assert_eq!(keys, ["larder:shop:instances", "larder:shop:log", "larder:shop:purges"]);
+    assert_eq!(keys, ["larder:{shop}:instances", "larder:{shop}:log", "larder:{shop}:purges"]);
     for key in keys {
         assert!(bench.server.seconds_left(&key).await > 3600, "{key}");
     }

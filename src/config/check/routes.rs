@@ -197,6 +197,9 @@ impl<'a> Check<'a> {
                 self.template(&find("tags").index(index), text, &bad, path);
             }
         }
+        if let Some(method) = &keys.purge_method {
+            self.purge_method(method, &find("purge_method"));
+        }
         let writes = keys.on_write.iter().flat_map(|rule| &rule.purge);
         for (index, text) in writes.enumerate() {
             self.write(&find("on_write").key("purge").index(index), text, path);
@@ -251,17 +254,7 @@ impl<'a> Check<'a> {
     fn write(&mut self, at: &At<'_>, text: &str, path: &PathPattern) {
         match OnWrite::parse(text, path) {
             Err(bad) => self.template(at, text, &bad, path),
-            Ok(OnWrite::Route(id)) => {
-                let names = || self.file.routes.iter().filter_map(|route| route.name.as_ref());
-                if names().all(|name| name.0 != id.as_str()) {
-                    let names = names().map(|name| name.0.as_str());
-                    let right = nearest(id.as_str(), names).map_or_else(
-                        || "name one".to_owned(),
-                        |near| format!("did you mean `{near}`?"),
-                    );
-                    self.fault(at, format!("there is no route `{id}`"), &right);
-                }
-            }
+            Ok(OnWrite::Route(id)) => self.route_id(at, &id),
             Ok(OnWrite::Tag(_) | OnWrite::Url(_) | OnWrite::Prefix(_)) => {}
         }
     }

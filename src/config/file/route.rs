@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::purging::PurgeMethod;
 use crate::config::file::{OneOrMany, count, kib, seconds};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
@@ -125,9 +126,15 @@ pub struct Keys {
     /// What else a successful POST, PUT, PATCH or DELETE purges, beside its own URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_write: Option<OnWrite>,
+    /// Whose `PURGE` requests purge their URL; without it they pass like any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purge_method: Option<PurgeMethod>,
     /// Whether simultaneous requests for one URL share one fetch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<bool>,
+    /// What the origin is asked for when a request wants a part of what is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Ranges>,
     /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
@@ -269,12 +276,25 @@ pub enum Share {
     Private,
 }
 
+/// What the origin is asked for when a request wants a part of what is not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranges {
+    /// The whole: one fetch serves every part, now and later.
+    #[default]
+    FetchWhole,
+    /// The same part; what comes is stored as a part, and parts are combined.
+    AsAsked,
+}
+
 /// What a successful write purges.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OnWrite {
     /// `tag:product:{id}`, `/api/products` on the same host, `prefix:/api/products` on every host, `route:NAME`.
     pub purge: Vec<String>,
+    /// Whether the URLs that were purged are fetched again at once.
+    pub refresh: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -344,6 +364,7 @@ impl Keys {
             share: Some(Vec::new()),
             keep_posts: Some(false),
             coalesce: Some(true),
+            ranges: Some(Ranges::FetchWhole),
             server_fields: Some(ServerFields::Full),
             ..Self::default()
         }
@@ -359,8 +380,8 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags keep_posts on_write coalesce
-            server_fields
+            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags keep_posts
+            on_write purge_method coalesce ranges server_fields
         }
     }
 

@@ -4,15 +4,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult, Script, Value};
+use redis::{RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
 use crate::entry::facts::Mark;
 use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::store::StoreError;
-use crate::store::redis::link::{Link, Use};
+use crate::store::redis::home::{Home, Seat};
+use crate::store::redis::script::{Call, Script};
+use crate::store::redis::servers::Servers;
 use crate::store::redis::{Settings, name};
 use crate::time::Timestamp;
 
@@ -81,7 +82,7 @@ static INSTANCES: LazyLock<Script> = script! {
 pub struct StreamLog(Arc<Parts>);
 
 struct Parts {
-    link: Arc<Link>,
+    home: Home,
     /// The stream, its identity, the registry.
     keys: [String; 3],
     instance: String,
@@ -89,7 +90,7 @@ struct Parts {
     seen: Mutex<Seen>,
     /// The reader's own connection, because its commands block. It is taken while a read is on its way, so that a
     /// read that is dropped takes the connection with it, and with that the answer that nobody waits for.
-    reader: Mutex<Option<MultiplexedConnection>>,
+    reader: Mutex<Option<Seat>>,
 }
 
 #[derive(Default)]
@@ -101,12 +102,14 @@ struct Seen {
 }
 
 impl StreamLog {
-    pub(super) fn new(link: &Arc<Link>, settings: &Settings) -> Self {
+    pub(super) fn new(servers: &Arc<Servers>, settings: &Settings) -> Self {
         let service = name(&settings.service);
-        let key = |kind: &str| format!("larder:{service}:{kind}");
+        // The braces give all three one slot of a Cluster, and so one server.
+        let key = |kind: &str| format!("larder:{{{service}}}:{kind}");
+        let keys = [key("purges"), key("log"), key("instances")];
         Self(Arc::new(Parts {
-            link: link.clone(),
-            keys: [key("purges"), key("log"), key("instances")],
+            home: Home::new(servers, &keys[0]),
+            keys,
             instance: settings.instance.clone(),
             retention: settings.retention.max(1),
             seen: Mutex::default(),
@@ -115,9 +118,9 @@ impl StreamLog {
     }
 
     /// The call of a script with its keys and the greatest known mark.
-    fn call(&self, script: &'static Script) -> redis::ScriptInvocation<'static> {
+    fn call(&self, script: &'static Script) -> Call {
         let known = self.0.seen.lock().mark;
-        let mut call = script.prepare_invoke();
+        let mut call = script.call();
         for key in &self.0.keys {
             call.key(key);
         }
@@ -130,15 +133,11 @@ impl StreamLog {
         seen.mark = seen.mark.max(mark);
     }
 
-    async fn run<T>(&self, call: redis::ScriptInvocation<'static>) -> Result<T, LogError>
+    async fn run<T>(&self, call: Call) -> Result<T, LogError>
     where
-        T: redis::FromRedisValue + Send,
+        T: redis::FromRedisValue,
     {
-        let link = &self.0.link;
-        let asked = link.ask_within(Use::Write, PATIENCE, |mut connection| async move {
-            call.invoke_async(&mut connection).await
-        });
-        asked.await.map_err(|error| match error {
+        self.0.home.call(&call, PATIENCE).await.map_err(|error| match error {
             StoreError::Failed(why) => LogError::Unwritable(why),
             StoreError::Late(_)
             | StoreError::Open
@@ -148,26 +147,22 @@ impl StreamLog {
         })
     }
 
-    async fn reader(&self) -> Result<MultiplexedConnection, LogError> {
+    async fn reader(&self) -> Result<Seat, LogError> {
         let idle = self.0.reader.lock().take();
-        match idle {
-            Some(connection) => Ok(connection),
-            None => self.0.link.connect().await.map_err(|error| LogError::Away(error.to_string())),
+        match idle.filter(|seat| self.0.home.is_at(seat)) {
+            Some(seat) => Ok(seat),
+            None => self.0.home.seat().await.map_err(|error| LogError::Away(error.to_string())),
         }
     }
 
     /// All that the log holds after `after`, at once.
-    async fn page(
-        &self,
-        reader: &mut MultiplexedConnection,
-        after: Mark,
-    ) -> Result<Page, LogError> {
+    async fn page(&self, reader: &mut Seat, after: Mark) -> Result<Page, LogError> {
         let mut page = Page { end: after, ..Page::default() };
         loop {
             let from = page.records.last().map_or(after, |(mark, _)| *mark);
             let mut call = self.call(&READ);
             call.arg(from.to_string()).arg(PAGE);
-            let value: Value = within(PAGE_PATIENCE, call.invoke_async(reader)).await?;
+            let value: Value = within(PAGE_PATIENCE, reader.call(&call)).await?;
             let part = Part::of(value).ok_or_else(|| LogError::Away("an odd answer".into()))?;
             self.learn(part.end);
             page.beginning = page.beginning.max(part.beginning);
@@ -211,6 +206,9 @@ impl PurgeLog for StreamLog {
                 return Ok(page);
             }
             wait(&mut reader, &self.0.keys[0], page.end, left.min(SILENCE)).await?;
+            if !self.0.home.is_at(&reader) {
+                return Err(LogError::Away("the log is on another server now".into()));
+            }
         }
     }
 
@@ -238,7 +236,7 @@ impl PurgeLog for StreamLog {
 
 /// Waits until the stream has a record after `after`, or `patience` is over.
 async fn wait(
-    reader: &mut MultiplexedConnection,
+    reader: &mut Seat,
     stream: &str,
     after: Mark,
     patience: Duration,
@@ -248,7 +246,7 @@ async fn wait(
     let mut read = redis::cmd("XREAD");
     read.arg("COUNT").arg(1).arg("BLOCK").arg(block).arg("STREAMS").arg(stream);
     read.arg(after.to_string());
-    within(patience + PAGE_PATIENCE, read.query_async::<Value>(reader)).await?;
+    within(patience + PAGE_PATIENCE, reader.ask::<Value>(&read)).await?;
     Ok(())
 }
 
@@ -327,7 +325,11 @@ fn record(value: Value) -> Option<(Mark, Content)> {
 pub(crate) fn parse(text: &str) -> Record {
     serde_json::from_str(text).unwrap_or_else(|error| Record {
         purges: vec![Purge { scope: Scope::Everything, effect: Effect::Remove }],
-        cause: Cause { by: "an unreadable record".into(), reason: Some(error.to_string()) },
+        cause: Cause {
+            by: "an unreadable record".into(),
+            reason: Some(error.to_string()),
+            ..Cause::default()
+        },
         at: Timestamp::now(),
     })
 }
