@@ -21,3 +21,5 @@ mod logs;
 mod redis_server;
 #[path = "stores/suite.rs"]
 mod suite;
+#[path = "stores/sweeps.rs"]
+mod sweeps;

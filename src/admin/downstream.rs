@@ -6,14 +6,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::entry::facts::Mark;
+use crate::entry::facts::{Listed, Mark};
 
 /// Purges that are remembered.
 const MOST: usize = 10_000;
 
 /// How far each purge was told to whom.
 #[derive(Default)]
-pub struct Board(Mutex<BTreeMap<Mark, BTreeMap<Arc<str>, State>>>);
+pub struct Board(Mutex<BTreeMap<Listed, BTreeMap<Arc<str>, State>>>);
 
 /// How far one purge was told to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum State {
 impl Board {
     pub fn note(&self, mark: Mark, name: &Arc<str>, state: State) {
         let mut board = self.0.lock();
-        board.entry(mark).or_default().insert(name.clone(), state);
+        board.entry(mark.into()).or_default().insert(name.clone(), state);
         while board.len() > MOST {
             board.pop_first();
         }
@@ -42,7 +42,7 @@ impl Board {
     /// What is known of a purge; nothing where this instance told nobody of it.
     pub(crate) fn shown(&self, mark: Mark) -> Option<Value> {
         let board = self.0.lock();
-        let states = board.get(&mark)?.iter().map(|(name, state)| {
+        let states = board.get(&mark.into())?.iter().map(|(name, state)| {
             let (word, attempts, why) = match state {
                 State::Waiting { attempts, why } => ("waiting", Some(*attempts), why.clone()),
                 State::Told => ("told", None, None),

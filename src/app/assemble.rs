@@ -22,7 +22,7 @@ use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::refresh::{self, Queue, Refresher};
 use crate::route::table::RouteTable;
 use crate::server::limits;
-use crate::store::local_log::LocalLog;
+use crate::store::local_log::{LocalLog, Retention};
 use crate::store::memory::{self, Memory};
 use crate::store::redis::{self, Account, Arrangement, Certificates, Redis};
 use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
@@ -185,7 +185,10 @@ async fn stores(
     instance: &str,
     background: &Handle,
 ) -> Result<Stores, StartError> {
-    let retention = usize::try_from(settings.purge.retention).unwrap_or(usize::MAX);
+    let retention = Retention {
+        most: usize::try_from(settings.purge.retention).unwrap_or(usize::MAX),
+        longest: settings.purge.keep_for,
+    };
     match &settings.l2 {
         L2::None => Ok(Stores::alone(SecondLevel::None, LocalLog::in_memory(instance, retention))),
         L2::Disk(disk) => {
@@ -212,6 +215,8 @@ async fn stores(
                 write_queue: redis.write_queue,
                 max_object: redis.max_object,
                 retention: settings.purge.retention,
+                keep_for: settings.purge.keep_for,
+                lease: settings.purge.lease,
             };
             let redis = Redis::new(&redis, background)
                 .map_err(|why| StartError::Configuration(why.to_string()))?;

@@ -137,6 +137,9 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     tasks.spawn(follower.follow());
 
     tasks.spawn(sweeping::sweep(house.clone()));
+    if let Some(redis) = &house.redis {
+        tasks.spawn(sweeping::sweep_redis(house.clone(), redis.entries().sweeper()));
+    }
     let (front, below) = pipeline::build(house.stack());
     if let (Some(redis), Some(stream)) = (&house.redis, &settings.intake) {
         let intake = redis.intake(&house.service, stream);
@@ -256,6 +259,11 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     read(Reading::Flights, own(|house| house.flights.aloft()));
     read(Reading::Refreshes, own(|house| house.refresher.len()));
     read(Reading::LedgerPurges, own(|house| house.ledger.len()));
+    read(Reading::PurgesPending, own(|house| house.purger.pending()));
+    let (purger, born) = (house.purger.clone(), Instant::now());
+    metrics.read(Reading::PurgeLag, move || {
+        purger.lag().unwrap_or_else(|| born.elapsed()).as_secs_f64()
+    });
     let (bytes, drain, access) = (memory.clone(), drain.clone(), house.access.clone());
     read(Reading::L1Bytes, Box::new(move || bytes.bytes()));
     read(Reading::Connections, Box::new(move || drain.connections() as u64));
@@ -273,6 +281,10 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     metrics.l2().read_evictions(Eviction::Corrupt, move || {
         let counts = corrupt.counts().into_iter();
         counts.flat_map(Counts::unreadable).map(|(_, number)| number).sum()
+    });
+    let swept = second.clone();
+    metrics.l2().read_evictions(Eviction::Swept, move || {
+        swept.counts().map_or(0, |counts| counts.swept.load(Ordering::Relaxed))
     });
     if let Some(counts) = second.counts() {
         counts.report_to(metrics);

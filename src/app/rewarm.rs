@@ -16,10 +16,8 @@ use tracing::{debug, warn};
 use crate::app::assemble::House;
 use crate::config::settings;
 use crate::entry::Entry;
-use crate::entry::facts::Standing;
 use crate::lookup::Lookup;
 use crate::lookup::answer::Answer;
-use crate::purge::ledger::Ledger;
 use crate::purge::purger::Submitted;
 use crate::refresh::seed::again;
 use crate::refresh::worker::bring;
@@ -75,13 +73,12 @@ pub(crate) fn queue() -> (mpsc::Sender<Lookup>, Found) {
 
 /// The lookups for the hottest entries that the purge took, the hottest first.
 async fn hottest(house: &House, submitted: &Submitted, keys: usize) -> Vec<Lookup> {
-    let taken = Ledger::default();
     let now = Timestamp::now();
-    taken.apply(submitted.mark, &submitted.record, now);
+    let purges = &submitted.record.purges;
     let routes = house.routes.load_full();
     let best: Mutex<Vec<(Reverse<u32>, Lookup)>> = Mutex::default();
     let look = |entry: &Entry| {
-        if taken.judge(&entry.facts) == Standing::Good {
+        if !purges.iter().any(|purge| purge.scope.speaks_of(&entry.facts)) {
             return;
         }
         let mut best = best.lock();

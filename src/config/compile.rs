@@ -68,6 +68,7 @@ pub(crate) fn compile(file: File) -> Settings {
                 per_second: file.purge.rewarm.per_second.get(),
                 at_once: file.purge.rewarm.at_once.get(),
             },
+            keep_for: file.purge.keep_for.0,
         },
         events: events(&file),
         intake: file.intake.as_ref().and_then(|it| Some(it.stream.as_ref()?.0.as_str().into())),

@@ -163,6 +163,7 @@ pub struct Purge {
     /// Purges that the log keeps.
     pub retention: u64,
     pub rewarm: Rewarm,
+    pub keep_for: Duration,
 }
 
 /// How the hottest entries that a purge takes are fetched again.

@@ -31,6 +31,8 @@ pub struct Entry {
     pub part: Option<ContentRange>,
     /// The ledger's version under which no purge matched this entry; see [`Entry::is_verified_at`].
     verified: AtomicU64,
+    /// The ledger's turn in which this process began to fetch it; zero where another one did. See [`Entry::in_turn`].
+    turn: u64,
     /// When this copy was taken into memory or last found to be the fleet's newest, in milliseconds.
     taken: AtomicU64,
     /// How often this copy, and half as often those that it replaced, answered from memory; about.
@@ -111,6 +113,7 @@ impl Entry {
             body,
             part: None,
             verified: AtomicU64::new(0),
+            turn: 0,
             taken: AtomicU64::new(0),
             hits: AtomicU32::new(0),
         }
@@ -122,12 +125,24 @@ impl Entry {
         Self { part, ..self }
     }
 
+    /// The same entry, fetched by this process from `turn` of its ledger on: what was purged here before that, and is
+    /// not in the log yet, does not speak of it. An entry without a turn came from elsewhere.
+    #[must_use]
+    pub fn in_turn(self, turn: u64) -> Self {
+        Self { turn, ..self }
+    }
+
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
     /// The same entry with another body: how an arriving one becomes whole.
     #[must_use]
     pub fn with_body(&self, body: Stored) -> Self {
         let head = self.head.clone();
         Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
             .of_part(self.part.clone())
+            .in_turn(self.turn)
     }
 
     /// The same entry with another head: how a validation updates it.
@@ -136,6 +151,7 @@ impl Entry {
         let body = self.body.clone();
         Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
             .of_part(self.part.clone())
+            .in_turn(self.turn)
     }
 
     /// The same entry with another freshness: how it comes to be outdated.
@@ -144,6 +160,7 @@ impl Entry {
         let (facts, head) = (self.facts.clone(), self.head.clone());
         Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
             .of_part(self.part.clone())
+            .in_turn(self.turn)
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit

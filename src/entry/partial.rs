@@ -33,10 +33,11 @@ pub fn combined(old: &Entry, new: &Entry, longest: u64) -> Option<Entry> {
         return None;
     }
     let head = Head { status: new.head.status, fields: merge(&old.head.fields, &new.head.fields) };
-    let facts = facts(&old.facts, &new.facts);
+    let facts = facts(&old.facts, &new.facts)?;
     let variant = new.variant.clone();
     let entry = Entry::new(facts, head.compact(), new.freshness, variant, Stored::Whole(bytes));
-    Some(entry.of_part((!union.is_whole()).then_some(union)))
+    let turn = old.turn().min(new.turn());
+    Some(entry.of_part((!union.is_whole()).then_some(union)).in_turn(turn))
 }
 
 /// Whether `new` may take the place of `old`: a part does not take that of a whole and fresh response, unless it shows
@@ -62,11 +63,12 @@ fn is_another(old: &Head, new: &Head) -> bool {
     matches!(tags, (Some(old), Some(new)) if !old.is_weakly(&new))
 }
 
-/// The tags of both, and the mark of the older fetch.
-fn facts(old: &Facts, new: &Facts) -> Facts {
+/// The tags of both, and the mark of the older fetch; nothing where the marks are not of one log.
+fn facts(old: &Facts, new: &Facts) -> Option<Facts> {
+    let as_of = if old.as_of.partial_cmp(&new.as_of)?.is_lt() { old.as_of } else { new.as_of };
     let added = old.tags.iter().filter(|tag| !new.tags.contains(tag));
     let tags: Vec<Tag> = new.tags.iter().chain(added).cloned().collect();
-    Facts { tags: tags.into(), as_of: old.as_of.min(new.as_of), ..new.clone() }
+    Some(Facts { tags: tags.into(), as_of, ..new.clone() })
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 pub struct Brought {
     pub response: Response<Body>,
     pub as_of: Mark,
+    /// The ledger's turn in which it was asked for.
+    pub turn: u64,
     /// When the request was sent.
     pub requested: Timestamp,
     /// When the response's head arrived.

@@ -38,6 +38,7 @@ struct Flight {
     url: String,
     route: RouteId,
     as_of: Mark,
+    turn: u64,
     news: watch::Receiver<News>,
 }
 
@@ -85,7 +86,7 @@ impl Board {
         let name = (lookup.key, lookup.variant, lookup.range);
         let mut shard = self.shard(name).lock();
         if let Some(flight) = shard.get(&name)
-            && flight.may_be_joined(ledger)
+            && flight.may_be_joined(ledger, lookup.now)
         {
             return Part::Follow(flight.news.clone());
         }
@@ -95,6 +96,7 @@ impl Board {
             url: lookup.target.url_under(lookup.route.key.host),
             route: lookup.route.id.clone(),
             as_of: ledger.known(),
+            turn: ledger.turn(),
             news,
         });
         if shard.insert(name, flight.clone()).is_none() {
@@ -110,16 +112,18 @@ impl Board {
 }
 
 impl Flight {
-    fn may_be_joined(&self, ledger: &Ledger) -> bool {
+    fn may_be_joined(&self, ledger: &Ledger, now: Timestamp) -> bool {
+        let expected = || Expected {
+            url_key: self.url_key,
+            url: &self.url,
+            route: &self.route,
+            as_of: self.as_of,
+            turn: self.turn,
+        };
         match &*self.news.borrow() {
-            News::Aloft => ledger.may_join(&Expected {
-                url_key: self.url_key,
-                url: &self.url,
-                route: &self.route,
-                as_of: self.as_of,
-            }),
+            News::Aloft => ledger.may_join(&expected(), now),
             News::Landed(entry, outcome, _) => {
-                ledger.standing(entry) == Standing::Good && may_be_shared(entry, outcome)
+                ledger.standing(entry, now) == Standing::Good && may_be_shared(entry, outcome)
             }
             News::Released | News::Failed(_) => false,
         }

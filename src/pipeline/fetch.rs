@@ -120,9 +120,10 @@ impl Fetch {
     /// Sends the request. The purge log's mark is taken before: whatever is purged from now on beats the answer.
     async fn ask(&self, lookup: &mut Lookup) -> Result<Asked, OriginFailure> {
         let ledger = &self.0.ledger;
-        let as_of = ledger.known();
+        let (as_of, turn) = (ledger.known(), ledger.turn());
         // What was purged since it was found does not exist: a 304 would bring it back.
-        lookup.held.take_if(|held| ledger.standing(&held.entry) == Standing::Gone);
+        let requested = Timestamp::now();
+        lookup.held.take_if(|held| ledger.standing(&held.entry, requested) == Standing::Gone);
         let room = self.limit(&lookup.route);
         let rest = onward::rest(lookup)
             .filter(|rest| rest.complete <= room && !lookup.directives.no_store);
@@ -131,11 +132,10 @@ impl Fetch {
         let conditional =
             fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
         let sent = RangeSent::of(fields);
-        let requested = Timestamp::now();
         let response = lookup.route.origin.send_whole(request).await?;
         let received = Timestamp::now();
         let response = response.map(Body::live);
-        Ok(Asked { response, as_of, requested, received, conditional, sent, rest })
+        Ok(Asked { response, as_of, turn, requested, received, conditional, sent, rest })
     }
 
     /// A HEAD's answer is the client's; what it says about the stored response that a GET would get is heard
@@ -145,7 +145,7 @@ impl Fetch {
         let forwarded = lookup.forwarded;
         let known = lookup.held.as_ref().map(|held| &held.entry);
         let known = known.filter(|known| {
-            known.part.is_none() && self.0.ledger.standing(known) == Standing::Good
+            known.part.is_none() && self.0.ledger.standing(known, asked.received) == Standing::Good
         });
         let Some(known) = known else {
             return Ok(Answer { forwarded, ..self.keep(lookup, asked).await? });
@@ -174,7 +174,7 @@ impl Fetch {
         {
             let body = known.body.clone();
             let entry = Entry::new(facts, head.compact(), freshness, variant, body);
-            let entry = Arc::new(entry.of_part(known.part.clone()));
+            let entry = Arc::new(entry.of_part(known.part.clone()).in_turn(asked.turn));
             let landing = Landing::whole(entry.clone());
             return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
         }
@@ -207,7 +207,7 @@ impl Fetch {
         };
         let (writer, fill) = Fill::open(whole.complete());
         let body = Stored::Arriving { fill, length: Some(whole.complete()) };
-        let entry = Entry::new(facts, head.compact(), freshness, variant, body);
+        let entry = Entry::new(facts, head.compact(), freshness, variant, body).in_turn(asked.turn);
         let expected = Some(came.length());
         let body = asked.response.into_body();
         Some(arrive(entry, writer, Inflow { before, after, body, expected }))
@@ -248,13 +248,13 @@ impl Fetch {
         };
         if let Some(whole) = whole.filter(|_| part.is_none()) {
             let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(whole));
-            let entry = Arc::new(entry);
+            let entry = Arc::new(entry.in_turn(asked.turn));
             let landing = Landing::whole(entry.clone());
             return Ok(Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) });
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
         let entry = Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length });
-        let entry = entry.of_part(part.filter(|part| !part.is_whole()));
+        let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
         let (before, after) = (Bytes::new(), Bytes::new());
         Ok(arrive(entry, writer, Inflow { before, after, body, expected }))
     }
@@ -335,6 +335,7 @@ impl Fetch {
 struct Asked {
     response: Response<Body>,
     as_of: Mark,
+    turn: u64,
     requested: Timestamp,
     received: Timestamp,
     conditional: bool,
@@ -389,9 +390,9 @@ struct Candidate<'a> {
 
 impl From<Brought> for Asked {
     fn from(brought: Brought) -> Self {
-        let Brought { response, as_of, requested, received } = brought;
+        let Brought { response, as_of, turn, requested, received } = brought;
         let (conditional, sent, rest) = (false, RangeSent::None, None);
-        Self { response, as_of, requested, received, conditional, sent, rest }
+        Self { response, as_of, turn, requested, received, conditional, sent, rest }
     }
 }
 

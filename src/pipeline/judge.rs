@@ -72,7 +72,7 @@ impl Judge {
     }
 
     fn ask(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> Reuse {
-        let standing = self.ledger.standing(entry);
+        let standing = self.ledger.standing(entry, lookup.now);
         self.count(standing, layer);
         reuse(&Question {
             freshness: &entry.freshness,
@@ -140,7 +140,7 @@ pub(crate) fn stand_in(held: Option<Held>, ledger: &Ledger) -> Option<(Arc<Entry
     let Held { entry, layer, until: Until::Validated(OnError::Serve) } = held? else { return None };
     let now = Timestamp::now();
     let natural = entry.freshness.staleness(now);
-    let staleness = match ledger.standing(&entry) {
+    let staleness = match ledger.standing(&entry, now) {
         Standing::Good => natural,
         Standing::MarkedStale(since) => natural.max(now.since(since)),
         Standing::Unvouched | Standing::Gone => return None,

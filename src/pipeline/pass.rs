@@ -122,7 +122,8 @@ where
             }
             (_, Some((get, as_of))) if is_of_target(&target, &response) => {
                 let response = response.map(Body::live);
-                let brought = Brought { response, as_of, requested, received };
+                let turn = since.turn;
+                let brought = Brought { response, as_of, turn, requested, received };
                 match keep(self.0.below.clone(), *get, brought).await {
                     Ok((response, stored)) => {
                         status.stored = stored;

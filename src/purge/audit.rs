@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::entry::facts::Mark;
+use crate::entry::facts::{Listed, Mark};
 use crate::purge::{Effect, Purge, Record, Scope};
 
 /// Purges that are remembered.
@@ -21,7 +21,7 @@ pub struct Audit(Mutex<Latest>);
 
 #[derive(Default)]
 struct Latest {
-    records: BTreeMap<Mark, Arc<Record>>,
+    records: BTreeMap<Listed, Arc<Record>>,
     bytes: usize,
 }
 
@@ -29,11 +29,11 @@ impl Audit {
     /// Remembers a purge; again is harmless. The oldest are forgotten when there are too many.
     pub fn note(&self, mark: Mark, record: &Record) {
         let mut latest = self.0.lock();
-        if latest.records.contains_key(&mark) {
+        if latest.records.contains_key(&mark.into()) {
             return;
         }
         latest.bytes += weight(record);
-        latest.records.insert(mark, Arc::new(record.clone()));
+        latest.records.insert(mark.into(), Arc::new(record.clone()));
         while latest.records.len() > MOST || latest.bytes > BYTES {
             let Some((_, oldest)) = latest.records.pop_first() else { return };
             latest.bytes -= weight(&oldest);
@@ -43,7 +43,12 @@ impl Audit {
     /// The purges, the latest first.
     pub fn latest(&self) -> Vec<(Mark, Arc<Record>)> {
         let latest = self.0.lock();
-        latest.records.iter().rev().map(|(mark, record)| (*mark, record.clone())).collect()
+        latest
+            .records
+            .iter()
+            .rev()
+            .map(|(mark, record)| (Mark::from(*mark), record.clone()))
+            .collect()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod log;
 pub mod purger;
 pub mod receipt;
+mod scope;
 pub mod template;
 
 use std::sync::Arc;

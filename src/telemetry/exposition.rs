@@ -182,6 +182,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
         Reading::LedgerPurges,
     ),
     (
+        "larder_purges_pending",
+        "Purges that hold here and wait for the purge log to take them",
+        Reading::PurgesPending,
+    ),
+    (
         "larder_purge_lag_seconds",
         "Time since this instance last knew the end of the purge log",
         Reading::PurgeLag,

@@ -138,6 +138,8 @@ pub enum Reading {
     Flights,
     /// Purges that the ledger holds.
     LedgerPurges,
+    /// Purges that are applied here and wait for the log to take them.
+    PurgesPending,
     /// Seconds since the purge log was last read to its end.
     PurgeLag,
     /// Open client connections.

@@ -13,6 +13,7 @@ mod depends;
 mod directives;
 mod events;
 mod fleet;
+mod forgetting;
 mod framing;
 mod graphql;
 mod hits;

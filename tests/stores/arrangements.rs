@@ -66,6 +66,8 @@ fn in_cluster(cluster: &RedisCluster, timeout: Duration) -> Settings {
         write_queue: 1000,
         max_object: 10_000,
         retention: 1000,
+        keep_for: Duration::from_hours(1),
+        lease: Duration::from_secs(10),
     }
 }
 

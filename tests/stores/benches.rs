@@ -129,6 +129,8 @@ pub(crate) fn redis_settings(server: &RedisServer, instance: &str) -> redis::Set
         write_queue: 1000,
         max_object: MAX_OBJECT as u64,
         retention: 100_000,
+        keep_for: Duration::from_hours(1),
+        lease: Duration::from_secs(10),
     }
 }
 
@@ -203,6 +205,8 @@ fn settings(servers: Arrangement, service: String) -> redis::Settings {
         write_queue: 1000,
         max_object: MAX_OBJECT as u64,
         retention: 100_000,
+        keep_for: Duration::from_hours(1),
+        lease: Duration::from_secs(10),
     }
 }
 

@@ -1,11 +1,12 @@
 //! What every purge log promises, and what the fleet's does when Redis loses or withholds it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use larder::entry::facts::{Mark, Tag};
-use larder::purge::log::PurgeLog;
+use larder::entry::facts::{Epoch, Mark, Tag};
+use larder::purge::log::{Instance, Page, PurgeLog};
 use larder::purge::{Cause, Effect, Purge, Record, Scope};
-use larder::store::local_log::LocalLog;
+use larder::store::local_log::{LocalLog, Retention};
 use larder::store::redis::log::StreamLog;
 use larder::store::redis::{Redis, Settings};
 use larder::time::Timestamp;
@@ -33,6 +34,18 @@ fn record(tag: &str) -> Record {
     Record { purges: vec![purge], cause, at: Timestamp::from_millis(5) }
 }
 
+fn keep(most: u64) -> Retention {
+    Retention { most: usize::try_from(most).unwrap(), longest: Duration::from_hours(1) }
+}
+
+/// Those instances that are some: not whoever may still follow a log before this one.
+async fn instances(log: &impl PurgeLog) -> Vec<Instance> {
+    let mut instances = log.instances().await.unwrap();
+    instances.retain(|instance| !instance.id.starts_with("before-"));
+    instances.sort_by(|one, other| one.id.cmp(&other.id));
+    instances
+}
+
 /// A log and what it needs.
 trait Bench: Sized {
     type Log: PurgeLog;
@@ -50,7 +63,7 @@ impl Bench for File {
     async fn start(retention: u64) -> Self {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("purges");
-        Self(LocalLog::open(&path, "a", usize::try_from(retention).unwrap()).unwrap(), directory)
+        Self(LocalLog::open(&path, "a", keep(retention)).unwrap(), directory)
     }
 
     fn log(&self) -> LocalLog {
@@ -64,7 +77,7 @@ impl Bench for InMemory {
     type Log = LocalLog;
 
     async fn start(retention: u64) -> Self {
-        Self(LocalLog::in_memory("a", usize::try_from(retention).unwrap()))
+        Self(LocalLog::in_memory("a", keep(retention)))
     }
 
     fn log(&self) -> LocalLog {
@@ -194,7 +207,7 @@ async fn the_first_page_tells_where_the_log_begins(bench: impl Bench) {
     let log = bench.log();
     let page = within("an empty log is read", log.read(Mark::ZERO, PATIENCE * 2)).await.unwrap();
     assert!(page.records.is_empty());
-    assert!(page.beginning > Mark::ZERO && page.end >= page.beginning);
+    assert!(page.beginning.epoch != Epoch::NONE && page.end >= page.beginning);
     let mark = log.append(&record("a")).await.unwrap().mark;
     assert!(mark > page.end);
     let page = log.read(page.end, AT_ONCE).await.unwrap();
@@ -250,9 +263,8 @@ async fn appends_at_once_get_marks_of_their_own(bench: impl Bench) {
     for append in appends {
         marks.push(append.await.unwrap());
     }
-    marks.sort();
-    marks.dedup();
-    assert_eq!(marks.len(), 50);
+    let different: HashSet<_> = marks.iter().collect();
+    assert_eq!(different.len(), 50);
     assert_eq!(bench.log().read(Mark::ZERO, AT_ONCE).await.unwrap().records.len(), 50);
 }
 
@@ -273,20 +285,16 @@ async fn what_is_older_than_its_retention_moves_its_beginning(bench: impl Bench)
 
 async fn a_lease_names_a_live_instance_until_it_ends(bench: impl Bench) {
     let log = bench.log();
-    assert_eq!(log.instances().await.unwrap(), []);
-    let applied = Mark::new(17, 4);
+    assert_eq!(instances(&log).await, []);
+    let applied = Mark::new(17, 4).of(Epoch::new(7));
     log.acknowledge(applied, LEASE).await.unwrap();
-    let instances = log.instances().await.unwrap();
-    assert_eq!(
-        (instances.len(), instances[0].id.as_str(), instances[0].applied),
-        (1, "a", applied)
-    );
-    assert!(instances[0].until > Timestamp::now());
+    let live = instances(&log).await;
+    assert_eq!((live.len(), live[0].id.as_str(), live[0].applied), (1, "a", applied));
+    assert!(live[0].until > Timestamp::now());
     log.acknowledge(applied, Duration::ZERO).await.unwrap();
-    assert_eq!(log.instances().await.unwrap(), [], "it has left");
+    assert_eq!(instances(&log).await, [], "it has left");
     log.acknowledge(applied, Duration::from_millis(30)).await.unwrap();
-    until("its lease is over", async || log.instances().await.unwrap().is_empty().then_some(()))
-        .await;
+    until("its lease is over", async || instances(&log).await.is_empty().then_some(())).await;
 }
 
 #[tokio::test]
@@ -294,7 +302,7 @@ async fn a_file_keeps_what_was_appended_before_the_process_ended() {
     let File(log, directory) = File::start(100).await;
     let mark = log.append(&record("a")).await.unwrap().mark;
     let path = directory.path().join("purges");
-    let reopened = LocalLog::open(&path, "a", 100).unwrap();
+    let reopened = LocalLog::open(&path, "a", keep(100)).unwrap();
     assert_eq!(reopened.read(Mark::ZERO, AT_ONCE).await.unwrap().records, [(mark, record("a"))]);
 }
 
@@ -308,9 +316,8 @@ async fn every_instance_sees_every_purge_and_every_instance() {
     assert_eq!(page.records, [(mark, record("a"))]);
     one.acknowledge(mark, LEASE).await.unwrap();
     other.acknowledge(Mark::ZERO, LEASE).await.unwrap();
-    let mut instances = one.instances().await.unwrap();
-    instances.sort_by(|one, other| one.id.cmp(&other.id));
-    let told: Vec<_> = instances.iter().map(|one| (one.id.as_str(), one.applied)).collect();
+    let live = instances(&one).await;
+    let told: Vec<_> = live.iter().map(|one| (one.id.as_str(), one.applied)).collect();
     assert_eq!(told, [("a", mark), ("b", Mark::ZERO)]);
 }
 
@@ -325,8 +332,72 @@ async fn a_long_log_is_read_whole() {
     assert_eq!(page.records.len(), 2500);
 }
 
+/// Nothing that was dated before is taken for a part of the log.
+fn is_new(page: &Page, old: Mark) -> bool {
+    page.beginning.epoch != old.epoch && page.end >= page.beginning
+}
+
 #[tokio::test]
-async fn a_log_that_is_lost_begins_anew_after_all_that_was_known_of_it() {
+async fn a_log_that_lost_its_end_begins_anew_though_others_were_given_later_marks_since() {
+    let bench = Stream::start(1000).await;
+    let (one, other) = (bench.log(), bench.as_seen_by("b"));
+    let kept = one.append(&record("kept")).await.unwrap().mark;
+    other.read(Mark::ZERO, AT_ONCE).await.unwrap();
+    let lost = one.append(&record("lost")).await.unwrap().mark;
+    let id = lost.of(Epoch::NONE).to_string();
+    bench.server.run(&["XDEL", "larder:{shop}:purges", &id]).await;
+    // Who has not heard of it cannot miss it.
+    let later = other.append(&record("later")).await.unwrap().mark;
+    assert!(later > lost && lost > kept);
+    let page = one.read(lost, AT_ONCE).await.unwrap();
+    assert!(is_new(&page, lost), "{page:?}");
+    let page = other.read(later, AT_ONCE).await.unwrap();
+    assert!(is_new(&page, lost), "{page:?}");
+}
+
+#[tokio::test]
+async fn after_a_log_began_the_followers_of_the_one_before_are_waited_for() {
+    let bench = Stream::start(1000).await;
+    let log = bench.log();
+    let mark = log.append(&record("a")).await.unwrap().mark;
+    let live = log.instances().await.unwrap();
+    assert_eq!(live.len(), 1, "{live:?}");
+    assert!(live[0].id.starts_with("before-") && live[0].applied != mark, "{live:?}");
+    let left = live[0].until.since(Timestamp::now());
+    assert!(left > Duration::from_secs(5) && left <= Duration::from_secs(11), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_is_older_than_it_is_kept_for_is_forgotten_and_no_younger_entry_suffers() {
+    let server = RedisServer::start().await;
+    let keep_for = Duration::from_millis(200);
+    let log = redis(&Settings { keep_for, ..redis_settings(&server, "a") }).log();
+    let begun = log.read(Mark::ZERO, AT_ONCE).await.unwrap().beginning;
+    let old = log.append(&record("old")).await.unwrap().mark;
+    let page = until("the old one is forgotten", async || {
+        log.append(&record("young")).await.unwrap();
+        let page = log.read(begun, AT_ONCE).await.unwrap();
+        page.records.iter().all(|(mark, _)| *mark != old).then_some(page)
+    })
+    .await;
+    assert!(page.beginning >= old && page.beginning < page.records[0].0, "{page:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_somebody_else_trimmed_vouches_for_nothing_before_its_first_record() {
+    let bench = Stream::start(1000).await;
+    let log = bench.log();
+    let begun = log.read(Mark::ZERO, AT_ONCE).await.unwrap().beginning;
+    let gone = log.append(&record("gone")).await.unwrap().mark;
+    let kept = log.append(&record("kept")).await.unwrap().mark;
+    bench.server.run(&["XTRIM", "larder:{shop}:purges", "MAXLEN", "1"]).await;
+    let page = log.read(begun, AT_ONCE).await.unwrap();
+    assert_eq!(page.records, [(kept, record("kept"))]);
+    assert!(page.beginning >= gone && page.beginning < kept, "{page:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_lost_begins_anew_in_an_epoch_of_its_own() {
     for loss in [&["FLUSHALL"][..], &["DEL", "larder:{shop}:purges"], &["DEL", "larder:{shop}:log"]]
     {
         let bench = Stream::start(1000).await;
@@ -340,9 +411,9 @@ async fn a_log_that_is_lost_begins_anew_after_all_that_was_known_of_it() {
         });
         bench.server.run(loss).await;
         let page = within("the reader notices the loss", reader).await.unwrap().unwrap();
-        assert!(page.beginning > mark && page.end >= page.beginning, "{loss:?}: {page:?}");
+        assert!(is_new(&page, mark) && page.records.is_empty(), "{loss:?}: {page:?}");
         let next = log.append(&record("b")).await.unwrap().mark;
-        assert!(next > page.beginning);
+        assert!(next > page.beginning, "{next} after {page:?}");
         let page = log.read(page.end, AT_ONCE).await.unwrap();
         assert_eq!(page.records, [(next, record("b"))]);
     }
@@ -362,10 +433,10 @@ async fn a_server_that_comes_back_with_older_data_does_not_hide_that_purges_are_
         bench.as_seen_by("b").read(Mark::ZERO, AT_ONCE).await.ok()
     })
     .await;
-    assert!(page.beginning > kept, "{page:?}");
+    assert!(is_new(&page, kept), "{page:?}");
     let page =
         until("the one that knew more reads", async || log.read(lost, AT_ONCE).await.ok()).await;
-    assert!(page.beginning > lost, "{page:?}");
+    assert!(is_new(&page, lost), "{page:?}");
 }
 
 #[tokio::test]

@@ -146,6 +146,12 @@ impl Check<'_> {
                 self.fault(&at.key(key), what, "write 1KiB to 16MiB");
             }
         }
+        let keep_for = self.file.purge.keep_for;
+        if keep_for.0 < Duration::from_mins(1) {
+            let at = self.root.key("purge").key("keep_for");
+            let what = format!("a log of the last {keep_for} vouches for next to nothing");
+            self.fault(&at, what, "write 1m or more, better 7d");
+        }
         let lease = self.file.purge.lease;
         if lease.0 < Duration::from_secs(1) {
             let at = self.root.key("purge").key("lease");

@@ -58,6 +58,8 @@ pub struct Purge {
     pub retention: NonZeroU64,
     /// How the hottest entries that a purge takes are fetched again.
     pub rewarm: Rewarm,
+    /// How long the log keeps a purge, at most.
+    pub keep_for: Span,
 }
 
 /// What an instance does when it cannot know what was purged.
@@ -139,6 +141,7 @@ impl Default for Purge {
             lease: seconds(10),
             retention: NonZeroU64::MIN.saturating_add(99_999),
             rewarm: Rewarm::default(),
+            keep_for: seconds(7 * 24 * 3600),
         }
     }
 }

@@ -15,12 +15,13 @@ use crate::store::queue::{Before, Job, Queue};
 use crate::store::redis::link::Trouble;
 use crate::store::redis::script::Script;
 use crate::store::redis::servers::Servers;
+use crate::store::redis::sweep::Sweeper;
 use crate::store::redis::{Settings, name};
 use crate::store::{Counts, Place, Store, StoreError};
 use crate::time::Timestamp;
 
 /// The field that holds the index.
-const INDEX: &str = "v";
+pub(super) const INDEX: &str = "v";
 /// How long one write may take; nobody waits for it.
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 /// Writes on their way at a time.
@@ -43,6 +44,8 @@ struct Parts {
     counts: Arc<Counts>,
     /// `cache:{service}:`
     prefix: Arc<str>,
+    /// `larder:{service}:`, with the braces.
+    own: Arc<str>,
     max_object: u64,
 }
 
@@ -63,12 +66,23 @@ impl Entries {
             queue,
             counts,
             prefix,
+            own: format!("larder:{{{}}}:", name(&settings.service)).into(),
             max_object: settings.max_object,
         }))
     }
 
     pub fn counts(&self) -> &Counts {
         &self.0.counts
+    }
+
+    /// What walks over all of them.
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper {
+            servers: self.0.servers.clone(),
+            counts: self.0.counts.clone(),
+            prefix: self.0.prefix.clone(),
+            own: self.0.own.clone(),
+        }
     }
 
     /// How many entries wait to be written.
@@ -249,7 +263,8 @@ async fn put(
         .arg(listed.received())
         .arg(max_variants.max(1))
         .arg(now.as_millis())
-        .arg(u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX));
+        .arg(u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX))
+        .arg(as_of.epoch.number());
     servers.in_background(key, WRITE_PATIENCE).call::<i64>(&put).await?;
     Ok(())
 }

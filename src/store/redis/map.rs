@@ -54,10 +54,13 @@ impl Map {
         self.nodes.get(usize::from(*self.holders.get(usize::from(slot))?))
     }
 
+    pub(super) fn masters(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.nodes.iter().map(|node| &node.master)
+    }
+
     /// Every link, masters first.
     pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        let masters = self.nodes.iter().map(|node| &node.master);
-        masters.chain(self.nodes.iter().flat_map(|node| &node.replicas))
+        self.masters().chain(self.nodes.iter().flat_map(|node| &node.replicas))
     }
 
     /// The link to the server at this address.

@@ -15,6 +15,7 @@ mod script;
 mod sentinel;
 mod servers;
 mod slots;
+pub mod sweep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,8 +55,11 @@ pub struct Settings {
     pub write_queue: usize,
     /// The longest body that is written.
     pub max_object: u64,
-    /// Purges that the log keeps, at least.
+    /// Purges that the log keeps, at least, unless they are older than `keep_for`.
     pub retention: u64,
+    pub keep_for: Duration,
+    /// How long an instance counts as live after it was last heard of.
+    pub lease: Duration,
 }
 
 /// How the servers of a Redis are arranged. URLs are `redis://` or `rediss://`, with user, password and database.

@@ -125,6 +125,11 @@ impl Servers {
         Some(map.as_ref()?.node(slot(key))?.master.clone())
     }
 
+    /// Every master that is known: together they hold all keys.
+    pub(super) fn masters(&self) -> Vec<Arc<Link>> {
+        self.shared.map().masters().cloned().collect()
+    }
+
     /// Every server that is known, masters first.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
         self.shared.links()
