@@ -132,7 +132,7 @@ const FAULTS: &[(&str, &str)] = &[
     // What no schema allows.
     ("listn: 127.0.0.1:1", "2:1: unknown key `listn`; did you mean `listen`?"),
     ("ttl: 5m", "2:1: unknown key `ttl`; it stands under `defaults` and `routes[]`"),
-    ("qqqq: 1", "2:1: unknown key `qqqq`; known here are `admin`, `defaults`, "),
+    ("qqqq: 1", "2:1: unknown key `qqqq`; known here are `admin`, `cache_name`, `defaults`, "),
     (
         "l1: { capacity: 64 }",
         "2:17: `capacity` takes a size, not `64` (it has no unit); write the unit too",
@@ -198,6 +198,11 @@ const FAULTS: &[(&str, &str)] = &[
     (
         "defaults: { vary: { max_variants: 5000 } }",
         "2:35: `max_variants` takes a whole number, not `5000`; write 1024 or less",
+    ),
+    ("cache_name: \"\"", "2:13: `cache_name` takes the name of a cache, not ``; write 1 to 64 "),
+    (
+        "cache_name: café",
+        "2:13: `cache_name` takes the name of a cache, not `café`; write 1 to 64 ",
     ),
     ("defaults: { layers: [] }", "2:21: `layers` is an empty list; "),
     ("defaults: { layers: [l3] }", "2:22: `layers[0]` takes `l1` or `l2`, not `l3`; "),
@@ -707,6 +712,7 @@ fn a_reload_keeps_what_only_a_start_can_change_and_says_so() {
     let new = settings(
         "
 service: other
+cache_name: other
 listen: 127.0.0.1:81
 origins: { api: { endpoints: [ http://127.0.0.1:4000 ] } }
 l1: { capacity: 128MiB }
@@ -717,7 +723,7 @@ admin: { tokens: [ { name: t, secret: \"${SECRET}\", scopes: [read] } ] }
 ",
     );
     let (carried, waiting) = carry_over(&old, &new);
-    assert_eq!(waiting, ["service", "listen", "l1", "l2"]);
+    assert_eq!(waiting, ["service", "cache_name", "listen", "l1", "l2"]);
     assert_eq!((&*carried.service, carried.l1.capacity), ("default", 64 << 20));
     assert_eq!(carried.listen, old.listen);
     assert!(matches!(carried.l2, L2::None));

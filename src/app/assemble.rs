@@ -35,6 +35,7 @@ const REFRESHES: usize = 4096;
 /// Every part of a Larder: what a reload leaves alone, and the routes, which it replaces.
 pub(crate) struct House {
     pub(crate) service: Arc<str>,
+    cache_name: Arc<str>,
     pub(crate) metrics: Metrics,
     pub(crate) access: AccessLog,
     pub(crate) ledger: Arc<Ledger>,
@@ -87,6 +88,7 @@ impl House {
         let limits = Limits { l1: memory.max_object(), l2: largest(&settings.l2) };
         let house = Self {
             service: settings.service.clone(),
+            cache_name: settings.cache_name.clone(),
             metrics,
             access,
             ledger,
@@ -122,6 +124,7 @@ impl House {
             compare_after: self.compare_after,
             metrics: self.metrics.clone(),
             access: self.access.clone(),
+            cache_name: self.cache_name.to_string(),
         }
     }
 

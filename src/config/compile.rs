@@ -23,7 +23,7 @@ use crate::config::settings::{
 use crate::entry::facts::RouteId;
 use crate::key::canonical::{QueryLanguage, QueryOrder, QueryRules};
 use crate::key::content::{ContentRules, Form, Writes};
-use crate::key::vary::VaryRules;
+use crate::key::vary::{LanguageRule, VaryRules};
 use crate::key::{HostRule, KeyRules};
 use crate::message::bearer::Digest;
 use crate::message::network::Network;
@@ -46,6 +46,7 @@ pub(crate) fn compile(file: File) -> Settings {
     let routes = file.routes.iter().map(|route| route_settings(&file, route)).collect();
     Settings {
         service: file.service.0.as_str().into(),
+        cache_name: file.cache_name.0.as_str().into(),
         listen: file.listen.as_slice().iter().map(|address| address.0).collect(),
         workers: file.workers.map_or_else(cores, std::num::NonZero::get),
         admin: admin(&file.admin),
@@ -366,6 +367,7 @@ fn server_fields(keys: &Keys) -> ServerFields {
     match keys.server_fields.unwrap_or_default() {
         file::route::ServerFields::Full => ServerFields::Full,
         file::route::ServerFields::Minimal => ServerFields::Minimal,
+        file::route::ServerFields::Debug => ServerFields::Debug,
     }
 }
 
@@ -482,7 +484,11 @@ fn bytes(size: Size) -> usize {
 
 fn vary(vary: &file::route::Vary) -> VaryRules {
     let normalize = vary.normalize.iter().map(|(name, values)| (name.name(), texts(values)));
-    VaryRules { normalize: normalize.collect(), max_variants: vary.max_variants.get() }
+    VaryRules {
+        normalize: normalize.collect(),
+        max_variants: vary.max_variants.get(),
+        language: if vary.content_language { LanguageRule::Heard } else { LanguageRule::Unheard },
+    }
 }
 
 fn texts(words: &[Word]) -> Vec<String> {

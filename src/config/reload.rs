@@ -115,6 +115,7 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
         }
     };
     keep("service", old.service == wanted.service);
+    keep("cache_name", running.cache_name == new.cache_name);
     keep("listen", running.listen == new.listen);
     keep("workers", running.workers == new.workers);
     keep("admin.listen", running.admin.listen == new.admin.listen);

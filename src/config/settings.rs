@@ -22,6 +22,8 @@ use crate::route::depends::Depends;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub service: Arc<str>,
+    /// What `Cache-Status` calls this cache.
+    pub cache_name: Arc<str>,
     /// At least one.
     pub listen: Vec<SocketAddr>,
     /// At least one.

@@ -1,6 +1,7 @@
 //! What descends through the layers, and what ascends.
 
 pub mod answer;
+pub mod cache_status;
 pub mod in_hand;
 pub mod outcome;
 pub mod record;

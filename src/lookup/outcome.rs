@@ -13,7 +13,7 @@ pub enum Outcome {
     /// Served stale because the origin failed.
     StaleOnError(Layer, OriginFailure),
     /// The origin confirmed what was stored.
-    Revalidated,
+    Revalidated(Kept),
     /// Fetched.
     Miss(Kept),
     /// Shared another request's fetch.
@@ -42,7 +42,7 @@ pub enum Source {
     Origin,
 }
 
-/// Whether what was fetched is kept, and if not, why.
+/// Whether what was fetched or confirmed is kept, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     Stored,

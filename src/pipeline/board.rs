@@ -136,7 +136,7 @@ pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Stale(_) | Outcome::StaleOnError(..) => true,
         Outcome::Hit(_)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)

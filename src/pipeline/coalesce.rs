@@ -14,7 +14,7 @@ use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
-use crate::lookup::{Company, Held, Lookup};
+use crate::lookup::{Company, Lookup};
 use crate::message::fill::Fill;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
@@ -119,12 +119,13 @@ where
                             outcome: followed(outcome),
                             forwarded: lookup.forwarded,
                             landing: Landing::done(),
+                            own: None,
                         });
                     }
                     break;
                 }
                 News::Failed(failure) => {
-                    return Self::or_stale(failure, lookup.held, &parts.ledger);
+                    return Self::or_stale(failure, lookup, &parts.ledger);
                 }
                 News::Released | News::Aloft => break,
             }
@@ -137,12 +138,13 @@ where
     /// servable on error.
     fn or_stale(
         failure: OriginFailure,
-        held: Option<Held>,
+        lookup: Lookup,
         ledger: &Ledger,
     ) -> Result<Answer, OriginFailure> {
-        match stand_in(held, ledger) {
+        match stand_in(lookup.held, ledger) {
             Some((entry, layer)) => {
-                Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
+                let answer = Answer::stored(entry, Outcome::StaleOnError(layer, failure));
+                Ok(Answer { forwarded: lookup.forwarded, ..answer })
             }
             None => Err(failure),
         }
@@ -173,7 +175,7 @@ where
                 return;
             }
         };
-        let Answer { content, outcome, forwarded, landing } = answer;
+        let Answer { content, outcome, forwarded, landing, own } = answer;
         match &content {
             Content::Stored(entry) | Content::Arriving(entry, _) => {
                 captain.tell(if may_be_shared(entry, &outcome) {
@@ -193,7 +195,7 @@ where
         let arriving = arriving(&content);
         // Who left does not want it any more; the others do.
         let left = Landing::done();
-        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left }));
+        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left, own }));
         landing.run().await;
         if arriving.is_some_and(|fill| fill.has_overflowed()) {
             // Too large to be kept, as it turned out: nobody should wait for the next one.
@@ -207,7 +209,7 @@ where
     async fn alone(self, lookup: Lookup) -> Result<Answer, OriginFailure> {
         let (key, company) = (lookup.key, lookup.company);
         let answer = self.0.inner.clone().oneshot(lookup).await?;
-        let Answer { content, outcome, forwarded, landing } = answer;
+        let Answer { content, outcome, forwarded, landing, own } = answer;
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
             self.0.tasks.spawn(async move {
@@ -219,7 +221,7 @@ where
                 }
             });
         }
-        Ok(Answer { content, outcome, forwarded, landing: Landing::done() })
+        Ok(Answer { content, outcome, forwarded, landing: Landing::done(), own })
     }
 }
 
@@ -249,7 +251,7 @@ fn is_for_all(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Hit(_) | Outcome::Stale(_) => false,
         Outcome::StaleOnError(..)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
@@ -273,7 +275,7 @@ fn along(entry: Arc<Entry>) -> Option<Content> {
 fn followed(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Hit(layer @ CacheLayer::L2) => Outcome::Followed(Source::Layer(layer)),
-        Outcome::Revalidated | Outcome::Miss(_) | Outcome::Followed(_) => {
+        Outcome::Revalidated(_) | Outcome::Miss(_) | Outcome::Followed(_) => {
             Outcome::Followed(Source::Origin)
         }
         Outcome::Hit(_)
@@ -293,7 +295,7 @@ fn is_lasting(outcome: &Outcome) -> bool {
         Outcome::Hit(_)
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(_)
         | Outcome::Passed(_)

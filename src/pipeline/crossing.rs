@@ -9,8 +9,8 @@ use http::{Request, Response};
 
 use crate::key::canonical::Target;
 use crate::lookup::Lookup;
+use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
-use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::interim::Interim;
 use crate::message::problem;

@@ -18,8 +18,8 @@ use tower::Service;
 use crate::entry::{Entry, Head, Stored};
 use crate::lookup::Lookup;
 use crate::lookup::answer::{Answer, Content};
-use crate::lookup::outcome::{Errand, Outcome};
-use crate::lookup::record::Status;
+use crate::lookup::cache_status::Status;
+use crate::lookup::outcome::{Errand, Kept, Outcome};
 use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::fields::remove_hop_by_hop;
@@ -29,7 +29,7 @@ use crate::message::range::{self, Ranges};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::crossing::Departure;
 use crate::pipeline::onward::{is_conditional, via};
-use crate::route::Route;
+use crate::route::{Route, ServerFields};
 use crate::time::Timestamp;
 
 /// Turns answers into responses for the one client who asked.
@@ -44,6 +44,8 @@ struct Asked {
     method: Method,
     /// The request's fields, where some of them ask for a part or only for what is new.
     conditions: Option<Box<HeaderMap>>,
+    /// What the request is looked up by, where the route shows it.
+    key: Option<Box<str>>,
     now: Timestamp,
 }
 
@@ -82,6 +84,7 @@ where
             conditions: (is_conditional(&lookup.request.headers)
                 && lookup.request.method != Method::POST)
                 .then(|| Box::new(lookup.request.headers.clone())),
+            key: (lookup.route.server_fields == ServerFields::Debug).then(|| key(&lookup)),
             now: lookup.now,
         };
         Delivering { answer: self.inner.call(lookup), asked: Some(asked) }
@@ -100,16 +103,20 @@ where
         let asked = this.asked.take().expect("polled again after it was ready");
         Poll::Ready(Ok(match answer {
             Ok(answer) => asked.deliver(answer),
-            Err(failure) => Departure::failed(Errand::Lookup, failure, asked.route),
+            Err(failure) => {
+                let mut departure = Departure::failed(Errand::Lookup, failure, asked.route);
+                departure.status.key = asked.key;
+                departure
+            }
         }))
     }
 }
 
 impl Asked {
-    fn deliver(self, answer: Answer) -> Departure {
-        let Answer { content, outcome, forwarded, landing: _ } = answer;
-        let mut status = Status { forwarded, ..Status::default() };
-        let response = match content {
+    fn deliver(mut self, answer: Answer) -> Departure {
+        let Answer { content, outcome, forwarded, landing: _, own } = answer;
+        let mut status = Status { forwarded, key: self.key.take(), ..Status::default() };
+        let mut response = match content {
             Content::Stored(entry) => {
                 self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, None, &outcome)
@@ -123,6 +130,9 @@ impl Asked {
                 self.once(*response, &outcome)
             }
         };
+        if let Some(own) = own {
+            response.headers_mut().extend(*own);
+        }
         Departure { response, outcome, route: Some(self.route), status }
     }
 
@@ -133,12 +143,18 @@ impl Asked {
         let rest = lifetime.saturating_sub(signed(freshness.age(self.now).as_secs()));
         let is_stale = matches!(outcome, Outcome::Stale(_) | Outcome::StaleOnError(..));
         // RFC 9211 §2.4: "May be negative, to indicate staleness"; a part of a second, and a soft purge, are stale.
-        status.ttl = Some(if is_stale { rest.min(-1) } else { rest });
+        status.ttl = match outcome {
+            Outcome::Revalidated(Kept::Left(_)) => None,
+            _ if is_stale => Some(rest.min(-1)),
+            _ => Some(rest),
+        };
         status.forwarded_status = match outcome {
             Outcome::StaleOnError(_, OriginFailure::Status(answered)) => Some(*answered),
             Outcome::StaleOnError(..) => None,
             // A HEAD asks without conditions, and is answered in full.
-            Outcome::Revalidated if self.method != Method::HEAD => Some(StatusCode::NOT_MODIFIED),
+            Outcome::Revalidated(_) if self.method != Method::HEAD => {
+                Some(StatusCode::NOT_MODIFIED)
+            }
             _ if entry.part.is_some() => Some(StatusCode::PARTIAL_CONTENT),
             _ => Some(entry.head.status),
         };
@@ -175,7 +191,7 @@ impl Asked {
         // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
         // this request"; what was fetched for it keeps the Age that it came with. One without is told how old it
         // was when it came, where that is a second or more: the time that the origin took counts (§4.2.3).
-        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated);
+        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated(_));
         let age = entry.freshness.age(self.now).as_secs();
         if !fetched || age > 0 && !entry.head.fields.contains_key(AGE) {
             response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
@@ -236,6 +252,13 @@ impl Asked {
             fields.remove(AGE);
         }
     }
+}
+
+/// The URL as it is keyed, and the digest of the whole key. What else is keyed (fields, cookies, content) may be
+/// secret, and is seen in the digest alone.
+fn key(lookup: &Lookup) -> Box<str> {
+    let url = lookup.target.url_under(lookup.route.key.host);
+    format!("{url} {}", lookup.key).into()
 }
 
 /// How much of an entry a client gets.

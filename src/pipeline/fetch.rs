@@ -167,21 +167,25 @@ impl Fetch {
     fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
         let fields = merge(&known.head.fields, asked.response.headers());
         let mut head = Head { status: known.head.status, fields };
-        Self::clean(&mut head, lookup, asked.received);
+        let own = Self::clean(&mut head, lookup, asked.received);
         let part = known.part.as_ref();
-        if let Ok(Keeping { facts, freshness, variant }) =
-            self.verdict(lookup, asked, Candidate { method: &Method::GET, head: &head, part })
-        {
-            let body = known.body.clone();
-            let entry = Entry::new(facts, head.compact(), freshness, variant, body);
-            let entry = Arc::new(entry.of_part(known.part.clone()).in_turn(asked.turn));
-            let landing = Landing::whole(entry.clone());
-            return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
+        match self.verdict(lookup, asked, Candidate { method: &Method::GET, head: &head, part }) {
+            Ok(Keeping { facts, freshness, variant }) => {
+                let body = known.body.clone();
+                let entry = Entry::new(facts, head.compact(), freshness, variant, body);
+                let entry = Arc::new(entry.of_part(known.part.clone()).in_turn(asked.turn));
+                let landing = Landing::whole(entry.clone());
+                let outcome = Outcome::Revalidated(Kept::Stored);
+                Answer { landing, own, ..Answer::stored(entry, outcome) }
+            }
+            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+            Err(why) => {
+                let mut entry = known.with_head(head);
+                entry.freshness.use_without_asking = UseWithoutAsking::Never;
+                let outcome = Outcome::Revalidated(Kept::Left(why));
+                Answer { own, ..Answer::stored(Arc::new(entry), outcome) }
+            }
         }
-        // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
-        let mut entry = known.with_head(head);
-        entry.freshness.use_without_asking = UseWithoutAsking::Never;
-        Answer::stored(Arc::new(entry), Outcome::Revalidated)
     }
 
     /// The part that is held and its rest, which came, as the whole response (RFC 9111 §3.4); nothing where they do not
@@ -197,7 +201,7 @@ impl Fetch {
             return None;
         }
         let mut head = Head { status: StatusCode::OK, fields: merge(&known.head.fields, fields) };
-        Self::clean(&mut head, lookup, asked.received);
+        let own = Self::clean(&mut head, lookup, asked.received);
         let whole = part.union(&came).filter(ContentRange::is_whole)?;
         let candidate = Candidate { method: &Method::GET, head: &head, part: Some(&whole) };
         let Keeping { facts, freshness, variant } = self.verdict(lookup, &asked, candidate).ok()?;
@@ -210,7 +214,7 @@ impl Fetch {
         let entry = Entry::new(facts, head.compact(), freshness, variant, body).in_turn(asked.turn);
         let expected = Some(came.length());
         let body = asked.response.into_body();
-        Some(arrive(entry, writer, Inflow { before, after, body, expected }))
+        Some(Answer { own, ..arrive(entry, writer, Inflow { before, after, body, expected }) })
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
@@ -235,7 +239,7 @@ impl Fetch {
                 }
             }
         }
-        Self::clean(&mut head, lookup, asked.received);
+        let own = Self::clean(&mut head, lookup, asked.received);
         // Once for all who will be served from it.
         head.fields.append(VIA, via(parts.version));
         let head = head.compact();
@@ -250,25 +254,27 @@ impl Fetch {
             let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(whole));
             let entry = Arc::new(entry.in_turn(asked.turn));
             let landing = Landing::whole(entry.clone());
-            return Ok(Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) });
+            let stored = Answer::stored(entry, Outcome::Miss(Kept::Stored));
+            return Ok(Answer { landing, own, ..stored });
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
         let entry = Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length });
         let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
         let (before, after) = (Bytes::new(), Bytes::new());
-        Ok(arrive(entry, writer, Inflow { before, after, body, expected }))
+        Ok(Answer { own, ..arrive(entry, writer, Inflow { before, after, body, expected }) })
     }
 
-    /// Leaves what may be stored of a head, and dates it.
-    fn clean(head: &mut Head, lookup: &Lookup, received: Timestamp) {
+    /// Leaves what may be stored of a head, and dates it. Returns what is for this request alone.
+    fn clean(head: &mut Head, lookup: &Lookup, received: Timestamp) -> Option<Box<HeaderMap>> {
         remove_unstorable(&mut head.fields);
-        strip(&mut head.fields, &lookup.route.policy);
+        let own = strip(&mut head.fields, &lookup.route.policy);
         // RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date header field
         // MUST record the time it was received and append a corresponding Date header field to the message's
         // header section if it is cached or forwarded downstream."
         if !head.fields.contains_key(DATE) {
             head.fields.insert(DATE, date::format(received.as_seconds()));
         }
+        (!own.is_empty()).then(|| Box::new(own))
     }
 
     /// Whether it may be kept.

@@ -41,7 +41,7 @@ pub(crate) fn arrive(entry: Entry, writer: Writer, inflow: Inflow) -> Answer {
     };
     let landing = Landing::arriving(bring(entry.clone(), writer, inflow));
     let content = Content::Arriving(entry, reader);
-    Answer { content, outcome, forwarded: Forwarded::UriMiss, landing }
+    Answer { content, outcome, forwarded: Forwarded::UriMiss, landing, own: None }
 }
 
 /// Brings the body in. Only one that came to its end is kept; one that is cut off is cut off for its readers.

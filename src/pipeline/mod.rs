@@ -34,6 +34,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tower::ServiceBuilder;
 
+use crate::lookup::cache_status::CacheId;
 use crate::lookup::outcome::Layer;
 use crate::message::interim::Outbox;
 use crate::pipeline::coalesce::{Coalesce, Flights};
@@ -60,6 +61,8 @@ use crate::telemetry::metrics::Metrics;
 /// Everything that the stack is built from; each part lives longer than a stack.
 pub(crate) struct Parts<St, Le, Lo> {
     pub service: String,
+    /// What `Cache-Status` calls this cache.
+    pub cache_name: String,
     pub routes: Arc<ArcSwap<RouteTable>>,
     pub ledger: Arc<Ledger>,
     pub purger: Purger<Lo>,
@@ -116,7 +119,8 @@ where
         refresher: parts.refresher,
     });
     let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
-    let observatory = Observatory::new(parts.metrics, parts.access);
+    let observatory =
+        Observatory::new(parts.metrics, parts.access, CacheId::new(&parts.cache_name));
     (Front { observatory, gate }, below)
 }
 

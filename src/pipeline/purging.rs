@@ -7,8 +7,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tracing::debug;
 
+use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Outcome, WhyRefused};
-use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::problem;
 use crate::pipeline::crossing::{Departure, Passage};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderName, SET_COOKIE, VARY};
+use http::header::{AUTHORIZATION, ETAG, Entry, HeaderMap, HeaderName, SET_COOKIE, VARY};
 use http::{Method, StatusCode};
 
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
@@ -111,11 +111,21 @@ pub fn storable(policy: &Policy, exchange: &Exchange<'_>, dice: f64) -> Storable
 /// RFC 9111 §5.2.2.7: "a shared cache MUST NOT store the listed header fields if they are present in the original
 /// response but MAY store the remainder". §5.2.2.4 allows to reuse a response without the fields that `no-cache`
 /// lists; they are not stored either, which is the simple and the safe side. The framing and the directives themselves stay, whatever is listed.
-pub fn strip(fields: &mut HeaderMap, policy: &Policy) {
+///
+/// Returns what it took: the fields are for whoever asked, and for nobody else.
+#[must_use]
+pub fn strip(fields: &mut HeaderMap, policy: &Policy) -> HeaderMap {
     let directives = Statement::of(fields).directives;
+    let mut own = HeaderMap::new();
     for name in withheld(&directives, policy) {
-        fields.remove(name);
+        if let Entry::Occupied(listed) = fields.entry(name) {
+            let (name, values) = listed.remove_entry_mult();
+            for value in values {
+                own.append(name.clone(), value);
+            }
+        }
     }
+    own
 }
 
 fn withheld<'a>(
@@ -759,11 +769,12 @@ mod tests {
         let mut case = Case::new(&response);
         assert_eq!(case.fresh_for(), HOUR);
         let mut stored = case.response.clone();
-        strip(&mut stored, &case.policy);
+        let own = strip(&mut stored, &case.policy);
         assert_eq!(stored, fields(&[("cache-control", said), ("c", "3")]));
+        assert_eq!(own, fields(&[("set-cookie", "s"), ("a", "1"), ("b", "2")]));
         case.policy.share = vec![Share::Private];
         let mut shared = case.response.clone();
-        strip(&mut shared, &case.policy);
+        let _own = strip(&mut shared, &case.policy);
         assert!(shared.contains_key(SET_COOKIE) && shared.contains_key("a"));
         assert!(!shared.contains_key("b"));
         assert_eq!(case.left(), WhyNot::SetCookie);

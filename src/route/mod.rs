@@ -137,6 +137,8 @@ pub enum ServerFields {
     Full,
     /// No `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
     Minimal,
+    /// `Cache-Status` tells the key too.
+    Debug,
 }
 
 impl Route {

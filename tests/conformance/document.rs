@@ -64,7 +64,7 @@ const ELSEWHERE: [Elsewhere; 12] = [
     },
     Elsewhere {
         clause: "RFC 9112 §6.3",
-        what: "a response with a transfer coding other than chunked",
+        what: "a response with a known transfer coding other than chunked",
         why: "Larder asks for none, and answers 502 rather than hand on content that it cannot read to its end",
     },
 ];

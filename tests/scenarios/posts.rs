@@ -151,6 +151,18 @@ async fn an_answer_is_not_kept_if_another_instance_purged_since_the_post_was_sen
 }
 
 #[tokio::test]
+async fn an_answer_is_not_kept_if_the_purge_of_its_post_does_not_reach_the_log() {
+    let mut redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    reads_and(&origin, [of_x("written")]);
+    let larder = keeping(&origin).redis(redis.port()).start().await;
+    redis.kill();
+    let written = post(larder.url("/x")).body("{}").await;
+    written.says("written").has("Cache-Status", "larder; fwd=method");
+    get(larder.url("/x")).await.is("MISS", "ORIGIN").says("read");
+}
+
+#[tokio::test]
 async fn of_two_posts_at_once_the_answer_that_comes_last_is_not_kept() {
     let origin = Origin::start().await;
     let gate = Gate::closed();

@@ -22,7 +22,7 @@ use crate::config::file::service::{Admin, Limits, Log, Purge};
 use crate::config::file::store::{L1, L2, Without};
 use crate::config::scalar::address::{Address, Network};
 use crate::config::scalar::amount::{Size, Span};
-use crate::config::scalar::name::{EventName, Name};
+use crate::config::scalar::name::{CacheName, EventName, Name};
 
 /// The name of the only route where none is configured.
 const DEFAULT_ROUTE: &str = "default";
@@ -34,6 +34,8 @@ const DEFAULT_ROUTE: &str = "default";
 pub struct File {
     /// Names the fleet: instances of one service share their entries and purges. Part of every key in Redis.
     pub service: Name,
+    /// What `Cache-Status` calls this cache (RFC 9211), so that caches in a row can be told apart.
+    pub cache_name: CacheName,
     /// Where clients connect: an address with a port, or a list of them. Port 0 lets the system choose.
     pub listen: OneOrMany<Address>,
     /// Threads that serve; the number of cores where it is not given.
@@ -94,6 +96,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             service: Name("default".into()),
+            cache_name: CacheName("larder".into()),
             listen: OneOrMany::One(Address(([127, 0, 0, 1], 8080).into())),
             workers: None,
             admin: Admin::default(),

@@ -135,7 +135,7 @@ pub struct Keys {
     /// What the origin is asked for when a request wants a part of what is not stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<Ranges>,
-    /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
+    /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`, and the key in `Cache-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
 }
@@ -263,6 +263,9 @@ pub struct Vary {
     /// Variants of one URL that are kept.
     #[schemars(range(max = 1024))]
     pub max_variants: NonZeroUsize,
+    /// Whether a success with one `Content-Language` also answers requests whose `Accept-Language` wants that
+    /// language above all others. RFC 9111 §4.1 does not allow it: for origins that choose by nothing else.
+    pub content_language: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -304,6 +307,8 @@ pub enum ServerFields {
     Full,
     /// None of them is shown.
     Minimal,
+    /// All of them, and the key in `Cache-Status`: the URL as it is keyed, and the digest of the whole key.
+    Debug,
 }
 
 impl Default for EarlyRefresh {
@@ -338,7 +343,7 @@ impl Default for GraphQl {
 
 impl Default for Vary {
     fn default() -> Self {
-        Self { normalize: BTreeMap::new(), max_variants: count(64) }
+        Self { normalize: BTreeMap::new(), max_variants: count(64), content_language: false }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::scalar::Wrong;
 use crate::config::scalar::address::{Address, Endpoint, HostField, Network, RedisUrl, WebUrl};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{
-    EventName, FieldName, FieldValue, Host, Name, Path, Secret, Status, Word,
+    CacheName, EventName, FieldName, FieldValue, Host, Name, Path, Secret, Status, Word,
 };
 
 /// The schema keyword that names a text's kind.
@@ -90,6 +90,7 @@ scalars! {
     FieldValue "text" "a text" "Bearer ${TOKEN}" hidden
     EventName "event-name" "the name of an event" "user.updated" shown
     Name "name" "a name" "shop" shown
+    CacheName "cache-name" "the name of a cache" "larder" shown
     FieldName "field-name" "the name of a field" "Accept-Language" shown
     Network "network" "a network or an address" "10.0.0.0/8" shown
     Path "path-pattern" "a pattern of paths" "/api/products/**" shown

@@ -118,6 +118,28 @@ impl fmt::Display for Name {
     }
 }
 
+/// What a cache is called in responses: a token or a string of RFC 9651.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheName(pub String);
+
+impl FromStr for CacheName {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let fits = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
+            return Err(Wrong::new("", "write 1 to 64 printable ASCII characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for CacheName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 /// A field's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldName(pub String);
