@@ -251,6 +251,22 @@ const FAULTS: &[(&str, &str)] = &[
         "2:43: `key.body` says nothing where `cache: false` stores nothing; ",
     ),
     (
+        "routes: [ { name: a, graphql: { }, keep_posts: true } ]",
+        "2:48: `keep_posts` is for POST requests that write, and here they are answered by their content; ",
+    ),
+    (
+        "routes: [ { name: a, key: { body: { of: [POST] } }, keep_posts: true } ]",
+        "2:65: `keep_posts` is for POST requests that write, and here they are answered by their content; ",
+    ),
+    (
+        "routes: [ { name: a, match: { methods: [HEAD] }, keep_posts: true } ]",
+        "2:62: `keep_posts` keeps answers for GET, which `match.methods` does not list; add GET",
+    ),
+    (
+        "routes: [ { name: a, cache: false, keep_posts: true } ]",
+        "2:48: `keep_posts` says nothing where `cache: false` stores nothing; ",
+    ),
+    (
         "routes: [ { name: a, cache: false, graphql: { } } ]",
         "2:36: `graphql` says nothing where `cache: false` stores nothing; ",
     ),
@@ -479,6 +495,21 @@ fn faults_of_origins_are_told_at_their_places() {
             "{text}\nexpected {expected}\n     got {lines:#?}"
         );
     }
+}
+
+#[test]
+fn answers_to_posts_are_kept_where_the_route_or_the_defaults_say_so_and_no_route_vouches() {
+    let settings = settings(
+        "defaults: { keep_posts: true }\n\
+         origins: { api: { endpoints: [ \"http://h\" ] } }\n\
+         routes:\n  \
+           - { name: a, match: { path: /a } }\n  \
+           - { name: b, match: { path: /b }, keep_posts: false }\n  \
+           - { name: c, match: { path: /c }, graphql: { } }\n  \
+           - { name: d, match: { path: /d }, cache: false }\n",
+    );
+    let posts: Vec<Post> = settings.routes.iter().map(|route| route.policy.post).collect();
+    assert_eq!(posts, [Post::Answering, Post::Unsafe, Post::Vouched, Post::Unsafe]);
 }
 
 #[test]

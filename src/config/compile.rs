@@ -427,11 +427,17 @@ fn policy(keys: &Keys) -> Policy {
     }
 }
 
-/// A route that speaks GraphQL tells by itself which of its POST requests only ask.
+/// A route that vouches for its POST requests keeps their answers for the like of them alone; one that speaks GraphQL tells by itself which of its POST requests only ask.
 fn post(keys: &Keys) -> Post {
     let body = keys.key.as_ref().and_then(|key| key.body.as_ref());
     let vouched = body.is_some_and(|body| body.of.contains(&BodyMethod::Post));
-    if vouched || keys.graphql.is_some() { Post::Vouched } else { Post::Unsafe }
+    if vouched || keys.graphql.is_some() {
+        Post::Vouched
+    } else if keys.keep_posts == Some(true) {
+        Post::Answering
+    } else {
+        Post::Unsafe
+    }
 }
 
 fn key_rules(key: &file::route::Key, graphql: Option<&GraphQl>) -> KeyRules {

@@ -38,6 +38,8 @@ pub struct Status {
     pub ttl: Option<i64>,
     /// What the request was looked up by, where the route shows it.
     pub key: Option<Box<str>>,
+    /// Whether the answer to a request that passed is kept for others.
+    pub stored: bool,
 }
 
 /// The `Cache-Status` member of Larder (RFC 9211 §2).
@@ -67,7 +69,12 @@ pub fn cache_status(cache: &CacheId, outcome: &Outcome, status: &Status) -> Head
             push_forwarded(&mut text, forwarded, status.forwarded_status);
             text.push_str("; stored; collapsed");
         }
-        Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
+        Outcome::Passed(why) => {
+            push_forwarded(&mut text, why.token(), status.forwarded_status);
+            if status.stored {
+                text.push_str("; stored");
+            }
+        }
         Outcome::Failed(Errand::Passage(why), _) => push_forwarded(&mut text, why.token(), None),
         Outcome::StaleOnError(..) => {
             push_forwarded(&mut text, forwarded, status.forwarded_status);
@@ -191,8 +198,10 @@ mod tests {
             forwarded: Forwarded::Stale,
             forwarded_status: Some(StatusCode::NOT_MODIFIED),
             ttl: Some(60),
-            key: None,
+            ..Status::default()
         };
+        let kept = Status { stored: true, ..Status::default() };
+        assert_eq!(said(&Outcome::Passed(WhyPassed::Method), &kept), "larder; fwd=method; stored");
         assert_eq!(told(&Outcome::Hit(Layer::L1), Some(57)), "larder; hit; ttl=57");
         assert_eq!(told(&Outcome::Stale(Layer::L2), Some(-5)), "larder; hit; ttl=-5");
         assert_eq!(

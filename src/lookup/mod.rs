@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod cache_status;
+pub mod in_hand;
 pub mod outcome;
 pub mod record;
 
@@ -16,6 +17,7 @@ use crate::entry::{Entry, Head};
 use crate::key::Key;
 use crate::key::canonical::Target;
 use crate::key::vary::Selector;
+use crate::lookup::in_hand::InHand;
 use crate::lookup::outcome::{Forwarded, Layer};
 use crate::message::cache_control::RequestDirectives;
 use crate::message::content_range::ContentRange;
@@ -52,6 +54,8 @@ pub struct Lookup {
     pub fleet: Fleet,
     /// What a layer above holds but may not serve as it is.
     pub held: Option<Held>,
+    /// What the origin has answered already: it is kept, and nobody is asked.
+    pub in_hand: Option<InHand>,
     /// Why no layer so far could answer.
     pub forwarded: Forwarded,
     /// When the request was taken up.
@@ -94,7 +98,8 @@ pub enum Company {
     Shared,
     /// With nobody: should a fetch be needed, it is the client's own request (HEAD, `no-store`).
     Alone,
-    /// With nobody, because the URL's answers are known not to be kept: no store is asked on the way down.
+    /// With nobody, because the URL's answers are known not to be kept, or because the answer is in hand: no store is
+    /// asked on the way down.
     Unshared,
 }
 

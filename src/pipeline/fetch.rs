@@ -18,6 +18,7 @@ use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Landing};
+use crate::lookup::in_hand::Brought;
 use crate::lookup::outcome::{Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::body::Body;
@@ -64,6 +65,10 @@ impl Fetch {
     }
 
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+        if let Some(in_hand) = &lookup.in_hand {
+            let brought = in_hand.take().ok_or(OriginFailure::Abandoned)?;
+            return self.keep(&lookup, brought.into()).await;
+        }
         if lookup.directives.only_if_cached {
             // RFC 9111 §5.2.1.7: "SHOULD either respond using a stored response consistent with the other
             // constraints of the request or respond with a 504".
@@ -387,6 +392,14 @@ struct Candidate<'a> {
     method: &'a Method,
     head: &'a Head,
     part: Option<&'a ContentRange>,
+}
+
+impl From<Brought> for Asked {
+    fn from(brought: Brought) -> Self {
+        let Brought { response, as_of, turn, requested, received } = brought;
+        let (conditional, sent, rest) = (false, RangeSent::None, None);
+        Self { response, as_of, turn, requested, received, conditional, sent, rest }
+    }
 }
 
 /// What is needed to keep a response.

@@ -105,7 +105,13 @@ impl<L, P> Gate<L, P> {
                 },
             }
         };
-        Decision::Pass(Passage { route, target, request, body, client, interim, why })
+        let get = (why == WhyPassed::Method && route.keeps_for_get(&request.method)).then(|| {
+            let (route, target) = (route.clone(), target.clone());
+            let (request, interim) = (request.clone(), interim.clone());
+            let look = Look { route, target, request, client, interim, now };
+            Box::new(Lookup { company: Company::Unshared, ..self.lookup(look, None) })
+        });
+        Decision::Pass(Passage { route, target, request, body, client, interim, why, get })
     }
 
     fn lookup(&self, look: Look, content: Option<Bytes>) -> Lookup {
@@ -155,6 +161,7 @@ impl<L, P> Gate<L, P> {
             company: if alone { Company::Alone } else { Company::Shared },
             fleet: Fleet::default(),
             held: None,
+            in_hand: None,
             forwarded: Forwarded::UriMiss,
             now,
         }
@@ -235,7 +242,8 @@ where
             Taken::Left(body, why) => {
                 let Look { route, target, request, client, interim, .. } = *look;
                 let why = WhyPassed::Content(why);
-                let passage = Passage { route, target, request, body, client, interim, why };
+                let get = None;
+                let passage = Passage { route, target, request, body, client, interim, why, get };
                 self.0.passages.clone().call(passage).await
             }
             Taken::Broken(failure) => {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! observe - gate ------------- pass ------------------------------- origin
+//!             |                  ' answers to POST that are kept enter below the peek
 //!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - fetch - origin
 //!                                ^ refreshes enter here
 //! ```
@@ -21,6 +22,7 @@ pub mod observe;
 pub mod onward;
 mod pass;
 mod peek;
+mod posted;
 mod purging;
 mod tier;
 mod unshared;
@@ -109,6 +111,7 @@ where
     let tasks = flights.tasks.clone();
     let passages = Pass::new(pass::Needs {
         purger: parts.purger,
+        below: below.clone(),
         routes: parts.routes.clone(),
         trusted: parts.trusted,
         tasks,
@@ -125,7 +128,7 @@ where
 #[derive(Clone)]
 pub(crate) struct Front<St, Le, Lo> {
     observatory: Observatory,
-    gate: Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>,
+    gate: Entrance<St, Le, Lo>,
 }
 
 impl<St, Le, Lo> Front<St, Le, Lo> {
@@ -135,11 +138,14 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
     }
 }
 
-/// What answers refreshes: everything below the peek.
+/// What answers refreshes, and keeps what is answered elsewhere: everything below the peek.
 pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
 
 /// What answers one connection's requests.
-pub(crate) type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;
+pub(crate) type Clients<St, Le, Lo> = Observe<Entrance<St, Le, Lo>>;
+
+/// The gate, and both ways behind it.
+type Entrance<St, Le, Lo> = Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo, Below<St, Le>>>;
 
 #[cfg(test)]
 mod tests {
@@ -158,6 +164,6 @@ mod tests {
         assert_eq!(size_of::<Tier<SecondLevel, Lease<FleetLeases, SecondLevel, Fetch>>>(), pointer);
         assert_eq!(size_of::<Inner>(), pointer);
         assert_eq!(size_of::<Deliver<Peek<Inner>>>(), pointer);
-        assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog>>>(), pointer);
+        assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog, Inner>>>(), pointer);
     }
 }

@@ -1,6 +1,7 @@
 //! Forwards what is not ours, as it is; and purges what a successful unsafe request has made old.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,9 +15,13 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
 
+use crate::entry::facts::Mark;
 use crate::key::canonical::Target;
 use crate::key::content::{Unkeyable, Writes};
+use crate::lookup::Lookup;
+use crate::lookup::answer::Answer;
 use crate::lookup::cache_status::Status;
+use crate::lookup::in_hand::Brought;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::message::body::Body;
 use crate::message::fields::{members, remove_hop_by_hop};
@@ -25,10 +30,11 @@ use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
 use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
+use crate::pipeline::posted::{is_of_target, keep};
 use crate::pipeline::purging;
 use crate::policy::Post;
 use crate::purge::log::PurgeLog;
-use crate::purge::purger::{Purger, Wait};
+use crate::purge::purger::{Moment, Purger};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::refresh::Refresher;
 use crate::refresh::seed::seed;
@@ -43,10 +49,12 @@ const PURGE_TIME: Duration = Duration::from_secs(1);
 const TUNNEL_IDLE: Duration = Duration::from_mins(10);
 
 /// Passes requests on, streaming both ways.
-pub(crate) struct Pass<L>(Arc<Shared<L>>);
+pub(crate) struct Pass<L, S>(Arc<Shared<L, S>>);
 
-struct Shared<L> {
+struct Shared<L, S> {
     purger: Purger<L>,
+    /// What keeps an answer.
+    below: S,
     routes: Arc<arc_swap::ArcSwap<RouteTable>>,
     trusted: Trusted,
     tasks: TaskTracker,
@@ -55,8 +63,9 @@ struct Shared<L> {
 }
 
 /// What passages need.
-pub(crate) struct Needs<L> {
+pub(crate) struct Needs<L, S> {
     pub(crate) purger: Purger<L>,
+    pub(crate) below: S,
     pub(crate) routes: Arc<arc_swap::ArcSwap<RouteTable>>,
     pub(crate) trusted: Trusted,
     pub(crate) tasks: TaskTracker,
@@ -64,18 +73,27 @@ pub(crate) struct Needs<L> {
     pub(crate) refresher: Refresher,
 }
 
-impl<L: PurgeLog> Pass<L> {
-    pub(crate) fn new(needs: Needs<L>) -> Self {
-        let Needs { purger, routes, trusted, tasks, service, refresher } = needs;
-        Self(Arc::new(Shared { purger, routes, trusted, tasks, service, refresher }))
+impl<L, S> Pass<L, S>
+where
+    L: PurgeLog,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    pub(crate) fn new(needs: Needs<L, S>) -> Self {
+        let Needs { purger, below, routes, trusted, tasks, service, refresher } = needs;
+        Self(Arc::new(Shared { purger, below, routes, trusted, tasks, service, refresher }))
     }
 
     async fn pass(self, passage: Passage) -> Departure {
-        let Passage { route, target, mut request, body, client, interim, why } = passage;
+        let Passage { route, target, mut request, body, client, interim, why, get } = passage;
         let writes = may_write(&route, &request.method, why);
         let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
         let trailers = accepts_trailers(&request.headers);
         let sender = Sender { address: client, trust: self.0.trusted.trust(client) };
+        if get.is_some() {
+            // The origin must see no more than what the variant is named after.
+            route.vary.rewrite(&mut request.headers);
+        }
         sent_by_us(&mut request, &route, &target, sender);
         if trailers {
             request.headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -85,30 +103,45 @@ impl<L: PurgeLog> Pass<L> {
             request.headers.insert(UPGRADE, upgrade.protocol.clone());
         }
         request.extensions.insert(interim);
+        let (since, requested) = (self.0.purger.moment(), Timestamp::now());
         let answer = route.origin.send(Request::from_parts(request, body)).await;
-        let outcome = Outcome::Passed(why);
+        let received = Timestamp::now();
         let response = match answer {
             Ok(response) => response,
             Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
         };
+        let mut as_of = None;
         if writes && is_successful(response.status()) {
-            let from = sender.address.to_canonical().to_string();
-            self.invalidate(&route, &target, response.headers(), from).await;
+            let write = Write { route: &route, target: &target, from: client, since };
+            as_of = self.invalidate(write, response.headers()).await;
         }
-        let response = match upgrade {
-            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        let mut status = Status { forwarded_status: Some(response.status()), ..Status::default() };
+        let response = match (upgrade, get.zip(as_of)) {
+            (Some(upgrade), _) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(upgrade, response)
             }
-            Some(_) | None => plain(response.map(Body::live)),
+            (_, Some((get, as_of))) if is_of_target(&target, &response) => {
+                let response = response.map(Body::live);
+                let turn = since.turn;
+                let brought = Brought { response, as_of, turn, requested, received };
+                match keep(self.0.below.clone(), *get, brought).await {
+                    Ok((response, stored)) => {
+                        status.stored = stored;
+                        plain(response)
+                    }
+                    Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
+                }
+            }
+            _ => plain(response.map(Body::live)),
         };
-        let status = Status { forwarded_status: Some(response.status()), ..Status::default() };
-        Departure { response, outcome, route: Some(route), status }
+        Departure { response, outcome: Outcome::Passed(why), route: Some(route), status }
     }
 
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response
     /// to an unsafe request method"; `Location` and `Content-Location` of the same origin too, and what the route
-    /// says.
-    async fn invalidate(&self, route: &Route, target: &Target, response: &HeaderMap, from: String) {
+    /// says. Returns the purge's mark if nothing else was purged since the write was sent.
+    async fn invalidate(&self, write: Write<'_>, response: &HeaderMap) -> Option<Mark> {
+        let Write { route, target, from, since } = write;
         let routes = self.0.routes.load_full();
         let named = [LOCATION, CONTENT_LOCATION];
         let named = named.iter().filter_map(|name| reference(target, response, name));
@@ -122,7 +155,7 @@ impl<L: PurgeLog> Pass<L> {
         let cause = Cause {
             by: "public".into(),
             reason: Some("a write through the proxy".into()),
-            from: Some(from),
+            from: Some(from.to_canonical().to_string()),
             urls: urls.iter().map(Target::url).collect(),
             // Clients must not have memory walked through.
             rewarm: Some(0),
@@ -135,13 +168,16 @@ impl<L: PurgeLog> Pass<L> {
             let purges = vec![Purge { scope: Scope::Everything, effect: Effect::Remove }];
             Record { purges, ..record }
         });
-        if let Err(why) = self.0.purger.submit(record, Wait::Local, PURGE_TIME).await {
+        let submitted = self.0.purger.submit_next_after(since, record, PURGE_TIME).await;
+        let mark = submitted.unwrap_or_else(|why| {
             warn!(error = %why, url = target.url(), "a write's purge is not in the log yet");
-        }
+            None
+        });
         match route.after_write {
             AfterWrite::Wait => {}
             AfterWrite::Refresh => self.refresh(&routes, urls),
         }
+        mark
     }
 
     /// Fetches what was purged for whoever reads next; as plain clients would ask for it.
@@ -173,6 +209,16 @@ impl<L: PurgeLog> Pass<L> {
         });
         response
     }
+}
+
+/// A write that the origin has taken.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    route: &'a Route,
+    target: &'a Target,
+    from: IpAddr,
+    /// When it was sent.
+    since: Moment,
 }
 
 /// A client's wish for another protocol.
@@ -215,7 +261,7 @@ fn may_write(route: &Route, method: &Method, why: WhyPassed) -> bool {
             (WhyPassed::Content(Unkeyable::Subscription), _) | (_, Some(Writes::Keep)) => false,
             // What it asks for is not known, or it is a mutation.
             (_, Some(Writes::Invalidate)) => true,
-            (_, None) => route.policy.post == Post::Unsafe,
+            (_, None) => route.policy.post != Post::Vouched,
         },
         _ => true,
     }
@@ -234,13 +280,18 @@ fn reference(target: &Target, response: &HeaderMap, name: &HeaderName) -> Option
     (named.scheme() == target.scheme() && named.host() == target.host()).then_some(named)
 }
 
-impl<L> Clone for Pass<L> {
+impl<L, S> Clone for Pass<L, S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<L: PurgeLog> Service<Passage> for Pass<L> {
+impl<L, S> Service<Passage> for Pass<L, S>
+where
+    L: PurgeLog,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     type Response = Departure;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Departure, Infallible>>;

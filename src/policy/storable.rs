@@ -9,7 +9,7 @@ use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::message::cache_control::{Extent, RequestDirectives, ResponseDirectives, Revalidation};
 use crate::message::conditional::last_modified;
 use crate::message::fields::members;
-use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed};
+use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed, stated};
 use crate::policy::veto::{self, Opinion};
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
 use crate::time::Timestamp;
@@ -40,7 +40,7 @@ pub enum Storable {
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WhyNot {
-    /// Only what answers a GET is kept, a QUERY, or a POST that the route vouches for.
+    /// Only what answers a GET is kept, a QUERY, or a POST where the route says so.
     Method,
     /// 304, 412 and interim responses answer one request, not all.
     Status,
@@ -205,7 +205,7 @@ fn is_understood(policy: &Policy, method: &Method) -> bool {
     match *method {
         // RFC 10008 §2.7: "The response to a QUERY method is cacheable".
         Method::GET | Method::QUERY => true,
-        Method::POST => policy.post == Post::Vouched,
+        Method::POST => policy.post != Post::Unsafe,
         _ => false,
     }
 }
@@ -236,8 +236,8 @@ fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f
         return Storable::Leave(WhyNot::NoLifetime);
     }
     // RFC 9110 §9.3.3: "Responses to POST requests are only cacheable when they include explicit freshness
-    // information"; what the route states is as explicit.
-    if *exchange.method == Method::POST && !lifetime.is_explicit() {
+    // information".
+    if *exchange.method == Method::POST && !is_explicit(policy, exchange, statement, lifetime) {
         return Storable::Leave(WhyNot::NoLifetime);
     }
     let lifetime = match veto::ask(policy, exchange, statement, lifetime) {
@@ -256,6 +256,20 @@ fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f
         Lifetime::Unknown => WhyNot::NoLifetime,
         Lifetime::Stated(_) | Lifetime::Heuristic(_) | Lifetime::Route(_) => WhyNot::ArrivedStale,
     })
+}
+
+/// What the route states is as explicit as what the answer to a POST includes, where the route vouches for the POST;
+/// where it does not, its `ttl` is for answers to those who ask.
+fn is_explicit(
+    policy: &Policy,
+    exchange: &Exchange<'_>,
+    statement: &Statement,
+    lifetime: Lifetime,
+) -> bool {
+    match policy.post {
+        Post::Vouched => lifetime.is_explicit(),
+        Post::Answering | Post::Unsafe => stated(exchange, statement).is_some(),
+    }
 }
 
 fn freshness(
@@ -633,6 +647,28 @@ mod tests {
         assert_eq!(timed.fresh_for(), 60);
         timed.method = Method::PUT;
         assert_eq!(timed.left(), WhyNot::Method);
+    }
+
+    /// RFC 9110 §9.3.3: the response is to include it; a route's `ttl` is no part of it.
+    #[test]
+    fn a_post_that_may_write_is_kept_only_where_its_answer_states_how_long() {
+        let answering = |response: &[(&str, &str)]| {
+            let mut case = Case::with(response, |policy| {
+                policy.post = Post::Answering;
+                policy.ttl = Some(Duration::from_mins(1));
+            });
+            case.method = Method::POST;
+            case
+        };
+        assert_eq!(answering(&[FRESH]).fresh_for(), HOUR);
+        assert_eq!(answering(&[TAG]).left(), WhyNot::NoLifetime);
+        assert_eq!(answering(&[("cache-control", "public")]).left(), WhyNot::NoLifetime);
+        let mut other = answering(&[FRESH]);
+        other.method = Method::PUT;
+        assert_eq!(other.left(), WhyNot::Method);
+        other.method = Method::POST;
+        other.policy.post = Post::Unsafe;
+        assert_eq!(other.left(), WhyNot::Method);
     }
 
     /// RFC 9111 §3: any final status with explicit freshness; also errors.

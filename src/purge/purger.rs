@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use crate::entry::facts::{Epoch, Mark};
 use crate::purge::audit::{self, Audit};
 use crate::purge::ledger::Ledger;
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::time::Timestamp;
 
@@ -41,6 +41,14 @@ struct Parts<L> {
     read: Mutex<Option<Instant>>,
     audit: Audit,
     submitted: broadcast::Sender<Arc<Submitted>>,
+}
+
+/// A moment between purges, as far as they are known here: what is asked for then is as old as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub known: Mark,
+    /// The ledger's turn.
+    pub turn: u64,
 }
 
 /// A purge that the log has not taken yet, and its turn in the ledger.
@@ -137,23 +145,50 @@ impl<L: PurgeLog> Purger<L> {
         wait: Wait,
         longest: Duration,
     ) -> Result<Receipt, Detached> {
-        let parts = &self.0;
         let until = Instant::now() + longest;
+        let Appended { mark, .. } = self.append(&record, longest).await?;
+        Ok(self.wait(mark, wait, until).await)
+    }
+
+    /// The moment that it is now.
+    pub fn moment(&self) -> Moment {
+        let ledger = &self.0.ledger;
+        Moment { known: ledger.known(), turn: ledger.turn() }
+    }
+
+    /// Purges until it is in the log and applied here, and returns the record's mark if the log took nothing between
+    /// `moment` and the record. Then what was asked for at that moment may be kept as of the mark, in the moment's turn:
+    /// the record itself does not make it old; what comes later does, and so does what was asked for here meanwhile and
+    /// is not in the log yet.
+    pub async fn submit_next_after(
+        &self,
+        moment: Moment,
+        record: Record,
+        longest: Duration,
+    ) -> Result<Option<Mark>, Detached> {
+        let Appended { mark, after } = self.append(&record, longest).await?;
+        // Where the log began anew, the marks are not in any order.
+        Ok((after <= moment.known).then_some(mark))
+    }
+
+    /// Applies `record` here and appends it, for at most `longest`.
+    async fn append(&self, record: &Record, longest: Duration) -> Result<Appended, Detached> {
+        let parts = &self.0;
         // Applied before it is appended: the caller may not come back to apply it after.
-        let turn = parts.ledger.apply_pending(&record, Timestamp::now());
-        let unappended = Unappended { purger: self, turn, record: &record };
-        let appended = timeout(DEADLINE.min(longest), parts.log.append(&record)).await;
+        let turn = parts.ledger.apply_pending(record, Timestamp::now());
+        let unappended = Unappended { purger: self, turn, record };
+        let appended = timeout(DEADLINE.min(longest), parts.log.append(record)).await;
         let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
-        let mark = appended.map_err(|why| {
-            tell_detached(&record, &why);
+        let appended = appended.map_err(|why| {
+            tell_detached(record, &why);
             Detached { why }
         })?;
         // By a log that was lost meanwhile, or has begun anew, it is appended again when that log is followed.
-        if parts.ledger.appended(turn, mark, &record, Timestamp::now()) {
+        if parts.ledger.appended(turn, appended.mark, record, Timestamp::now()) {
             unappended.settled();
-            self.appended(mark, &record);
+            self.appended(appended.mark, record);
         }
-        Ok(self.wait(mark, wait, until).await)
+        Ok(appended)
     }
 
     /// The latest purges of the fleet.
@@ -478,7 +513,7 @@ impl<L: PurgeLog> Follower<L> {
         let parts = &self.purger.0;
         loop {
             let Some(kept) = parts.pending.lock().front().cloned() else { return Ok(()) };
-            let mark = self.in_time(log.append(&kept.record)).await?;
+            let Appended { mark, .. } = self.in_time(log.append(&kept.record)).await?;
             if !parts.ledger.appended(kept.turn, mark, &kept.record, Timestamp::now()) {
                 return Ok(());
             }
@@ -550,10 +585,13 @@ mod tests {
     }
 
     impl PurgeLog for Silent {
-        async fn append(&self, _: &Record) -> Result<Mark, LogError> {
+        async fn append(&self, _: &Record) -> Result<Appended, LogError> {
             match self {
-                Self::Takes => Ok(Mark::new(9, 0)),
-                Self::TakesAnew => Ok(Mark::new(9, 0).of(Epoch::new(7))),
+                Self::Takes => Ok(Appended { mark: Mark::new(9, 0), after: Mark::new(8, 0) }),
+                Self::TakesAnew => {
+                    let [mark, after] = [9, 8].map(|at| Mark::new(at, 0).of(Epoch::new(7)));
+                    Ok(Appended { mark, after })
+                }
                 Self::Hangs => pending().await,
             }
         }
@@ -607,6 +645,28 @@ mod tests {
             assert!(begun.elapsed() <= Duration::from_millis(700), "{:?}", begun.elapsed());
             assert_eq!(purger.pending(), kept);
         }
+    }
+
+    /// The mark of a purge that is the next after `moment`.
+    async fn next_after(purger: &Purger<Silent>, moment: Moment) -> Option<Mark> {
+        purger.submit_next_after(moment, everything(), Duration::from_secs(1)).await.ok().flatten()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_is_the_next_after_a_moment_only_if_the_log_took_no_other_since() {
+        let takes = purger(Silent::Takes);
+        assert_eq!(next_after(&takes, takes.moment()).await, None, "it took one that is not known");
+        assert_eq!(next_after(&takes, takes.moment()).await, Some(Mark::new(9, 0)));
+        let anew = purger(Silent::TakesAnew);
+        assert_eq!(next_after(&anew, anew.moment()).await, None, "it began anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_that_did_not_reach_the_log_is_next_after_nothing() {
+        let purger = purger(Silent::Hangs);
+        let moment = purger.moment();
+        assert_eq!(next_after(&purger, moment).await, None);
+        assert_eq!(purger.pending(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -48,6 +48,7 @@ pub fn seed(
         fleet: Fleet::default(),
         range: None,
         held: None,
+        in_hand: None,
         interim: None,
         content: None,
         forwarded: Forwarded::UriMiss,

@@ -178,6 +178,13 @@ impl Route {
         }
     }
 
+    /// Whether the answer to a request with this method, which passes, may be kept for a GET.
+    pub fn keeps_for_get(&self, method: &Method) -> bool {
+        *method == Method::POST
+            && self.policy.post == Post::Answering
+            && self.seeks(&Method::GET) == Sought::ByUrl
+    }
+
     /// What GraphQL requests that pass do to what is stored, where the route speaks GraphQL.
     pub fn graphql(&self) -> Option<Writes> {
         match self.key.content.form {

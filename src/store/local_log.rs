@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::entry::facts::{Epoch, Mark};
 use crate::purge::Record;
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::store::fresh_epoch;
 use crate::time::Timestamp;
 
@@ -115,9 +115,10 @@ impl LocalLog {
 
 impl Parts {
     /// Blocks until the record is on the disk.
-    fn append(&self, record: Record) -> io::Result<Mark> {
+    fn append(&self, record: Record) -> io::Result<Appended> {
         let mut file = self.file.lock();
-        let mark = next(self.state.lock().end);
+        let after = self.state.lock().end;
+        let mark = next(after);
         if let Some(file) = &mut *file {
             file.append(&Frame { mark, record: Some(record.clone()) })?;
         }
@@ -138,7 +139,7 @@ impl Parts {
                 }
             }
         }
-        Ok(mark)
+        Ok(Appended { mark, after })
     }
 
     /// The page after `after`, or nothing when it would say no more than the last one.
@@ -154,7 +155,7 @@ impl Parts {
 }
 
 impl PurgeLog for LocalLog {
-    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+    async fn append(&self, record: &Record) -> Result<Appended, LogError> {
         let (parts, record) = (self.0.clone(), record.clone());
         let appended = match parts.lasts {
             Lasts::InMemory => Ok(parts.append(record)),
@@ -395,7 +396,7 @@ mod tests {
     /// A log of three records, and the bytes of its file.
     fn three(directory: &tempfile::TempDir) -> (Vec<Mark>, Vec<u8>) {
         let log = open(&path(directory));
-        let marks = ["a", "b", "c"].map(|tag| log.0.append(record(tag)).unwrap());
+        let marks = ["a", "b", "c"].map(|tag| log.0.append(record(tag)).unwrap().mark);
         (marks.to_vec(), fs::read(path(directory)).unwrap())
     }
 
@@ -413,7 +414,7 @@ mod tests {
         assert_eq!(read, marks);
         assert_eq!(page.end, marks[2]);
         assert!(page.beginning < marks[0]);
-        assert!(log.0.append(record("d")).unwrap() > marks[2]);
+        assert!(log.0.append(record("d")).unwrap().mark > marks[2]);
     }
 
     #[test]
@@ -461,7 +462,7 @@ mod tests {
         let keep = Retention { most: 2, ..KEEP };
         let log = LocalLog::open(&path(&directory), "me", keep).unwrap();
         let marks: Vec<_> =
-            (0..9).map(|number| log.0.append(record(&number.to_string())).unwrap()).collect();
+            (0..9).map(|number| log.0.append(record(&number.to_string())).unwrap().mark).collect();
         let page = whole(&log);
         assert_eq!((page.records.len(), page.beginning), (2, marks[6]));
         assert_eq!(page, whole(&LocalLog::open(&path(&directory), "me", keep).unwrap()));
@@ -471,7 +472,7 @@ mod tests {
     fn what_is_too_old_is_forgotten_but_for_the_last() {
         let keep = Retention { most: 100, longest: Duration::from_millis(20) };
         let log = LocalLog::in_memory("me", keep);
-        let old = log.0.append(record("a")).unwrap();
+        let old = log.0.append(record("a")).unwrap().mark;
         assert_eq!(whole(&log).records.len(), 1);
         while Timestamp::now().as_millis() <= old.millis + 30 {
             std::thread::sleep(Duration::from_millis(5));

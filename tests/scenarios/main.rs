@@ -25,6 +25,7 @@ mod load;
 mod origin_trouble;
 mod partial;
 mod pass_through;
+mod posts;
 mod preconditions;
 mod privacy;
 mod purge_in_the_air;

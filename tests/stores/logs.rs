@@ -184,6 +184,7 @@ suite! {
         a_read_waits_for_a_record_and_no_longer_than_its_patience: 10_000,
         a_read_goes_on_after_its_mark: 10_000,
         appends_at_once_get_marks_of_their_own: 10_000,
+        an_append_tells_what_it_comes_next_to: 10_000,
         what_is_older_than_its_retention_moves_its_beginning: 10,
         a_lease_names_a_live_instance_until_it_ends: 10_000,
     ]
@@ -194,7 +195,7 @@ async fn records_come_back_in_the_order_of_their_marks(bench: impl Bench) {
     let mut appended = Vec::new();
     for number in 0..50 {
         let record = record(&number.to_string());
-        appended.push((log.append(&record).await.unwrap(), record));
+        appended.push((log.append(&record).await.unwrap().mark, record));
     }
     assert!(appended.is_sorted_by(|(one, _), (other, _)| one < other));
     let page = log.read(Mark::ZERO, AT_ONCE).await.unwrap();
@@ -207,7 +208,7 @@ async fn the_first_page_tells_where_the_log_begins(bench: impl Bench) {
     let page = within("an empty log is read", log.read(Mark::ZERO, PATIENCE * 2)).await.unwrap();
     assert!(page.records.is_empty());
     assert!(page.beginning.epoch != Epoch::NONE && page.end >= page.beginning);
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     assert!(mark > page.end);
     let page = log.read(page.end, AT_ONCE).await.unwrap();
     assert_eq!(page.records.len(), 1);
@@ -226,7 +227,7 @@ async fn a_read_waits_for_a_record_and_no_longer_than_its_patience(bench: impl B
     });
     // Whether the read waits already or not: it must see the record.
     tokio::task::yield_now().await;
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     let page = within("the record wakes the reader", reader).await.unwrap().unwrap();
     assert_eq!(page.records, [(mark, record("a"))]);
 }
@@ -235,18 +236,27 @@ async fn a_read_goes_on_after_its_mark(bench: impl Bench) {
     let log = bench.log();
     let mut marks = Vec::new();
     for tag in ["a", "b", "c"] {
-        marks.push(log.append(&record(tag)).await.unwrap());
+        marks.push(log.append(&record(tag)).await.unwrap().mark);
     }
     let page = log.read(marks[1], AT_ONCE).await.unwrap();
     assert_eq!(page.records, [(marks[2], record("c"))]);
     assert!(log.read(marks[2], AT_ONCE).await.unwrap().records.is_empty());
 }
 
+async fn an_append_tells_what_it_comes_next_to(bench: impl Bench) {
+    let log = bench.log();
+    let end = log.read(Mark::ZERO, AT_ONCE).await.unwrap().end;
+    let first = log.append(&record("a")).await.unwrap();
+    let second = log.append(&record("b")).await.unwrap();
+    assert_eq!((first.after, second.after), (end, first.mark));
+    assert!(second.mark > first.mark);
+}
+
 async fn appends_at_once_get_marks_of_their_own(bench: impl Bench) {
     let appends: Vec<_> = (0..50)
         .map(|number| {
             let log = bench.log();
-            beside(async move { log.append(&record(&number.to_string())).await.unwrap() })
+            beside(async move { log.append(&record(&number.to_string())).await.unwrap().mark })
         })
         .collect();
     let mut marks = Vec::new();
@@ -264,7 +274,7 @@ async fn what_is_older_than_its_retention_moves_its_beginning(bench: impl Bench)
     let mut marks = Vec::new();
     // A stream is trimmed in whole nodes of a hundred.
     for number in 0..500 {
-        marks.push(log.append(&record(&number.to_string())).await.unwrap());
+        marks.push(log.append(&record(&number.to_string())).await.unwrap().mark);
     }
     let page = log.read(begun, AT_ONCE).await.unwrap();
     assert!((10..500).contains(&page.records.len()), "{}", page.records.len());
@@ -290,7 +300,7 @@ async fn a_lease_names_a_live_instance_until_it_ends(bench: impl Bench) {
 #[tokio::test]
 async fn a_file_keeps_what_was_appended_before_the_process_ended() {
     let File(log, directory) = File::start(100).await;
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     let path = directory.path().join("purges");
     let reopened = LocalLog::open(&path, "a", keep(100)).unwrap();
     assert_eq!(reopened.read(Mark::ZERO, AT_ONCE).await.unwrap().records, [(mark, record("a"))]);
@@ -301,7 +311,7 @@ async fn every_instance_sees_every_purge_and_every_instance() {
     let bench = Stream::start(1000).await;
     let (one, other) = (bench.log(), bench.as_seen_by("b"));
     let end = other.read(Mark::ZERO, AT_ONCE).await.unwrap().end;
-    let mark = one.append(&record("a")).await.unwrap();
+    let mark = one.append(&record("a")).await.unwrap().mark;
     let page = within("the purge arrives", other.read(end, PATIENCE)).await.unwrap();
     assert_eq!(page.records, [(mark, record("a"))]);
     one.acknowledge(mark, LEASE).await.unwrap();
@@ -331,13 +341,13 @@ fn is_new(page: &Page, old: Mark) -> bool {
 async fn a_log_that_lost_its_end_begins_anew_though_others_were_given_later_marks_since() {
     let bench = Stream::start(1000).await;
     let (one, other) = (bench.log(), bench.as_seen_by("b"));
-    let kept = one.append(&record("kept")).await.unwrap();
+    let kept = one.append(&record("kept")).await.unwrap().mark;
     other.read(Mark::ZERO, AT_ONCE).await.unwrap();
-    let lost = one.append(&record("lost")).await.unwrap();
+    let lost = one.append(&record("lost")).await.unwrap().mark;
     let id = lost.of(Epoch::NONE).to_string();
     bench.server.run(&["XDEL", "larder:{shop}:purges", &id]).await;
     // Who has not heard of it cannot miss it.
-    let later = other.append(&record("later")).await.unwrap();
+    let later = other.append(&record("later")).await.unwrap().mark;
     assert!(later > lost && lost > kept);
     let page = one.read(lost, AT_ONCE).await.unwrap();
     assert!(is_new(&page, lost), "{page:?}");
@@ -349,7 +359,7 @@ async fn a_log_that_lost_its_end_begins_anew_though_others_were_given_later_mark
 async fn after_a_log_began_the_followers_of_the_one_before_are_waited_for() {
     let bench = Stream::start(1000).await;
     let log = bench.log();
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     let live = log.instances().await.unwrap();
     assert_eq!(live.len(), 1, "{live:?}");
     assert!(live[0].id.starts_with("before-") && live[0].applied != mark, "{live:?}");
@@ -363,7 +373,7 @@ async fn what_is_older_than_it_is_kept_for_is_forgotten_and_no_younger_entry_suf
     let keep_for = Duration::from_millis(200);
     let log = redis(&Settings { keep_for, ..redis_settings(&server, "a") }).log();
     let begun = log.read(Mark::ZERO, AT_ONCE).await.unwrap().beginning;
-    let old = log.append(&record("old")).await.unwrap();
+    let old = log.append(&record("old")).await.unwrap().mark;
     let page = until("the old one is forgotten", async || {
         log.append(&record("young")).await.unwrap();
         let page = log.read(begun, AT_ONCE).await.unwrap();
@@ -378,8 +388,8 @@ async fn a_log_that_somebody_else_trimmed_vouches_for_nothing_before_its_first_r
     let bench = Stream::start(1000).await;
     let log = bench.log();
     let begun = log.read(Mark::ZERO, AT_ONCE).await.unwrap().beginning;
-    let gone = log.append(&record("gone")).await.unwrap();
-    let kept = log.append(&record("kept")).await.unwrap();
+    let gone = log.append(&record("gone")).await.unwrap().mark;
+    let kept = log.append(&record("kept")).await.unwrap().mark;
     bench.server.run(&["XTRIM", "larder:{shop}:purges", "MAXLEN", "1"]).await;
     let page = log.read(begun, AT_ONCE).await.unwrap();
     assert_eq!(page.records, [(kept, record("kept"))]);
@@ -392,7 +402,7 @@ async fn a_log_that_is_lost_begins_anew_in_an_epoch_of_its_own() {
     {
         let bench = Stream::start(1000).await;
         let log = bench.log();
-        let mark = log.append(&record("a")).await.unwrap();
+        let mark = log.append(&record("a")).await.unwrap().mark;
         let page = log.read(Mark::ZERO, AT_ONCE).await.unwrap();
         assert!(page.beginning < mark);
         let reader = beside({
@@ -402,7 +412,7 @@ async fn a_log_that_is_lost_begins_anew_in_an_epoch_of_its_own() {
         bench.server.run(loss).await;
         let page = within("the reader notices the loss", reader).await.unwrap().unwrap();
         assert!(is_new(&page, mark) && page.records.is_empty(), "{loss:?}: {page:?}");
-        let next = log.append(&record("b")).await.unwrap();
+        let next = log.append(&record("b")).await.unwrap().mark;
         assert!(next > page.beginning, "{next} after {page:?}");
         let page = log.read(page.end, AT_ONCE).await.unwrap();
         assert_eq!(page.records, [(next, record("b"))]);
@@ -413,9 +423,9 @@ async fn a_log_that_is_lost_begins_anew_in_an_epoch_of_its_own() {
 async fn a_server_that_comes_back_with_older_data_does_not_hide_that_purges_are_missing() {
     let mut bench = Stream::start(1000).await;
     let log = bench.log();
-    let kept = log.append(&record("kept")).await.unwrap();
+    let kept = log.append(&record("kept")).await.unwrap().mark;
     bench.server.run(&["SAVE"]).await;
-    let lost = log.append(&record("lost")).await.unwrap();
+    let lost = log.append(&record("lost")).await.unwrap().mark;
     bench.server.restart().await;
     assert_eq!(bench.server.keys("larder:{shop}:purges").await.len(), 1, "the old data is back");
     // An instance that knows nothing of the lost record must not vouch for what it purged.
@@ -433,7 +443,7 @@ async fn a_server_that_comes_back_with_older_data_does_not_hide_that_purges_are_
 async fn a_hung_server_is_noticed_by_reader_and_writer_and_taken_up_again() {
     let bench = Stream::start(1000).await;
     let log = bench.log();
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     log.read(Mark::ZERO, AT_ONCE).await.unwrap();
     let reader = beside({
         let log = log.clone();
@@ -444,7 +454,8 @@ async fn a_hung_server_is_noticed_by_reader_and_writer_and_taken_up_again() {
     assert!(within("the writer gives up", log.append(&record("b"))).await.is_err());
     assert!(within("the registry gives up", log.instances()).await.is_err());
     bench.server.resume();
-    let next = until("purges are taken again", async || log.append(&record("c")).await.ok()).await;
+    let next =
+        until("purges are taken again", async || log.append(&record("c")).await.ok()).await.mark;
     let page = until("the log is read again", async || log.read(mark, AT_ONCE).await.ok()).await;
     assert!(page.records.contains(&(next, record("c"))));
     assert!(page.beginning < mark, "nothing was lost");
@@ -459,7 +470,7 @@ async fn a_read_that_is_dropped_harms_no_later_one() {
         let wait = Duration::from_millis(20);
         assert!(tokio::time::timeout(wait, log.read(end, PATIENCE)).await.is_err());
     }
-    let mark = log.append(&record("a")).await.unwrap();
+    let mark = log.append(&record("a")).await.unwrap().mark;
     let page = within("a record is read", log.read(end, PATIENCE)).await.unwrap();
     assert_eq!(page.records, [(mark, record("a"))]);
 }

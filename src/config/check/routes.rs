@@ -90,6 +90,7 @@ impl<'a> Check<'a> {
         }
         self.passing(route, at);
         self.content(route, at);
+        self.kept_posts(route, at);
     }
 
     /// Whether there is content to key, and one way of keying it.
@@ -116,6 +117,25 @@ impl<'a> Check<'a> {
         if body.fields.is_some() && body.format != BodyFormat::Json {
             let what = "`fields` are members of JSON, and `format` takes other content too";
             self.fault(&written.key("fields"), what, "add format: json");
+        }
+    }
+
+    /// Whether an answer to a POST could answer a GET. What `defaults` say is for the routes where it can.
+    fn kept_posts(&mut self, route: &Route, at: &At<'_>) {
+        let written = at.key("keep_posts");
+        if route.keys.keep_posts != Some(true) || !written.is_written() {
+            return;
+        }
+        let keys = &route.keys;
+        let body = keys.key.as_ref().and_then(|key| key.body.as_ref());
+        if keys.graphql.is_some() || body.is_some_and(|body| !body.of.is_empty()) {
+            let what = "`keep_posts` is for POST requests that write, and here they are answered by their content";
+            self.fault(&written, what, "remove it");
+        }
+        let methods = route.matches.methods.as_deref();
+        if methods.is_some_and(|methods| !methods.contains(&Method::Get)) {
+            let what = "`keep_posts` keeps answers for GET, which `match.methods` does not list";
+            self.fault(&written, what, "add GET, or remove it");
         }
     }
 

@@ -119,6 +119,10 @@ pub struct Keys {
     /// `match.path` captures, or `header:X-Tags`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
+    /// Whether a 200 to a POST is kept for a GET of the URL, where its `Content-Location` is the URL and it states how
+    /// long it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_posts: Option<bool>,
     /// What else a successful POST, PUT, PATCH or DELETE purges, beside its own URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_write: Option<OnWrite>,
@@ -363,6 +367,7 @@ impl Keys {
             key: Some(Key::default()),
             vary: Some(Vary::default()),
             share: Some(Vec::new()),
+            keep_posts: Some(false),
             coalesce: Some(true),
             ranges: Some(Ranges::FetchWhole),
             server_fields: Some(ServerFields::Full),
@@ -380,8 +385,8 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags on_write purge_method
-            coalesce ranges server_fields
+            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags keep_posts
+            on_write purge_method coalesce ranges server_fields
         }
     }
 
@@ -398,13 +403,14 @@ impl Keys {
             negative: None,
             layers: None,
             graphql: None,
+            keep_posts: None,
             key: self.key.map(|key| Key { body: None, ..key }),
             ..self
         }
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 9] = [
+    pub(crate) const STORING: [&str; 10] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -414,6 +420,7 @@ impl Keys {
         "negative",
         "layers",
         "graphql",
+        "keep_posts",
     ];
 
     pub(super) fn is_empty(&self) -> bool {

@@ -8,7 +8,7 @@ use redis::{RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
 use crate::entry::facts::{Epoch, Mark};
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::store::redis::home::{Home, Seat};
 use crate::store::redis::script::{Call, Script};
@@ -32,13 +32,13 @@ macro_rules! script {
     };
 }
 
-/// ARGV: retention, longest life in ms, record. Returns the record's id and the log's epoch.
+/// ARGV: retention, longest life in ms, record. Returns the record's id, that of the one before it, and the log's epoch.
 static APPEND: LazyLock<Script> = script! {
-    "local _, epoch = last()"
+    "local before, epoch = last()"
     "local id = redis.call('XADD', KEYS[1], '*', 'record', ARGV[8])"
     "trim(tonumber(ARGV[6]), tonumber(ARGV[7]), id)"
     "renew()"
-    "return { id, epoch }"
+    "return { id, before, epoch }"
 };
 
 /// ARGV: the epoch and the id of the last record that the caller has, count. Returns the epoch, the first id, the
@@ -195,15 +195,17 @@ impl StreamLog {
 }
 
 impl PurgeLog for StreamLog {
-    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+    async fn append(&self, record: &Record) -> Result<Appended, LogError> {
         let text = serde_json::to_string(record)
             .map_err(|error| LogError::Unwritable(error.to_string()))?;
         let mut call = self.call(&APPEND);
         call.arg(self.0.retention).arg(millis(self.0.keep_for)).arg(text);
-        let (id, epoch): (String, String) = self.run(call).await?;
-        let mark = mark(&id, &epoch).ok_or_else(|| LogError::Unwritable(format!("odd id {id}")))?;
+        let (id, before, epoch): (String, String, String) = self.run(call).await?;
+        let mark =
+            |id: &str| mark(id, &epoch).ok_or_else(|| LogError::Unwritable(format!("odd id {id}")));
+        let (mark, after) = (mark(&id)?, mark(&before)?);
         self.learn(mark);
-        Ok(mark)
+        Ok(Appended { mark, after })
     }
 
     async fn read(&self, after: Mark, patience: Duration) -> Result<Page, LogError> {
