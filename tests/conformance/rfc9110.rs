@@ -184,7 +184,7 @@ fn ranges() -> Vec<Clause> {
         clause("14.4", Must, "If a 206 (Partial Content) response contains a Content-Range header field with a range unit that the recipient does not understand, the recipient MUST NOT attempt to recombine it with a stored representation.")
             .each("Content-Range: {} on the rest: all of it is asked for", &["lines 5-9/10", "foo"], not_recombined),
         clause("15.3.7.3", Defined, "These ranges can only be safely combined if they all have in common the same strong validator")
-            .each("ETag: {} on the rest: all of it is asked for", &["\"x\"", "W/\"abcdef\"", "abcdef"], |tag| {
+            .each("ETag: {} on the rest: all of it is asked for", &["\"x\"", "W/\"abcdef\""], |tag| {
                 [
                     get().with("Range", "bytes=0-4").origin(beginning()),
                     get().after(1).origin(rest("bytes 5-9/10", tag)).origin_again(stored()).says_of_itself().status(200).content("0123456789"),

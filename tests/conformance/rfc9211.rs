@@ -58,7 +58,7 @@ pub(crate) fn clauses() -> Vec<Clause> {
             ])
             .row("stale after a 503: 503 though the client gets 200", [
                 get().origin(brief()),
-                get().after(2).origin(status(503)).falls_back_to(1).has(NAME, "larder; fwd=stale; fwd-status=503; detail=stale-if-error"),
+                get().after(2).origin(status(503)).falls_back_to(1).has(NAME, "larder; fwd=stale; fwd-status=503; ttl=-1; detail=stale-if-error"),
             ])
             .row("no answer, no fwd-status", [get().origin(closes()).is_refused(502).has(NAME, "larder; fwd=uri-miss; detail=origin-failed")]),
         clause("2.4", Defined, "The value of \"ttl\" is an Integer that indicates the response's remaining freshness lifetime, as calculated by the cache, as an integer number of seconds, measured as closely as possible to when the response header section is sent by the cache.")
