@@ -27,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["entry", "key", "message", "origin", "policy", "route", "store", "telemetry", "time"],
     ),
     ("refresh", &["entry", "key", "lookup", "message", "policy", "route", "telemetry", "time"]),
-    ("admin", &["entry", "key", "purge", "route", "store", "telemetry", "time"]),
+    ("admin", &["entry", "key", "message", "purge", "route", "store", "telemetry", "time"]),
     (
         "pipeline",
         &[
@@ -45,7 +45,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "time",
         ],
     ),
-    ("config", &["entry", "key", "policy", "route"]),
+    ("config", &["entry", "key", "message", "policy", "purge", "route"]),
     (
         "app",
         &[
@@ -53,6 +53,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "breaker",
             "config",
             "entry",
+            "lookup",
             "message",
             "origin",
             "pipeline",
@@ -90,7 +91,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry/exposition.rs"]),
     ("tracing_subscriber", &["telemetry/logs.rs"]),
     ("clap", &["cli/"]),
-    ("reqwest", &["cli/client.rs"]),
+    ("reqwest", &["app/downstream.rs", "cli/client.rs"]),
+    ("aws_lc_rs", &["admin/hooks.rs"]),
+    ("base64", &["admin/hooks.rs"]),
     ("http_cache_semantics", &["policy/veto.rs"]),
     ("httpdate", &["message/date.rs"]),
     ("apollo_parser", &["key/content/graphql.rs"]),

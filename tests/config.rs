@@ -7,7 +7,7 @@ use std::time::Duration;
 use larder::config::fault::Faults;
 use larder::config::reload::carry_over;
 use larder::config::schema::schema;
-use larder::config::settings::{L2, Settings};
+use larder::config::settings::{L2, RedisServers, Settings};
 use larder::config::variables::Variables;
 use larder::config::{Config, L2Override, Loaded, Overrides, load};
 use larder::key::canonical::Target;
@@ -15,7 +15,7 @@ use larder::key::content::{ContentRules, Form, Writes};
 use larder::key::pattern::PathPattern;
 use larder::policy::{ClientDirectives, OriginLifetime, Post, Share};
 use larder::route::table::Match;
-use larder::route::{Layers, Methods, Mode};
+use larder::route::{Layers, Methods, Mode, RangeFetch};
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest,
 };
@@ -132,7 +132,7 @@ const FAULTS: &[(&str, &str)] = &[
     // What no schema allows.
     ("listn: 127.0.0.1:1", "2:1: unknown key `listn`; did you mean `listen`?"),
     ("ttl: 5m", "2:1: unknown key `ttl`; it stands under `defaults` and `routes[]`"),
-    ("qqqq: 1", "2:1: unknown key `qqqq`; known here are `admin`, `defaults`, "),
+    ("qqqq: 1", "2:1: unknown key `qqqq`; known here are `admin`, `cache_name`, `defaults`, "),
     (
         "l1: { capacity: 64 }",
         "2:17: `capacity` takes a size, not `64` (it has no unit); write the unit too",
@@ -199,6 +199,11 @@ const FAULTS: &[(&str, &str)] = &[
         "defaults: { vary: { max_variants: 5000 } }",
         "2:35: `max_variants` takes a whole number, not `5000`; write 1024 or less",
     ),
+    ("cache_name: \"\"", "2:13: `cache_name` takes the name of a cache, not ``; write 1 to 64 "),
+    (
+        "cache_name: café",
+        "2:13: `cache_name` takes the name of a cache, not `café`; write 1 to 64 ",
+    ),
     ("defaults: { layers: [] }", "2:21: `layers` is an empty list; "),
     ("defaults: { layers: [l3] }", "2:22: `layers[0]` takes `l1` or `l2`, not `l3`; "),
     (
@@ -244,6 +249,22 @@ const FAULTS: &[(&str, &str)] = &[
     (
         "routes: [ { name: a, cache: false, key: { body: { of: [POST] } } } ]",
         "2:43: `key.body` says nothing where `cache: false` stores nothing; ",
+    ),
+    (
+        "routes: [ { name: a, graphql: { }, keep_posts: true } ]",
+        "2:48: `keep_posts` is for POST requests that write, and here they are answered by their content; ",
+    ),
+    (
+        "routes: [ { name: a, key: { body: { of: [POST] } }, keep_posts: true } ]",
+        "2:65: `keep_posts` is for POST requests that write, and here they are answered by their content; ",
+    ),
+    (
+        "routes: [ { name: a, match: { methods: [HEAD] }, keep_posts: true } ]",
+        "2:62: `keep_posts` keeps answers for GET, which `match.methods` does not list; add GET",
+    ),
+    (
+        "routes: [ { name: a, cache: false, keep_posts: true } ]",
+        "2:48: `keep_posts` says nothing where `cache: false` stores nothing; ",
     ),
     (
         "routes: [ { name: a, cache: false, graphql: { } } ]",
@@ -301,6 +322,47 @@ const FAULTS: &[(&str, &str)] = &[
     (
         "l2: { redis: { url: h } }",
         "2:21: `url` takes the URL of a Redis server (it begins with no redis://); ",
+    ),
+    (
+        "l2: { redis: { url: redis://h, cluster: [ redis://a ] } }",
+        "2:32: `redis` names both `url` and `cluster`; keep `url` for one server, ",
+    ),
+    ("l2: { redis: { cluster: [ ] } }", "2:25: `cluster` is an empty list; "),
+    (
+        "l2: { redis: { cluster: [ redis://a:1, redis://:x@a:1 ] } }",
+        "2:40: this server is listed already; ",
+    ),
+    (
+        "l2: { redis: { cluster: [ redis://a, rediss://b ] } }",
+        "2:38: some of these are reached by TLS and some are not; ",
+    ),
+    (
+        "l2: { redis: { cluster: [ redis://a/1 ] } }",
+        "2:27: this URL names a database, and there is none here; ",
+    ),
+    (
+        "l2: { redis: { sentinel: { urls: [ redis://a ] } } }",
+        "2:16: `sentinel` names no `master`; add what the sentinels call it, ",
+    ),
+    (
+        "l2: { redis: { sentinel: { master: m } } }",
+        "2:16: `sentinel` names no sentinel; add urls: [ redis://HOST:26379 ]",
+    ),
+    (
+        "l2: { redis: { sentinel: { master: m, urls: [ redis://a ], username: u } } }",
+        "2:70: there is a `username` and no `password`; ",
+    ),
+    (
+        "l2: { redis: { url: redis://h, read_from_replicas: true } }",
+        "2:52: `read_from_replicas` wants replicas, and one server has none; ",
+    ),
+    (
+        "l2: { redis: { url: redis://h, tls: { ca: /x } } }",
+        "2:32: `tls` is for servers that are reached by TLS; write rediss:// ",
+    ),
+    (
+        "l2: { redis: { url: rediss://h, tls: { certificate: /x } } }",
+        "2:53: there is a `certificate` and no `key`; add `key`, or remove `certificate`",
     ),
     ("l2: { disk: { capacity: 1GiB } }", "2:7: `disk` has no `path`; "),
     (
@@ -436,6 +498,21 @@ fn faults_of_origins_are_told_at_their_places() {
 }
 
 #[test]
+fn answers_to_posts_are_kept_where_the_route_or_the_defaults_say_so_and_no_route_vouches() {
+    let settings = settings(
+        "defaults: { keep_posts: true }\n\
+         origins: { api: { endpoints: [ \"http://h\" ] } }\n\
+         routes:\n  \
+           - { name: a, match: { path: /a } }\n  \
+           - { name: b, match: { path: /b }, keep_posts: false }\n  \
+           - { name: c, match: { path: /c }, graphql: { } }\n  \
+           - { name: d, match: { path: /d }, cache: false }\n",
+    );
+    let posts: Vec<Post> = settings.routes.iter().map(|route| route.policy.post).collect();
+    assert_eq!(posts, [Post::Answering, Post::Unsafe, Post::Vouched, Post::Unsafe]);
+}
+
+#[test]
 fn what_is_written_is_what_is_meant() {
     let settings = settings(&shipped("example.yaml").replace("10.0.0.1", "h"));
     assert_eq!(&*settings.service, "shop");
@@ -478,7 +555,7 @@ fn routes_take_from_the_defaults_what_they_do_not_say() {
     let text = format!(
         "{ORIGIN}defaults: {{ ttl: 1m, stale_if_error: 1h, share: [set-cookie], respect_origin: false }}
 routes:
-  - {{ name: a, match: {{ path: /a }}, ttl: 2m, share: [] }}
+  - {{ name: a, match: {{ path: /a }}, ttl: 2m, share: [], ranges: as_asked }}
   - {{ name: b, match: {{ path: /b, methods: [GET] }}, cache: false, client_directives: ignore }}
 "
     );
@@ -492,6 +569,7 @@ routes:
     assert_eq!(b.policy.client_directives, ClientDirectives::Ignored);
     let only_get = Methods { get: true, head: false, query: false };
     assert_eq!((b.mode, b.methods), (Mode::Pass, only_get));
+    assert_eq!((a.ranges, b.ranges), (RangeFetch::AsAsked, RangeFetch::Whole));
     assert_eq!((settings.last_resort.mode, &*settings.last_resort.origin), (Mode::Pass, "api"));
 }
 
@@ -570,7 +648,9 @@ fn the_printed_configuration_says_the_same_when_it_is_read_again() {
         let printed = settings.print();
         let again =
             try_load(&printed).unwrap_or_else(|faults| panic!("{name}: {faults}\n{printed}"));
-        assert_eq!(again.settings.routes, settings.routes, "{name}");
+        // Tokens are hidden there, and their digests are of what hides them.
+        let routes = |settings: &Settings| format!("{:?}", settings.routes);
+        assert_eq!(routes(&again.settings), routes(&settings), "{name}");
         assert_eq!(again.settings.print(), printed, "{name}");
     }
 }
@@ -591,7 +671,8 @@ fn the_command_line_wins_over_the_file() {
     let L2::Redis(redis) = with(L2Override::Redis("redis://other".parse().unwrap())).l2 else {
         panic!("not Redis")
     };
-    assert_eq!(redis.url.expose_secret(), "redis://other");
+    let RedisServers::Single(url) = redis.servers else { panic!("not one server") };
+    assert_eq!(url.expose_secret(), "redis://other");
     assert_eq!((redis.timeout, redis.max_object), (Duration::from_millis(20), 1 << 20));
     let L2::Disk(disk) = with(L2Override::Disk(PathBuf::from("/x"))).l2 else { panic!("not disk") };
     assert_eq!((disk.path, disk.max_object), (PathBuf::from("/x"), 1 << 20));
@@ -631,6 +712,7 @@ fn a_reload_keeps_what_only_a_start_can_change_and_says_so() {
     let new = settings(
         "
 service: other
+cache_name: other
 listen: 127.0.0.1:81
 origins: { api: { endpoints: [ http://127.0.0.1:4000 ] } }
 l1: { capacity: 128MiB }
@@ -641,7 +723,7 @@ admin: { tokens: [ { name: t, secret: \"${SECRET}\", scopes: [read] } ] }
 ",
     );
     let (carried, waiting) = carry_over(&old, &new);
-    assert_eq!(waiting, ["service", "listen", "l1", "l2"]);
+    assert_eq!(waiting, ["service", "cache_name", "listen", "l1", "l2"]);
     assert_eq!((&*carried.service, carried.l1.capacity), ("default", 64 << 20));
     assert_eq!(carried.listen, old.listen);
     assert!(matches!(carried.l2, L2::None));
@@ -659,6 +741,39 @@ fn another_password_alone_is_a_change_that_waits() {
         settings(&format!("{ORIGIN}l2: {{ redis: {{ url: \"redis://:{password}@h\" }} }}\n"))
     };
     assert_eq!(carry_over(&with("one"), &with("two")).1, ["l2"]);
+    let with = |password: &str| {
+        let sentinel = format!("{{ master: m, urls: [ redis://h ], password: {password} }}");
+        settings(&format!("{ORIGIN}l2: {{ redis: {{ sentinel: {sentinel} }} }}\n"))
+    };
+    let (one, two) = (with("one"), with("two"));
+    assert_eq!(carry_over(&one, &two).1, ["l2"]);
+    assert!(carry_over(&one, &with("one")).1.is_empty());
+    assert!(!format!("{} {one:?}", one.print()).contains("password: one"), "{}", one.print());
+}
+
+#[test]
+fn redis_is_one_server_a_cluster_or_behind_sentinel() {
+    let servers = |redis: &str| {
+        let settings = settings(&format!("{ORIGIN}l2: {{ redis: {{ {redis} }} }}\n"));
+        let L2::Redis(redis) = settings.l2 else { panic!("not Redis") };
+        redis
+    };
+    let cluster = servers(
+        "cluster: [ rediss://:x@a, rediss://b:7 ], read_from_replicas: true, \
+         tls: { ca: ca.pem, certificate: c.pem, key: c.key }",
+    );
+    assert!(cluster.read_from_replicas);
+    assert_eq!(cluster.tls.authority, Some("ca.pem".into()));
+    assert_eq!(cluster.tls.client, Some(("c.pem".into(), "c.key".into())));
+    let RedisServers::Cluster(urls) = cluster.servers else { panic!("no Cluster") };
+    assert_eq!(urls[1].expose_secret(), "rediss://b:7");
+    let watched = servers(
+        "sentinel: { master: m, urls: [ redis://:s@a ], username: u, password: hunter2, database: 3 }",
+    );
+    let RedisServers::Sentinel(sentinel) = watched.servers else { panic!("no Sentinel") };
+    assert_eq!((&*sentinel.master, sentinel.urls.len(), sentinel.database), ("m", 1, 3));
+    assert_eq!(sentinel.username.as_deref(), Some("u"));
+    assert_eq!(sentinel.password.unwrap().expose_secret(), "hunter2");
 }
 
 /// Pieces that configurations are made of, put together at random.
@@ -756,4 +871,56 @@ proptest! {
             prop_assert!(!faults.to_string().contains("schema and cannot be read"), "{faults}");
         }
     }
+}
+
+#[test]
+fn faults_of_what_purges_are_told_with_their_places() {
+    let text = format!(
+        "{ORIGIN}admin: {{ tokens: [ {{ name: eye, secret: s, scopes: [read] }} ] }}
+intake: {{ stream: a }}
+events:
+  user.updated: {{ purge: [ \"tag:user {{id}}\", \"/a/../b\", \"rote:x\", \"route:nowhere\" ] }}
+  nothing: {{}}
+  \"b d\": {{ purge: [ everything ] }}
+depends:
+  \"tag:a:{{id}}\": [ \"tag:b:{{ident}}\", \"prefix:/x/{{id}}\" ]
+  \"users\": [ \"tag:x\" ]
+  \"tag:grow{{x}}\": [ \"tag:growx{{x}}\" ]
+hooks:
+  shop: {{ event: \"a.{{b\" }}
+downstream:
+  cdn: {{ method: \"P(\", body: '{{{{tag}}}}' }}
+  mute: {{ url: http://cdn.example/ }}
+routes:
+  - name: default
+    purge_method: {{ from: [ 0.0.0.0/0 ], tokens: [ eye, ci ] }}
+  "
+    );
+    let told = told(&text);
+    let expected = [
+        "there is no Redis that the stream could be on",
+        "`tag:user {id}` cannot be used: a tag holds no white space and no comma",
+        "`/a/../b` cannot be used: a path holds no white space",
+        "`rote:x` cannot be used: `rote:x` is not known here",
+        "there is no route `nowhere`",
+        "the event `nothing` purges nothing",
+        "`b d` is not the name of an event",
+        "`tag:b:{ident}` cannot be used: `{ident}` names no value; the left captures `id`",
+        "`prefix:/x/{id}` cannot be used: a prefix holds no captures",
+        "`users` cannot be used: `users` is not known here",
+        "this cannot be followed: what depends on it goes on for more than 16 steps",
+        "this hook has no `secret`",
+        "`a.{b` cannot be used",
+        "it is not said where purges are told",
+        "`P(` is no method",
+        "this cannot be filled: `{{tag}}` is not known here",
+        "nothing says what is purged",
+        "`0.0.0.0/0` lets everybody purge",
+        "the token `eye` has not the scope `purge`",
+        "there is no token `ci`",
+    ];
+    for expected in expected {
+        assert!(told.iter().any(|line| line.contains(expected)), "{expected}: {told:#?}");
+    }
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
 }

@@ -5,6 +5,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "stores/arrangements.rs"]
+mod arrangements;
 #[path = "stores/benches.rs"]
 mod benches;
 #[path = "stores/disk.rs"]
@@ -19,3 +21,5 @@ mod logs;
 mod redis_server;
 #[path = "stores/suite.rs"]
 mod suite;
+#[path = "stores/sweeps.rs"]
+mod sweeps;

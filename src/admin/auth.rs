@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
-use subtle::{Choice, ConstantTimeEq};
+use http::header::{HOST, HeaderMap, ORIGIN};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::admin::problem::Problem;
+use crate::message::bearer::{Digest, known};
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +39,14 @@ impl Permission {
 #[derive(Clone)]
 pub struct Token {
     name: String,
-    digest: [u8; 32],
+    digest: Digest,
     permissions: Vec<Permission>,
 }
 
 impl Token {
     /// A token of this name, for the audit.
     pub fn new(name: &str, secret: &str, permissions: Vec<Permission>) -> Self {
-        Self { name: name.to_owned(), digest: digest(secret.as_bytes()), permissions }
+        Self { name: name.to_owned(), digest: Digest::of(secret.as_bytes()), permissions }
     }
 }
 
@@ -57,13 +57,24 @@ pub struct Guard {
     refused: Semaphore,
 }
 
-/// Who calls: a token's name, or an address of this machine.
+/// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Caller(pub(crate) String);
+pub(crate) struct Caller {
+    /// The token's name, or an address of this machine.
+    pub(crate) name: String,
+    /// The address that the call comes from, where it is known.
+    pub(crate) from: Option<String>,
+}
 
 /// The address that a connection comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+impl Peer {
+    pub(crate) fn address(self) -> String {
+        self.0.ip().to_canonical().to_string()
+    }
+}
 
 /// How long a refusal takes, so that guessing is slow.
 const PENALTY: Duration = Duration::from_millis(100);
@@ -90,16 +101,19 @@ impl Guard {
     ) -> Result<Caller, Problem> {
         let tokens = self.tokens.load();
         if tokens.is_empty() {
-            return local(peer, fields);
+            let name = local(peer, fields)?;
+            return Ok(Caller { name, from: peer.map(Peer::address) });
         }
-        let Some(token) = known(&tokens, fields) else {
+        let sent = Digest::sent(fields);
+        let token = sent.and_then(|sent| known(&tokens, sent, |token: &Token| token.digest));
+        let Some(token) = token else {
             return Err(Problem::unauthorized("send a known token as `Authorization: Bearer …`"));
         };
         if !token.permissions.contains(&permission) {
             let (name, needed) = (&token.name, permission.name());
             return Err(Problem::forbidden(format!("the token `{name}` has no scope `{needed}`")));
         }
-        Ok(Caller(token.name.clone()))
+        Ok(Caller { name: token.name.clone(), from: peer.map(Peer::address) })
     }
 
     /// Makes a refusal slow, and many refusals a 429.
@@ -112,38 +126,8 @@ impl Guard {
     }
 }
 
-/// The token that a request carries. Compares with each, so that time tells nothing of them.
-fn known<'a>(tokens: &'a [Token], fields: &HeaderMap) -> Option<&'a Token> {
-    let given = digest(bearer(fields)?);
-    let mut found = None;
-    for token in tokens {
-        let equal: Choice = token.digest.ct_eq(&given);
-        if bool::from(equal) {
-            found = Some(token);
-        }
-    }
-    found
-}
-
-/// The credentials of RFC 6750 §2.1; the scheme's case does not count (RFC 9110 §11.1).
-fn bearer(fields: &HeaderMap) -> Option<&[u8]> {
-    let mut lines = fields.get_all(AUTHORIZATION).iter();
-    let value = lines.next()?.as_bytes();
-    if lines.next().is_some() {
-        return None;
-    }
-    let (scheme, token) = value.split_at_checked(7)?;
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
-}
-
-/// Secrets of all lengths compare in the same time by their digests.
-fn digest(secret: &[u8]) -> [u8; 32] {
-    *blake3::hash(secret).as_bytes()
-}
-
 /// Without tokens: this machine only, and not by a browser that another site steers.
-fn local(peer: Option<Peer>, fields: &HeaderMap) -> Result<Caller, Problem> {
+fn local(peer: Option<Peer>, fields: &HeaderMap) -> Result<String, Problem> {
     let address = peer.map(|Peer(address)| address.ip().to_canonical());
     let Some(address) = address.filter(IpAddr::is_loopback) else {
         return Err(Problem::forbidden(
@@ -164,7 +148,7 @@ fn local(peer: Option<Peer>, fields: &HeaderMap) -> Result<Caller, Problem> {
     if matches!(site, Some(b"cross-site" | b"same-site")) {
         return Err(Problem::forbidden("pages of other sites are not let in"));
     }
-    Ok(Caller(address.to_string()))
+    Ok(address.to_string())
 }
 
 /// Whether an authority is `localhost` or a loopback address, with any port.
@@ -235,8 +219,9 @@ mod tests {
         ];
         let guard = Guard::new(tokens);
         let from = |value: &str| asked(&guard, "10.0.0.1:5", &[("authorization", value)]);
-        assert_eq!(from("Bearer secret"), Ok(Caller("ci".into())));
-        assert_eq!(from("bearer secret"), Ok(Caller("ci".into())));
+        let ci = Caller { name: "ci".into(), from: Some("10.0.0.1".into()) };
+        assert_eq!(from("Bearer secret"), Ok(ci.clone()));
+        assert_eq!(from("bearer secret"), Ok(ci));
         assert_eq!(from("Bearer other"), Err(StatusCode::FORBIDDEN));
         for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "Basic secret", "secret"] {
             assert_eq!(from(wrong), Err(StatusCode::UNAUTHORIZED), "{wrong}");

@@ -27,6 +27,8 @@ pub(crate) enum Access {
     /// Everybody who reaches the listener.
     Open,
     Needs(Permission),
+    /// Whoever knows the secret that the request is signed with.
+    Signed,
 }
 
 /// What a call does.
@@ -38,6 +40,10 @@ pub(crate) enum Does {
     Metrics,
     Purge,
     Receipt,
+    Events,
+    Event,
+    Hook,
+    Audit,
     Instances,
     Reload,
     Config,
@@ -49,7 +55,7 @@ const READ: Access = Access::Needs(Permission::Read);
 const PURGE: Access = Access::Needs(Permission::Purge);
 const CONFIG: Access = Access::Needs(Permission::Config);
 
-pub(crate) const ENDPOINTS: [Endpoint; 11] = [
+pub(crate) const ENDPOINTS: [Endpoint; 15] = [
     get("/", Access::Open, Does::Page, "A page for people"),
     get("/live", Access::Open, Does::Live, "Whether the process answers at all"),
     get(
@@ -66,6 +72,10 @@ pub(crate) const ENDPOINTS: [Endpoint; 11] = [
         "Purges URLs, tags, prefixes, globs, hosts, routes or everything; or tells what would go",
     ),
     get("/admin/purges/{mark}", READ, Does::Receipt, "Which instances have applied a purge"),
+    get("/admin/events", READ, Does::Events, "The names of the events that purge something"),
+    post("/admin/events", PURGE, Does::Event, "Purges what an event says"),
+    post("/admin/hooks/{name}", Access::Signed, Does::Hook, "Purges what a signed webhook says"),
+    get("/admin/audit", READ, Does::Audit, "The latest purges: who, what, when and why"),
     get("/admin/instances", READ, Does::Instances, "The live instances of the fleet"),
     post("/admin/config/reload", CONFIG, Does::Reload, "Loads the configuration file again"),
     get("/admin/config", READ, Does::Config, "The configuration in force, secrets hidden, as YAML"),
@@ -105,11 +115,12 @@ pub(crate) fn reached(method: &Method, path: &str) -> Option<&'static Endpoint> 
 
 /// The methods that a path takes, as `Allow` lists them.
 pub(crate) fn allowed(path: &str) -> &'static str {
-    let at = ENDPOINTS.iter().find(|endpoint| endpoint.path == path);
-    match at.map(|endpoint| endpoint.method) {
-        Some(Verb::Get) => "GET, HEAD",
-        Some(Verb::Post) => "POST",
-        None => "",
+    let takes = |verb| ENDPOINTS.iter().any(|it| it.path == path && it.method == verb);
+    match (takes(Verb::Get), takes(Verb::Post)) {
+        (true, true) => "GET, HEAD, POST",
+        (true, false) => "GET, HEAD",
+        (false, true) => "POST",
+        (false, false) => "",
     }
 }
 
@@ -117,10 +128,8 @@ pub(crate) fn allowed(path: &str) -> &'static str {
 pub(crate) fn openapi() -> Value {
     let mut paths = Map::new();
     for endpoint in &ENDPOINTS {
-        paths.insert(
-            endpoint.path.to_owned(),
-            json!({ endpoint.method.name(): operation(endpoint) }),
-        );
+        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        path[endpoint.method.name()] = operation(endpoint);
     }
     json!({
         "openapi": "3.1.0",
@@ -131,8 +140,16 @@ pub(crate) fn openapi() -> Value {
         },
         "paths": paths,
         "components": {
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": { "Purge": purge(), "Receipt": receipt(), "Estimate": estimate(), "Problem": problem() },
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "signature": {
+                    "type": "apiKey", "in": "header", "name": "X-Signature",
+                    "description": "HMAC-SHA256 of the body; the field's name is the hook's `signature`",
+                },
+            },
+            "schemas": {
+                "Purge": purge(), "Event": event(), "Receipt": receipt(), "Estimate": estimate(), "Problem": problem()
+            },
         },
     })
 }
@@ -150,12 +167,19 @@ fn operation(endpoint: &Endpoint) -> Value {
     });
     match endpoint.access {
         Access::Open => {}
+        Access::Signed => operation["security"] = json!([{ "signature": [] }]),
         Access::Needs(permission) => {
             operation["security"] = json!([{ "token": [permission.name()] }]);
         }
     }
-    if endpoint.does == Does::Purge {
-        let content = json!({ "application/json": { "schema": schema("Purge") } });
+    let body = match endpoint.does {
+        Does::Purge => Some(schema("Purge")),
+        Does::Event => Some(schema("Event")),
+        Does::Hook => Some(json!({})),
+        _ => None,
+    };
+    if let Some(schema) = body {
+        let content = json!({ "application/json": { "schema": schema } });
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
     if endpoint.does == Does::Receipt {
@@ -163,6 +187,19 @@ fn operation(endpoint: &Endpoint) -> Value {
             "name": "mark", "in": "path", "required": true,
             "schema": { "type": "string", "pattern": "^[0-9]+-[0-9]+$" },
         }]);
+    }
+    if endpoint.does == Does::Hook {
+        operation["parameters"] = json!([{
+            "name": "name", "in": "path", "required": true, "schema": { "type": "string" },
+        }]);
+    }
+    if endpoint.does == Does::Audit {
+        let query = |name: &str, about: &str, kind: &str| json!({ "name": name, "in": "query", "description": about, "schema": { "type": kind } });
+        operation["parameters"] = json!([
+            query("since", "a moment (RFC 3339), or how long ago, such as 1h", "string"),
+            query("scope", "a text in what was purged", "string"),
+            query("limit", "how many; 100 where it is not given", "integer"),
+        ]);
     }
     operation
 }
@@ -176,10 +213,17 @@ fn content(does: Does) -> Value {
             let schema = json!({ "oneOf": [schema("Receipt"), schema("Estimate")] });
             json!({ "application/json": { "schema": schema } })
         }
-        Does::Receipt => {
+        Does::Receipt | Does::Event | Does::Hook => {
             json!({ "application/json": { "schema": schema("Receipt") } })
         }
-        Does::Live | Does::Ready | Does::Instances | Does::Reload | Does::Stats | Does::OpenApi => {
+        Does::Events
+        | Does::Audit
+        | Does::Live
+        | Does::Ready
+        | Does::Instances
+        | Does::Reload
+        | Does::Stats
+        | Does::OpenApi => {
             json!({ "application/json": {} })
         }
     }
@@ -220,6 +264,25 @@ fn purge() -> Value {
                 "type": "boolean", "default": false,
                 "description": "nothing goes; the answer is an estimate of what would",
             },
+            "reason": { "type": "string", "description": "for the audit" },
+            "rewarm": {
+                "type": "integer", "minimum": 0, "maximum": 10000,
+                "description": "how many of the hottest entries that go are fetched again",
+            },
+        },
+    })
+}
+
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["event"],
+        "properties": {
+            "event": { "type": "string", "description": "its name" },
+            "data": { "description": "what its templates take their values from" },
+            "wait": { "enum": ["all", "local", "none"], "default": "all" },
+            "timeout": { "type": "string", "default": "5s", "description": "for wait: all; 1m at most" },
             "reason": { "type": "string", "description": "for the audit" },
         },
     })

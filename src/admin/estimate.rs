@@ -12,6 +12,7 @@ use crate::purge::Scope;
 use crate::purge::ledger::Ledger;
 use crate::store::memory::{Memory, Progress};
 use crate::store::shared::SecondLevel;
+use crate::time::Timestamp;
 
 /// How many URLs of memory are walked through at most.
 const URLS: usize = 500_000;
@@ -64,9 +65,10 @@ impl Holdings {
         let mut walked = 0;
         let estimate = RefCell::new(Estimate { l2: self.second_layer(), ..Estimate::default() });
         let mut places = self.memory.sweep();
+        let now = Timestamp::now();
         let look = |entry: &Entry| {
             let matches = scopes.iter().any(|scope| scope.speaks_of(&entry.facts));
-            if matches && self.ledger.standing(entry) != Standing::Gone {
+            if matches && self.ledger.standing(entry, now) != Standing::Gone {
                 estimate.borrow_mut().add(entry);
             }
             true

@@ -1,8 +1,12 @@
 //! The admin API, on a listener of its own.
 
+mod audit;
 pub mod auth;
+pub mod downstream;
 mod endpoints;
 pub mod estimate;
+mod events;
+pub mod hooks;
 mod problem;
 pub mod purges;
 pub mod readiness;
@@ -14,8 +18,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -26,13 +30,18 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::admin::auth::{Caller, Guard, Peer, Permission};
+use crate::admin::downstream::Board;
 use crate::admin::endpoints::{Access, Does, ENDPOINTS};
+use crate::admin::events::Told;
+use crate::admin::hooks::Hook;
 use crate::admin::problem::Problem;
 use crate::admin::purges::{Asked, Purging};
 use crate::admin::readiness::Readiness;
 use crate::admin::reload::Reload;
 use crate::entry::facts::Mark;
-use crate::telemetry::metrics::Metrics;
+use crate::purge::receipt::shown;
+use crate::telemetry::metrics::{Counts, Metrics};
+use crate::time::Timestamp;
 
 /// What the admin API acts on. Cloning shares it.
 #[derive(Clone)]
@@ -45,6 +54,9 @@ pub struct Admin<P> {
     pub loader: mpsc::Sender<Reload>,
     /// The configuration in force as YAML, secrets hidden.
     pub config: Arc<ArcSwap<String>>,
+    pub hooks: Arc<ArcSwap<Vec<Hook>>>,
+    /// What became of telling purges downstream.
+    pub board: Arc<Board>,
 }
 
 /// The largest body that is read.
@@ -77,6 +89,10 @@ fn handler<P: Purging>(does: Does) -> MethodRouter<Admin<P>> {
         Does::Metrics => get(metrics),
         Does::Purge => post(purge),
         Does::Receipt => get(receipt),
+        Does::Events => get(events),
+        Does::Event => post(event),
+        Does::Hook => post(hook),
+        Does::Audit => get(audit),
         Does::Instances => get(instances),
         Does::Reload => post(reload),
         Does::Config => get(config),
@@ -97,7 +113,7 @@ async fn admit<P: Purging>(
         return next.run(request).await;
     };
     match endpoint.access {
-        Access::Open => next.run(request).await,
+        Access::Open | Access::Signed => next.run(request).await,
         Access::Needs(permission) => match caller(&admin, permission, &request) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
@@ -170,7 +186,7 @@ async fn stats<P: Purging>(State(admin): State<Admin<P>>) -> Json<Value> {
 
 async fn purge<P: Purging>(
     State(admin): State<Admin<P>>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
@@ -180,8 +196,70 @@ async fn purge<P: Purging>(
     }
     let counts = admin.metrics.counts();
     counts.purges_asked.one();
-    let purged = purges::purge(&admin.purging, asked, by).await;
-    purged.map(Json).inspect_err(|_| counts.purges_detached.one())
+    let purged = purges::purge(&admin.purging, asked, caller).await;
+    purged.map(Json).inspect_err(|problem| count(counts, problem))
+}
+
+/// Counts a purge that the log did not take.
+fn count(counts: &Counts, problem: &Problem) {
+    if problem.status() == StatusCode::SERVICE_UNAVAILABLE {
+        counts.purges_detached.one();
+    }
+}
+
+async fn events<P: Purging>(State(admin): State<Admin<P>>) -> Json<Value> {
+    Json(events::listed(&admin.purging))
+}
+
+async fn event<P: Purging>(
+    State(admin): State<Admin<P>>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    let told = Told::read(&body)?;
+    let counts = admin.metrics.counts();
+    counts.events.one();
+    let purged = told.purge(&admin.purging, caller).await;
+    purged.map(Json).inspect_err(|problem| count(counts, problem))
+}
+
+async fn hook<P: Purging>(
+    State(admin): State<Admin<P>>,
+    Path(name): Path<String>,
+    peer: Option<Extension<Peer>>,
+    fields: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    let hooks = admin.hooks.load_full();
+    let counts = admin.metrics.counts();
+    // Whether there is such a hook is nobody's business who cannot sign for it.
+    let unknown = || Problem::unauthorized("the signature is missing or wrong");
+    let hook = hooks.iter().find(|hook| hook.name() == name).ok_or_else(unknown);
+    let now = Timestamp::now();
+    let verified = hook.and_then(|hook| Ok((hook, hook.verify(&fields, &body, now)?)));
+    let (hook, signature) = match verified {
+        Ok(verified) => verified,
+        Err(problem) => {
+            counts.admin_refusals.one();
+            return Err(admin.guard.refuse(problem).await);
+        }
+    };
+    counts.events.one();
+    let from = peer.map(|Extension(peer)| peer.address());
+    let answer = hook.take(&admin.purging, &body, from).await;
+    let answer = answer.inspect_err(|problem| count(counts, problem))?;
+    hook.taken(signature, now);
+    Ok(Json(answer))
+}
+
+async fn audit<P: Purging>(
+    State(admin): State<Admin<P>>,
+    query: Result<Query<audit::Query>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::unprocessable(rejection.body_text()))?;
+    query.answer(&admin.purging.audit()).map(Json)
 }
 
 async fn receipt<P: Purging>(
@@ -193,7 +271,11 @@ async fn receipt<P: Purging>(
         .map_err(|error| Problem::unprocessable(format!("`{mark}` is no mark: {error}")))?;
     let receipt = admin.purging.receipt(mark).await;
     let receipt = receipt.map_err(|error| Problem::unavailable(error.to_string()))?;
-    Ok(Json(purges::shown(&receipt)))
+    let mut shown = shown(&receipt);
+    if let Some(states) = admin.board.shown(mark) {
+        shown["downstream"] = states;
+    }
+    Ok(Json(shown))
 }
 
 async fn instances<P: Purging>(State(admin): State<Admin<P>>) -> Result<Json<Value>, Problem> {

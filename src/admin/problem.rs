@@ -33,6 +33,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
+    /// What is named does not exist.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
     /// The caller is unknown (RFC 9110 §15.5.2: with a challenge).
     pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
@@ -52,6 +57,10 @@ impl Problem {
     pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
         let detail = format!("this path takes {allowed}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, detail).field(ALLOW, allowed)
+    }
+
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// Adds a member of its own to the problem.

@@ -3,24 +3,29 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::uri::Scheme;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::{Value, json};
-use tracing::{info, warn};
 
+use crate::admin::auth::Caller;
 use crate::admin::estimate::{Estimate, Holdings};
 use crate::admin::problem::Problem;
 use crate::entry::facts::{Mark, RouteId, Tag};
 use crate::key::canonical::Target;
 use crate::key::host::HostPattern;
+use crate::purge::events::{Meaning, Unclear};
 use crate::purge::glob::UrlGlob;
 use crate::purge::log::{Instance, LogError, PurgeLog};
 use crate::purge::purger::{Detached, Purger, Receipt, Wait};
+use crate::purge::receipt::{moment, shown};
+use crate::purge::template::Named;
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
+use crate::route::depends::Cut;
 use crate::route::table::RouteTable;
 use crate::time::Timestamp;
 
@@ -51,6 +56,21 @@ pub trait Purging: Clone + Send + Sync + 'static {
 
     /// What would go; see [`Holdings::estimate`].
     fn estimate(&self, scopes: Vec<Scope>) -> impl Future<Output = Estimate> + Send;
+
+    /// See [`Events::meaning`](crate::purge::events::Events::meaning).
+    fn meaning(&self, event: &str, data: &Value) -> Result<Meaning, Unclear>;
+
+    /// The names of all events.
+    fn events(&self) -> Vec<String>;
+
+    /// See [`RouteTable::scopes`].
+    fn scopes(&self, named: &Named) -> Vec<Scope>;
+
+    /// See [`RouteTable::complete`].
+    fn complete(&self, record: Record) -> Result<Record, Cut>;
+
+    /// The latest purges of the fleet, the latest first.
+    fn audit(&self) -> Vec<(Mark, Arc<Record>)>;
 }
 
 /// The real thing: a purger, and the routes in force.
@@ -103,6 +123,27 @@ impl<L: PurgeLog> Purging for Fleet<L> {
     fn routes(&self) -> Vec<RouteId> {
         self.routes.load().all().map(|route| route.id.clone()).collect()
     }
+
+    fn meaning(&self, event: &str, data: &Value) -> Result<Meaning, Unclear> {
+        self.routes.load().events().meaning(event, data)
+    }
+
+    fn events(&self) -> Vec<String> {
+        let routes = self.routes.load();
+        routes.events().rules.iter().map(|rule| rule.name.0.to_string()).collect()
+    }
+
+    fn scopes(&self, named: &Named) -> Vec<Scope> {
+        self.routes.load().scopes(named)
+    }
+
+    fn complete(&self, record: Record) -> Result<Record, Cut> {
+        self.routes.load().complete(record)
+    }
+
+    fn audit(&self) -> Vec<(Mark, Arc<Record>)> {
+        self.purger.audit().latest()
+    }
 }
 
 /// The body of a purge, as it is written. An unknown key is an error: a scope that was misspelt must not become
@@ -123,11 +164,12 @@ struct Written {
     timeout: Option<String>,
     reason: Option<String>,
     dry_run: bool,
+    rewarm: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum WrittenWait {
+pub(crate) enum WrittenWait {
     #[default]
     All,
     /// In the log and applied here.
@@ -136,30 +178,51 @@ enum WrittenWait {
     None,
 }
 
-impl Written {
-    fn parse(body: &[u8]) -> Result<Self, Problem> {
-        // A list would be taken for the object's values in their order.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Problem::malformed("the body must be one JSON object"));
+/// Reads a body that must be one JSON object.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // A list would be taken for the object's values in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::malformed("the body must be one JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => {
+            let place = culprit::<T>(body).map_or("the body".into(), |key| format!("`{key}`"));
+            Problem::unprocessable(format!("in {place}: {error}"))
         }
-        serde_json::from_slice(body).map_err(|error| match error.classify() {
-            Category::Data => {
-                let place = culprit(body).map_or("the body".into(), |key| format!("`{key}`"));
-                Problem::unprocessable(format!("in {place}: {error}"))
-            }
-            Category::Io | Category::Syntax | Category::Eof => {
-                Problem::malformed(format!("the body is not JSON: {error}"))
-            }
-        })
+        Category::Io | Category::Syntax | Category::Eof => {
+            Problem::malformed(format!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+/// For whom a call waits, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    wait: Wait,
+    longest: Duration,
+}
+
+impl Waiting {
+    pub(crate) const fn all(longest: Duration) -> Self {
+        Self { wait: Wait::All, longest }
+    }
+
+    pub(crate) fn read(wait: WrittenWait, timeout: Option<&str>) -> Result<Self, Problem> {
+        let longest = timeout.map_or(Ok(TIMEOUT), duration)?;
+        let wait = match wait {
+            WrittenWait::All => Wait::All,
+            WrittenWait::Local | WrittenWait::None => Wait::Local,
+        };
+        Ok(Self { wait, longest })
     }
 }
 
 /// The first member that cannot be read by itself.
-fn culprit(body: &[u8]) -> Option<String> {
+fn culprit<T: DeserializeOwned>(body: &[u8]) -> Option<String> {
     let members: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
     members.into_iter().find_map(|(key, value)| {
         let alone = json!({ key.as_str(): value });
-        serde_json::from_value::<Written>(alone).is_err().then_some(key)
+        serde_json::from_value::<T>(alone).is_err().then_some(key)
     })
 }
 
@@ -167,11 +230,12 @@ fn culprit(body: &[u8]) -> Option<String> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     scopes: Vec<Scope>,
+    urls: Vec<String>,
     effect: Effect,
-    wait: Wait,
-    longest: Duration,
+    waiting: Waiting,
     reason: Option<String>,
     run: Run,
+    rewarm: Option<u32>,
 }
 
 /// Whether what is asked for is done.
@@ -190,11 +254,13 @@ const TOGETHER: usize = 16;
 /// How long a call waits for the fleet unless it says otherwise, and at most.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(1);
+/// How many entries one call may have fetched again.
+const REWARM: u32 = 10_000;
 
 impl Asked {
     /// Reads a body. What is empty, odd or unknown is an error and never means "everything".
     pub(crate) fn read(body: &[u8], purging: &impl Purging) -> Result<Self, Problem> {
-        let written = Written::parse(body)?;
+        let written: Written = parse(body)?;
         let number = [
             &written.urls,
             &written.tags,
@@ -209,15 +275,16 @@ impl Asked {
             let detail = format!("one purge may name {SCOPES} things at most, this names {number}");
             return Err(Problem::unprocessable(detail));
         }
-        let longest = written.timeout.as_deref().map_or(Ok(TIMEOUT), duration)?;
+        if written.rewarm.is_some_and(|keys| keys > REWARM) {
+            let detail = format!("in `rewarm`: {REWARM} entries at most are fetched again");
+            return Err(Problem::unprocessable(detail));
+        }
+        let waiting = Waiting::read(written.wait, written.timeout.as_deref())?;
         let effect = if written.soft { Effect::MarkStale } else { Effect::Remove };
-        let wait = match written.wait {
-            WrittenWait::All => Wait::All,
-            WrittenWait::Local | WrittenWait::None => Wait::Local,
-        };
         let reason = written.reason.clone().map(|text| plain("reason", text)).transpose()?;
         let run = if written.dry_run { Run::Dry } else { Run::Real };
-        Ok(Self { scopes: scopes(&written, purging)?, effect, wait, longest, reason, run })
+        let (urls, rewarm) = (written.urls.clone(), written.rewarm);
+        Ok(Self { scopes: scopes(&written, purging)?, urls, effect, waiting, reason, rewarm, run })
     }
 
     /// Whether it is only to be told what would go.
@@ -225,10 +292,12 @@ impl Asked {
         self.run == Run::Dry
     }
 
-    fn record(&self, by: String) -> Record {
-        let purge = |scope: &Scope| Purge { scope: scope.clone(), effect: self.effect };
-        let cause = Cause { by, reason: self.reason.clone() };
-        Record { purges: self.scopes.iter().map(purge).collect(), cause, at: Timestamp::now() }
+    fn record(self, Caller { name: by, from }: Caller) -> Record {
+        let purge = |scope| Purge { scope, effect: self.effect };
+        let (reason, urls, rewarm) = (self.reason, self.urls, self.rewarm);
+        let cause = Cause { by, reason, event: None, from, urls, rewarm };
+        let purges = self.scopes.into_iter().map(purge).collect();
+        Record { purges, cause, at: Timestamp::now() }
     }
 }
 
@@ -238,87 +307,35 @@ pub(crate) async fn estimate(purging: &impl Purging, asked: Asked) -> Result<Val
     serde_json::to_value(estimate).map_err(|error| Problem::unavailable(error.to_string()))
 }
 
-/// Has the fleet purge what is asked, and tells the audit.
+/// Has the fleet purge what is asked.
 pub(crate) async fn purge(
     purging: &impl Purging,
     asked: Asked,
-    by: String,
+    caller: Caller,
 ) -> Result<Value, Problem> {
-    let record = asked.record(by);
-    let by = record.cause.by.clone();
-    let reason = record.cause.reason.clone().unwrap_or_default();
-    let (number, first) = (record.purges.len(), told(&record));
-    match purging.submit(record, asked.wait, asked.longest).await {
-        Ok(receipt) => {
-            info!(
-                target: "larder::audit",
-                { purge.mark = %receipt.mark, purge.by = %by, purge.reason = %reason,
-                  purge.number = number, purge.first = %first, purge.effect = ?asked.effect,
-                  purge.complete = receipt.complete },
-                "purged"
-            );
-            Ok(shown(&receipt))
-        }
-        Err(detached) => {
-            warn!(
-                target: "larder::audit",
-                { purge.by = %by, purge.reason = %reason, purge.number = number,
-                  purge.first = %first, purge.effect = ?asked.effect, error = %detached },
-                "purged on this instance only"
-            );
-            Err(Problem::unavailable(detached.to_string()).with("applied", "here"))
-        }
-    }
+    let waiting = asked.waiting;
+    submit(purging, asked.record(caller), waiting).await
 }
 
-/// A receipt as it is answered.
-pub(crate) fn shown(receipt: &Receipt) -> Value {
-    let instance = |it: &crate::purge::purger::Applied| {
-        json!({
-            "id": it.id,
-            "applied": it.applied,
-            "at": it.at.to_string(),
-            "until": moment(it.until),
-        })
-    };
-    json!({
-        "mark": receipt.mark.to_string(),
-        "complete": receipt.complete,
-        "instances": receipt.instances.iter().map(instance).collect::<Vec<_>>(),
-    })
+/// Has the fleet purge what a record says, and all that depends on it.
+pub(crate) async fn submit(
+    purging: &impl Purging,
+    record: Record,
+    Waiting { wait, longest }: Waiting,
+) -> Result<Value, Problem> {
+    let record = purging.complete(record).map_err(|cut| {
+        Problem::unprocessable(format!("nothing was purged, see `depends`: {cut}"))
+    })?;
+    let receipt = purging.submit(record, wait, longest).await;
+    let receipt = receipt
+        .map_err(|detached| Problem::unavailable(detached.to_string()).with("applied", "here"))?;
+    Ok(shown(&receipt))
 }
 
 /// The instances as they are answered.
 pub(crate) fn shown_instances(instances: &[Instance]) -> Value {
     let instance = |it: &Instance| json!({ "id": it.id, "applied": it.applied.to_string(), "until": moment(it.until) });
     json!({ "instances": instances.iter().map(instance).collect::<Vec<_>>() })
-}
-
-/// A moment as RFC 3339 writes it.
-fn moment(at: Timestamp) -> String {
-    /// The last second of the year 9999.
-    const LAST: u64 = 253_402_300_799_000;
-    let since = Duration::from_millis(at.as_millis().min(LAST));
-    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
-}
-
-/// One of a record's scopes, for the audit.
-fn told(record: &Record) -> String {
-    record.purges.first().map_or_else(String::new, |purge| match &purge.scope {
-        Scope::Url(key) => format!("url {key}"),
-        Scope::Tag(tag) => format!("tag {}", tag.as_str()),
-        Scope::AllTags(tags) => {
-            let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
-            format!("tags {}", tags.join(" and "))
-        }
-        Scope::Group { origin, tag } => format!("group {} of {origin}", tag.as_str()),
-        Scope::Path(path) => format!("path {path}"),
-        Scope::Prefix(prefix) => format!("prefix {prefix}"),
-        Scope::Glob(glob) => format!("glob {glob}"),
-        Scope::Host(host) => format!("host {host}"),
-        Scope::Route(route) => format!("route {route}"),
-        Scope::Everything => "everything".to_owned(),
-    })
 }
 
 fn scopes(written: &Written, purging: &impl Purging) -> Result<Vec<Scope>, Problem> {
@@ -465,7 +482,7 @@ fn route(name: &str, known: &[RouteId]) -> Result<RouteId, Problem> {
 }
 
 /// A text that is not empty, not long and on one line.
-fn plain(key: &str, text: String) -> Result<String, Problem> {
+pub(crate) fn plain(key: &str, text: String) -> Result<String, Problem> {
     let wrong = if text.is_empty() {
         "an empty text names nothing"
     } else if text.len() > LENGTH {

@@ -14,9 +14,12 @@ use crate::admin::reload::{Refusal, Reloaded};
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::canonical::Target;
 use crate::key::{HostRule, Key};
+use crate::purge::events::{EventRule, Events, Meaning, NamePattern, Unclear};
 use crate::purge::log::{Instance, LogError};
 use crate::purge::purger::{Applied, Detached, Receipt, Wait};
+use crate::purge::template::{Holes, Named, Rule};
 use crate::purge::{Effect, Record, Scope};
+use crate::route::depends::Cut;
 use crate::time::Timestamp;
 
 /// Remembers what was submitted; fails as it is told.
@@ -69,6 +72,38 @@ impl Purging for Remembered {
     fn routes(&self) -> Vec<RouteId> {
         vec![RouteId::new("products"), RouteId::new("default")]
     }
+
+    fn meaning(&self, event: &str, data: &Value) -> Result<Meaning, Unclear> {
+        user_updated().meaning(event, data)
+    }
+
+    fn events(&self) -> Vec<String> {
+        vec!["user.updated".into()]
+    }
+
+    fn scopes(&self, named: &Named) -> Vec<Scope> {
+        match named {
+            Named::Tag(tag) => vec![Scope::Tag(Tag::new(tag))],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn complete(&self, record: Record) -> Result<Record, Cut> {
+        Ok(record)
+    }
+
+    fn audit(&self) -> Vec<(Mark, Arc<Record>)> {
+        let submitted = self.submitted.lock();
+        let record = |(record, ..): &(Record, Wait, Duration)| Arc::new(record.clone());
+        submitted.iter().rev().map(|it| (Mark::new(17, 0), record(it))).collect()
+    }
+}
+
+fn user_updated() -> Events {
+    let rule = Rule::parse("tag:user:{userId}", Holes::OfData).unwrap();
+    let name = NamePattern("user.updated".into());
+    let rule = EventRule { name, purge: vec![rule], effect: Effect::Remove, rewarm: None };
+    Events { rules: vec![rule] }
 }
 
 struct Api {
@@ -88,6 +123,8 @@ fn api(purging: Remembered, tokens: Vec<Token>) -> Api {
         readiness: Arc::default(),
         loader,
         config: Arc::new(ArcSwap::from_pointee("service: shop\n".to_owned())),
+        hooks: Arc::default(),
+        board: Arc::default(),
     };
     let (metrics, readiness) = (admin.metrics.clone(), admin.readiness.clone());
     Api { router: router(admin), purging, metrics, readiness, reloads }
@@ -337,7 +374,11 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
             let method = endpoint.method.name().to_uppercase();
-            let request = request.method(method.as_str()).body(r#"{"tags": ["a"]}"#.to_owned());
+            let body = match endpoint.does {
+                Does::Event => r#"{"event": "user.updated", "data": {"userId": 7}}"#,
+                _ => r#"{"tags": ["a"]}"#,
+            };
+            let request = request.method(method.as_str()).body(body.to_owned());
             if endpoint.does == Does::Reload && token == Some("c") {
                 continue; // Nobody answers here.
             }
@@ -351,7 +392,9 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
                     StatusCode::UNAUTHORIZED
                 }
                 (Access::Open, _) => StatusCode::OK,
-                (Access::Needs(_), None | Some("x")) => StatusCode::UNAUTHORIZED,
+                (Access::Signed, _) | (Access::Needs(_), None | Some("x")) => {
+                    StatusCode::UNAUTHORIZED
+                }
                 (Access::Needs(it), Some(name)) if it.name().starts_with(name) => StatusCode::OK,
                 (Access::Needs(_), Some(_)) => StatusCode::FORBIDDEN,
             };

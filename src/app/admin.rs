@@ -11,13 +11,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::auth::{Guard, Permission, Token};
+use crate::admin::downstream::Board;
 use crate::admin::estimate::Holdings;
+use crate::admin::hooks::{self, Hook};
 use crate::admin::purges::Fleet;
 use crate::admin::readiness::Readiness;
 use crate::admin::reload::Reload;
 use crate::admin::{Admin, for_peer, router};
 use crate::app::StartError;
 use crate::app::assemble::House;
+use crate::app::downstream::Targets;
 use crate::config::settings::{self, TokenScope};
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
@@ -38,6 +41,10 @@ pub(crate) struct Socket {
 pub(crate) struct Changing {
     pub(crate) guard: Arc<Guard>,
     pub(crate) config: Arc<ArcSwap<String>>,
+    pub(crate) hooks: Arc<ArcSwap<Vec<Hook>>>,
+    /// Who is told of purges, and what became of it.
+    pub(crate) targets: Targets,
+    pub(crate) board: Arc<Board>,
 }
 
 /// The admin API, being served.
@@ -58,12 +65,20 @@ pub(crate) fn socket(address: SocketAddr) -> Result<Socket, StartError> {
 impl Changing {
     pub(crate) fn new(settings: &settings::Settings) -> Self {
         let config = Arc::new(ArcSwap::from_pointee(settings.print()));
-        Self { guard: Arc::new(Guard::new(tokens(&settings.admin))), config }
+        Self {
+            guard: Arc::new(Guard::new(tokens(&settings.admin))),
+            config,
+            hooks: Arc::new(ArcSwap::from_pointee(hooks(settings))),
+            targets: Arc::new(ArcSwap::from_pointee(settings.downstream.clone())),
+            board: Arc::default(),
+        }
     }
 
     pub(crate) fn change(&self, settings: &settings::Settings) {
         self.guard.set(tokens(&settings.admin));
         self.config.store(Arc::new(settings.print()));
+        self.hooks.store(Arc::new(hooks(settings)));
+        self.targets.store(Arc::new(settings.downstream.clone()));
     }
 }
 
@@ -92,6 +107,8 @@ pub(crate) fn start(
         readiness,
         loader,
         config: changing.config,
+        hooks: changing.hooks,
+        board: changing.board,
     });
     let drain = Drain::new();
     let make = move |peer, _: &_| for_peer(&router, peer);
@@ -106,6 +123,20 @@ impl Serving {
         self.drain.finish(GRACE).await;
         self.task.abort();
     }
+}
+
+fn hooks(settings: &settings::Settings) -> Vec<Hook> {
+    let hook = |hook: &settings::Hook| {
+        Hook::new(hooks::Settings {
+            name: hook.name.clone(),
+            secret: hook.secret.expose_secret(),
+            signature: hook.signature.clone(),
+            time: hook.timestamp.clone().map(|field| (field, hook.tolerance)),
+            event: hook.event.clone(),
+            data: hook.data.clone(),
+        })
+    };
+    settings.hooks.iter().map(hook).collect()
 }
 
 fn tokens(admin: &settings::Admin) -> Vec<Token> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -12,18 +12,19 @@ use crate::app::StartError;
 use crate::app::routes::{Origins, table};
 use crate::breaker;
 use crate::config::settings::{self, L2, Settings};
+use crate::message::network::Network;
 use crate::pipeline::Parts;
 use crate::pipeline::coalesce::Flights;
 use crate::pipeline::fetch::Limits;
-use crate::pipeline::onward::{Network, Trusted};
+use crate::pipeline::onward::Trusted;
 use crate::purge::ledger::Ledger;
 use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::refresh::{self, Queue, Refresher};
 use crate::route::table::RouteTable;
 use crate::server::limits;
-use crate::store::local_log::LocalLog;
+use crate::store::local_log::{LocalLog, Retention};
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::{self, Account, Arrangement, Certificates, Redis};
 use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -34,6 +35,7 @@ const REFRESHES: usize = 4096;
 /// Every part of a Larder: what a reload leaves alone, and the routes, which it replaces.
 pub(crate) struct House {
     pub(crate) service: Arc<str>,
+    cache_name: Arc<str>,
     pub(crate) metrics: Metrics,
     pub(crate) access: AccessLog,
     pub(crate) ledger: Arc<Ledger>,
@@ -86,6 +88,7 @@ impl House {
         let limits = Limits { l1: memory.max_object(), l2: largest(&settings.l2) };
         let house = Self {
             service: settings.service.clone(),
+            cache_name: settings.cache_name.clone(),
             metrics,
             access,
             ledger,
@@ -121,6 +124,7 @@ impl House {
             compare_after: self.compare_after,
             metrics: self.metrics.clone(),
             access: self.access.clone(),
+            cache_name: self.cache_name.to_string(),
         }
     }
 
@@ -184,7 +188,10 @@ async fn stores(
     instance: &str,
     background: &Handle,
 ) -> Result<Stores, StartError> {
-    let retention = usize::try_from(settings.purge.retention).unwrap_or(usize::MAX);
+    let retention = Retention {
+        most: usize::try_from(settings.purge.retention).unwrap_or(usize::MAX),
+        longest: settings.purge.keep_for,
+    };
     match &settings.l2 {
         L2::None => Ok(Stores::alone(SecondLevel::None, LocalLog::in_memory(instance, retention))),
         L2::Disk(disk) => {
@@ -195,7 +202,12 @@ async fn stores(
         }
         L2::Redis(redis) => {
             let redis = redis::Settings {
-                url: redis.url.expose_secret().to_owned(),
+                servers: arrangement(&redis.servers),
+                certificates: Certificates {
+                    authority: redis.tls.authority.clone(),
+                    client: redis.tls.client.clone(),
+                },
+                read_from_replicas: redis.read_from_replicas,
                 service: settings.service.to_string(),
                 instance: instance.to_owned(),
                 timeout: redis.timeout,
@@ -206,11 +218,32 @@ async fn stores(
                 write_queue: redis.write_queue,
                 max_object: redis.max_object,
                 retention: settings.purge.retention,
+                keep_for: settings.purge.keep_for,
+                lease: settings.purge.lease,
             };
             let redis = Redis::new(&redis, background)
                 .map_err(|why| StartError::Configuration(why.to_string()))?;
             Ok(Stores::shared(redis))
         }
+    }
+}
+
+fn arrangement(servers: &settings::RedisServers) -> Arrangement {
+    let text = |secret: &SecretString| secret.expose_secret().to_owned();
+    match servers {
+        settings::RedisServers::Single(url) => Arrangement::Single(text(url)),
+        settings::RedisServers::Cluster(urls) => {
+            Arrangement::Cluster(urls.iter().map(text).collect())
+        }
+        settings::RedisServers::Sentinel(sentinel) => Arrangement::Sentinel {
+            master: sentinel.master.clone(),
+            sentinels: sentinel.urls.iter().map(text).collect(),
+            account: Account {
+                username: sentinel.username.clone(),
+                password: sentinel.password.as_ref().map(text),
+                database: sentinel.database.into(),
+            },
+        },
     }
 }
 

@@ -2,7 +2,10 @@
 
 mod admin;
 mod assemble;
+mod downstream;
+mod intake;
 mod reloading;
+mod rewarm;
 mod routes;
 mod sweeping;
 mod workers;
@@ -23,6 +26,7 @@ use tracing::{info, warn};
 use crate::admin::readiness::{Readiness, State};
 use crate::app::admin::Changing;
 use crate::app::assemble::{House, Loose, limits};
+use crate::app::downstream::Desk;
 use crate::app::reloading::{Outside, Reloading};
 use crate::app::workers::Workers;
 use crate::breaker;
@@ -32,10 +36,12 @@ use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::server::shutdown::{Drain, Ending};
+use crate::store::redis::Server;
 use crate::store::{Counts, memory};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
+use crate::telemetry::metrics::ServerState;
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -131,11 +137,28 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
     tasks.spawn(follower.follow());
 
     tasks.spawn(sweeping::sweep(house.clone()));
+    if let Some(redis) = &house.redis {
+        tasks.spawn(sweeping::sweep_redis(house.clone(), redis.entries().sweeper()));
+    }
     let (front, below) = pipeline::build(house.stack());
+    if let (Some(redis), Some(stream)) = (&house.redis, &settings.intake) {
+        let intake = redis.intake(&house.service, stream);
+        tasks.spawn(intake::take(house.clone(), intake));
+    }
+    let (finder, found) = rewarm::queue();
+    let (submissions, pace) = (house.purger.submissions(), settings.purge.rewarm);
+    tasks.spawn(rewarm::find(house.clone(), pace, submissions, finder));
+    tasks.spawn(rewarm::fetch(house.clone(), pace, below.clone(), found));
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
     let workers = Workers::start(sockets, &front, &Arc::new(limits(&settings.limits)), &drain)?;
     let changing = Changing::new(&settings);
+    let desk = Desk {
+        targets: changing.targets.clone(),
+        board: changing.board.clone(),
+        metrics: house.metrics.clone(),
+    };
+    tasks.spawn(downstream::tell(desk, house.purger.submissions()));
     let (reloading, loader) = Reloading::new(reloading::Start {
         house: house.clone(),
         running: settings,
@@ -236,6 +259,11 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     read(Reading::Flights, own(|house| house.flights.aloft()));
     read(Reading::Refreshes, own(|house| house.refresher.len()));
     read(Reading::LedgerPurges, own(|house| house.ledger.len()));
+    read(Reading::PurgesPending, own(|house| house.purger.pending()));
+    let (purger, born) = (house.purger.clone(), Instant::now());
+    metrics.read(Reading::PurgeLag, move || {
+        purger.lag().unwrap_or_else(|| born.elapsed()).as_secs_f64()
+    });
     let (bytes, drain, access) = (memory.clone(), drain.clone(), house.access.clone());
     read(Reading::L1Bytes, Box::new(move || bytes.bytes()));
     read(Reading::Connections, Box::new(move || drain.connections() as u64));
@@ -254,12 +282,23 @@ fn readings(house: &Arc<House>, drain: &Drain) {
         let counts = corrupt.counts().into_iter();
         counts.flat_map(Counts::unreadable).map(|(_, number)| number).sum()
     });
+    let swept = second.clone();
+    metrics.l2().read_evictions(Eviction::Swept, move || {
+        swept.counts().map_or(0, |counts| counts.swept.load(Ordering::Relaxed))
+    });
     if let Some(counts) = second.counts() {
         counts.report_to(metrics);
     }
     if let Some(redis) = house.redis.clone() {
+        let servers = redis.clone();
         read(Reading::L2Breaker, Box::new(move || breaker(redis.breaker_state()) as u64));
+        metrics.read_servers(move || servers.servers().into_iter().map(server).collect());
     }
+}
+
+fn server(server: Server) -> ServerState {
+    let Server { name, is_up, breaker: state } = server;
+    ServerState { name, is_up, breaker: breaker(state) }
 }
 
 fn breaker(state: breaker::State) -> BreakerState {

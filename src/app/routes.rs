@@ -40,7 +40,8 @@ pub(crate) fn table(
         Ok(Arc::new(Route::new(settings.clone(), origin.clone(), metrics)))
     };
     let routes = settings.routes.iter().map(route).collect::<Result<Vec<_>, StartError>>()?;
-    let table = RouteTable::new(routes, route(&settings.last_resort)?);
+    let table = RouteTable::new(routes, route(&settings.last_resort)?)
+        .with(settings.events.clone(), settings.depends.clone());
     Ok((table, origins))
 }
 

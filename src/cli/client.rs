@@ -4,7 +4,7 @@ use std::env;
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -41,10 +41,15 @@ pub(super) fn purge(asked: &Purge) -> Result<(), Failure> {
     if asked.json {
         tell(&receipt.to_string())?;
     }
-    let receipt = serde_json::from_value(receipt)
-        .map_err(|_| Failure::Failed(format!("{} does not answer as Larder does", asked.admin)))?;
-    let told = shown(&receipt, asked.wait)?;
+    let told = in_words(&asked.admin, receipt, asked.wait)?;
     if asked.json { Ok(()) } else { tell(&told) }
+}
+
+/// What an answered receipt says; one that is not what was waited for is a failure.
+pub(super) fn in_words(admin: &str, receipt: Value, wait: Wait) -> Result<String, Failure> {
+    let receipt = serde_json::from_value(receipt)
+        .map_err(|_| Failure::Failed(format!("{admin} does not answer as Larder does")))?;
+    shown(&receipt, wait)
 }
 
 fn body(asked: &Purge) -> Value {
@@ -59,20 +64,20 @@ fn body(asked: &Purge) -> Value {
         "everything": asked.everything,
         "soft": asked.soft,
         "dry_run": asked.dry_run,
-        "wait": match asked.wait {
-            Wait::All => "all",
-            Wait::Local => "local",
-        },
+        "wait": asked.wait.word(),
         "timeout": asked.timeout.to_string().replace(' ', ""),
     });
     if let Some(reason) = &asked.reason {
         body["reason"] = reason.as_str().into();
     }
+    if let Some(keys) = asked.rewarm {
+        body["rewarm"] = keys.into();
+    }
     body
 }
 
 /// The address of one of the API's paths. A scheme may be left out.
-fn endpoint(admin: &str, path: &str) -> Result<Url, Failure> {
+pub(super) fn endpoint(admin: &str, path: &str) -> Result<Url, Failure> {
     let with_scheme =
         if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
     let base = format!("{}/", with_scheme.trim_end_matches('/'));
@@ -85,14 +90,26 @@ fn endpoint(admin: &str, path: &str) -> Result<Url, Failure> {
     })
 }
 
-async fn post(url: Url, body: Value, wait: Duration) -> Result<Value, Failure> {
+pub(super) async fn post(url: Url, body: Value, wait: Duration) -> Result<Value, Failure> {
+    send(url, wait, |client, url| client.post(url).json(&body)).await
+}
+
+pub(super) async fn get(url: Url) -> Result<Value, Failure> {
+    send(url, Duration::ZERO, Client::get).await
+}
+
+async fn send(
+    url: Url,
+    wait: Duration,
+    request: impl FnOnce(&Client, Url) -> RequestBuilder,
+) -> Result<Value, Failure> {
     let client = Client::builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
         .timeout(wait.saturating_add(GRACE))
         .build()
         .map_err(|error| Failure::Failed(format!("cannot make requests: {error}")))?;
-    let mut request = client.post(url.clone()).json(&body);
+    let mut request = request(&client, url.clone());
     if let Some(token) = env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
         request = request.bearer_auth(token);
     }

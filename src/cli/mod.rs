@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod events;
 mod launch;
 mod sample;
 
@@ -45,6 +46,7 @@ enum Command {
   # yaml-language-server: $schema=./larder.schema.json")]
     Schema,
     Purge(Purge),
+    Events(Events),
 }
 
 /// Run the proxy, until SIGTERM or Ctrl-C.
@@ -185,10 +187,48 @@ struct Purge {
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// How many of the hottest entries that go are fetched again.
+    #[arg(long, value_name = "NUMBER")]
+    rewarm: Option<u32>,
     /// The admin API.
     #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
     admin: String,
     /// Print the receipt as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tell a running Larder what happened, so that it purges what its configuration says; without a name, list the events.
+///
+/// Waits until every live instance has applied the purge. The token is taken from `LARDER_TOKEN`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  larder events
+  larder events user.updated --set userId=7
+  larder events order.paid --data '{\"user\": {\"id\": 7}, \"items\": [1, 2]}' --reason 'a test'")]
+struct Events {
+    /// The event.
+    #[arg(value_name = "EVENT")]
+    name: Option<String>,
+    /// Its data.
+    #[arg(long, value_name = "JSON", requires = "name")]
+    data: Option<String>,
+    /// One value of its data; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", requires = "name")]
+    set: Vec<String>,
+    /// For whom to wait.
+    #[arg(long, value_enum, default_value = "all")]
+    wait: Wait,
+    /// How long to wait.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    timeout: humantime::Duration,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT", requires = "name")]
+    reason: Option<String>,
+    /// The admin API.
+    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    admin: String,
+    /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -224,6 +264,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(check) => launch::check(&check),
         Command::Schema => launch::schema(),
         Command::Purge(purge) => client::purge(&purge),
+        Command::Events(asked) => events::events(&asked),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -308,6 +349,7 @@ mod tests {
             "larder purge --dry-run",
             "larder purge --everything --timeout 5",
             "larder check",
+            "larder events --data {}",
         ] {
             assert!(parse(wrong).unwrap_err().use_stderr(), "{wrong}");
         }
@@ -317,6 +359,8 @@ mod tests {
             "larder purge http://a/b --tag c --soft",
             "larder purge --all-tags a,b --glob /a/* --host *.a --dry-run",
             "larder demo",
+            "larder events",
+            "larder events user.updated --set a=b --set c=d",
             "larder demo --listen 127.0.0.1:0 --admin 127.0.0.1:0",
             "larder demo --api-only 127.0.0.1:3000",
         ] {

@@ -5,29 +5,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use secrecy::ExposeSecret;
 
 use crate::config::check::routes::{LAST_RESORT, matches};
 use crate::config::file::route::{
     BodyFormat, BodyMethod, GraphQl, KeyBody, Keys, Layer, Mutations,
 };
 use crate::config::file::{self, File};
-use crate::config::scalar::address::HostField;
+use crate::config::scalar::address::{HostField, RedisUrl};
 use crate::config::scalar::amount::{Size, Span};
-use crate::config::scalar::name::{FieldName, Word};
+use crate::config::scalar::name::{EventName, FieldName, Word};
 use crate::config::settings::{
-    AccessLog, Admin, Breaker, Disk, L1, L2, Limits, Log, LogFormat, LogLevel, Origin, Purge,
-    Redis, Settings, Token, TokenScope, WhenDetached,
+    AccessLog, Admin, Breaker, Disk, Downstream, Hook, L1, L2, Limits, Log, LogFormat, LogLevel,
+    Origin, Purge, Redis, RedisServers, RedisTls, Rewarm, Sentinel, Settings, Token, TokenScope,
+    WhenDetached,
 };
 use crate::entry::facts::RouteId;
 use crate::key::canonical::{QueryLanguage, QueryOrder, QueryRules};
 use crate::key::content::{ContentRules, Form, Writes};
 use crate::key::pattern::PathPattern;
-use crate::key::vary::VaryRules;
+use crate::key::vary::{LanguageRule, VaryRules};
 use crate::key::{HostRule, KeyRules};
+use crate::message::bearer::Digest;
+use crate::message::network::Network;
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
+use crate::purge::Effect;
+use crate::purge::announce::Words;
+use crate::purge::events::{EventRule, Events, NamePattern};
+use crate::purge::template::{Holes, Rule, Template};
+use crate::route::depends::{Dependency, Depends, Left};
+use crate::route::purging::PurgeMethod;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagFields, TagRules};
-use crate::route::{self, Coalescing, Layers, Methods, Mode, ServerFields};
+use crate::route::{self, AfterWrite, Coalescing, Layers, Methods, Mode, RangeFetch, ServerFields};
 
 /// The settings of an effective file (`File::effective`) that passed every check.
 ///
@@ -36,6 +46,7 @@ pub(crate) fn compile(file: File) -> Settings {
     let routes = file.routes.iter().map(|route| route_settings(&file, route)).collect();
     Settings {
         service: file.service.0.as_str().into(),
+        cache_name: file.cache_name.0.as_str().into(),
         listen: file.listen.as_slice().iter().map(|address| address.0).collect(),
         workers: file.workers.map_or_else(cores, std::num::NonZero::get),
         admin: admin(&file.admin),
@@ -53,7 +64,22 @@ pub(crate) fn compile(file: File) -> Settings {
             },
             lease: file.purge.lease.0,
             retention: file.purge.retention.get(),
+            rewarm: Rewarm {
+                keys: file.purge.rewarm.keys,
+                per_second: file.purge.rewarm.per_second.get(),
+                at_once: file.purge.rewarm.at_once.get(),
+            },
+            keep_for: file.purge.keep_for.0,
         },
+        events: events(&file),
+        intake: file.intake.as_ref().and_then(|it| Some(it.stream.as_ref()?.0.as_str().into())),
+        depends: depends(&file),
+        hooks: file.hooks.iter().filter_map(|(name, it)| hook(&name.0, it)).collect(),
+        downstream: file
+            .downstream
+            .iter()
+            .filter_map(|(name, it)| downstream(&name.0, it))
+            .collect(),
         limits: limits(&file.limits),
         trusted_proxies: file.trusted_proxies.clone(),
         routes,
@@ -61,6 +87,75 @@ pub(crate) fn compile(file: File) -> Settings {
         log: log(&file.log),
         effective: Arc::new(file),
     }
+}
+
+fn events(file: &File) -> Events {
+    let rule = |(name, event): (&EventName, &file::purging::Event)| {
+        let rules = event.purge.iter();
+        EventRule {
+            name: NamePattern(name.0.as_str().into()),
+            purge: rules.filter_map(|text| Rule::parse(text, Holes::OfData).ok()).collect(),
+            effect: if event.soft { Effect::MarkStale } else { Effect::Remove },
+            rewarm: event.rewarm,
+        }
+    };
+    Events { rules: file.events.iter().map(rule).collect() }
+}
+
+fn depends(file: &File) -> Depends {
+    let rules = file.depends.iter().filter_map(|(left, right)| {
+        let left = Left::parse(left).ok()?;
+        let right = right.as_slice().iter();
+        let right = right.filter_map(|text| Dependency::right(text, &left).ok()).collect();
+        Some(Dependency::new(left, right))
+    });
+    Depends::new(rules.collect())
+}
+
+fn hook(name: &str, hook: &file::purging::Hook) -> Option<Hook> {
+    Some(Hook {
+        name: name.into(),
+        secret: hook.secret.as_ref()?.0.clone(),
+        signature: hook.signature.name(),
+        timestamp: hook.timestamp.as_ref().map(FieldName::name),
+        tolerance: hook.tolerance.0,
+        event: Template::parse(hook.event.as_ref()?, Holes::OfData).ok()?,
+        data: hook.data.as_deref().map(Arc::from),
+    })
+}
+
+fn downstream(name: &str, downstream: &file::purging::Downstream) -> Option<Downstream> {
+    let url = downstream.url.as_ref()?;
+    let fields = downstream.fields.iter();
+    let fields =
+        fields.filter_map(|(name, text)| Some((name.name(), Words::parse(text.text()).ok()?)));
+    Some(Downstream {
+        name: name.into(),
+        url: url.0.clone(),
+        place: url.place(),
+        method: downstream.method.0.parse().ok()?,
+        fields: fields.collect(),
+        body: downstream.body.as_ref().and_then(|text| Words::parse(text.text()).ok()),
+        site: downstream.site.as_ref().map(|site| site.to_string().into()),
+        timeout: downstream.timeout.0,
+        attempts: downstream.attempts,
+        queue: downstream.queue.get(),
+    })
+}
+
+/// Whose PURGE requests purge; the tokens are those of the admin side.
+fn purge_method(file: &File, keys: &Keys) -> Option<PurgeMethod> {
+    let method = keys.purge_method.as_ref()?;
+    let from = method.from.iter();
+    let tokens = file.admin.tokens.iter().filter_map(|token| {
+        let name = token.name.as_ref().filter(|name| method.tokens.contains(name))?;
+        let secret = token.secret.as_ref()?.0.expose_secret();
+        Some((name.0.as_str().into(), Digest::of(secret.as_bytes())))
+    });
+    Some(PurgeMethod {
+        from: from.map(|it| Network { address: it.address, bits: it.bits }).collect(),
+        tokens: tokens.collect(),
+    })
 }
 
 fn cores() -> usize {
@@ -111,11 +206,13 @@ fn l2(l2: &file::store::L2) -> L2 {
         file::store::L2::Stores(stores) => stores,
     };
     let max_object = stores.max_object.0;
-    if let Some((redis, url)) =
-        stores.redis.as_ref().and_then(|redis| Some((redis, redis.url.as_ref()?)))
+    if let Some((redis, servers)) =
+        stores.redis.as_ref().and_then(|redis| Some((redis, redis_servers(redis)?)))
     {
         return L2::Redis(Redis {
-            url: url.0.clone(),
+            servers,
+            tls: redis.tls.as_ref().map(redis_tls).unwrap_or_default(),
+            read_from_replicas: redis.read_from_replicas,
             timeout: redis.timeout.0,
             breaker: breaker(&redis.breaker),
             write_queue: redis.write_queue.get(),
@@ -134,6 +231,35 @@ fn l2(l2: &file::store::L2) -> L2 {
         });
     }
     L2::None
+}
+
+fn redis_servers(redis: &file::store::Redis) -> Option<RedisServers> {
+    let secrets = |urls: &[RedisUrl]| urls.iter().map(|url| url.0.clone()).collect();
+    if let Some(url) = &redis.url {
+        return Some(RedisServers::Single(url.0.clone()));
+    }
+    if let Some(urls) = &redis.cluster {
+        return Some(RedisServers::Cluster(secrets(urls)));
+    }
+    let sentinel = redis.sentinel.as_ref()?;
+    Some(RedisServers::Sentinel(Sentinel {
+        master: sentinel.master.as_ref()?.0.clone(),
+        urls: secrets(sentinel.urls.as_ref()?),
+        username: sentinel.username.as_ref().map(|name| name.0.clone()),
+        password: sentinel.password.as_ref().map(|secret| secret.0.clone()),
+        database: sentinel.database,
+    }))
+}
+
+fn redis_tls(tls: &file::store::RedisTls) -> RedisTls {
+    RedisTls {
+        authority: tls.ca.as_ref().map(PathBuf::from),
+        client: tls
+            .certificate
+            .as_ref()
+            .zip(tls.key.as_ref())
+            .map(|(certificate, key)| (PathBuf::from(certificate), PathBuf::from(key))),
+    }
 }
 
 fn limits(limits: &file::service::Limits) -> Limits {
@@ -187,10 +313,16 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         key: key_rules(&keys.key.clone().unwrap_or_default(), keys.graphql.as_ref()),
         vary: vary(&keys.vary.clone().unwrap_or_default()),
         layers: layers(keys.layers.as_deref().unwrap_or_default()),
+        after_write: match &keys.on_write {
+            Some(rule) if rule.refresh => AfterWrite::Refresh,
+            Some(_) | None => AfterWrite::Wait,
+        },
+        purge_method: purge_method(file, keys),
         on_write: writes.filter_map(|text| OnWrite::parse(text, path).ok()).collect(),
         tags: tags.showing(tag_fields(keys)),
         client_ttl: duration(keys.client_ttl),
         coalescing: if keys.coalesce == Some(false) { Coalescing::Off } else { Coalescing::On },
+        ranges: ranges(keys),
         server_fields: server_fields(keys),
         matches,
     }
@@ -210,8 +342,11 @@ fn last_resort(file: &File) -> route::Settings {
         layers: Layers::Both,
         tags: TagRules::default().showing(tag_fields(keys)),
         on_write: Vec::new(),
+        after_write: AfterWrite::Wait,
+        purge_method: purge_method(file, keys),
         client_ttl: None,
         coalescing: Coalescing::Off,
+        ranges: RangeFetch::Whole,
         server_fields: server_fields(keys),
     }
 }
@@ -225,10 +360,18 @@ fn tag_fields(keys: &Keys) -> TagFields {
     if keys.strip_tags == Some(false) { TagFields::Kept } else { TagFields::Stripped }
 }
 
+fn ranges(keys: &Keys) -> RangeFetch {
+    match keys.ranges.unwrap_or_default() {
+        file::route::Ranges::FetchWhole => RangeFetch::Whole,
+        file::route::Ranges::AsAsked => RangeFetch::AsAsked,
+    }
+}
+
 fn server_fields(keys: &Keys) -> ServerFields {
     match keys.server_fields.unwrap_or_default() {
         file::route::ServerFields::Full => ServerFields::Full,
         file::route::ServerFields::Minimal => ServerFields::Minimal,
+        file::route::ServerFields::Debug => ServerFields::Debug,
     }
 }
 
@@ -288,11 +431,17 @@ fn policy(keys: &Keys) -> Policy {
     }
 }
 
-/// A route that speaks GraphQL tells by itself which of its POST requests only ask.
+/// A route that vouches for its POST requests keeps their answers for the like of them alone; one that speaks GraphQL tells by itself which of its POST requests only ask.
 fn post(keys: &Keys) -> Post {
     let body = keys.key.as_ref().and_then(|key| key.body.as_ref());
     let vouched = body.is_some_and(|body| body.of.contains(&BodyMethod::Post));
-    if vouched || keys.graphql.is_some() { Post::Vouched } else { Post::Unsafe }
+    if vouched || keys.graphql.is_some() {
+        Post::Vouched
+    } else if keys.keep_posts == Some(true) {
+        Post::Answering
+    } else {
+        Post::Unsafe
+    }
 }
 
 fn key_rules(key: &file::route::Key, graphql: Option<&GraphQl>) -> KeyRules {
@@ -339,7 +488,11 @@ fn bytes(size: Size) -> usize {
 
 fn vary(vary: &file::route::Vary) -> VaryRules {
     let normalize = vary.normalize.iter().map(|(name, values)| (name.name(), texts(values)));
-    VaryRules { normalize: normalize.collect(), max_variants: vary.max_variants.get() }
+    VaryRules {
+        normalize: normalize.collect(),
+        max_variants: vary.max_variants.get(),
+        language: if vary.content_language { LanguageRule::Heard } else { LanguageRule::Unheard },
+    }
 }
 
 fn texts(words: &[Word]) -> Vec<String> {

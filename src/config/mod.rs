@@ -206,7 +206,9 @@ impl Overrides {
             L2Override::Redis(url) => {
                 let stores = stores();
                 let url = Some(url.clone());
-                let redis = Redis { url, ..stores.redis.clone().unwrap_or_default() };
+                let (cluster, sentinel) = (None, None);
+                let configured = stores.redis.clone().unwrap_or_default();
+                let redis = Redis { url, cluster, sentinel, ..configured };
                 let stores =
                     Stores { redis: Some(redis), disk: None, max_object: stores.max_object };
                 file.l2 = L2::Stores(Box::new(stores));

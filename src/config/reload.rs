@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::config::compile::compile;
 use crate::config::file::File;
-use crate::config::file::store::{L2, Without};
+use crate::config::file::store::{L2, Redis, Without};
 use crate::config::settings::Settings;
 
 /// How long a file must have been quiet before it is read: editors write in several steps.
@@ -104,7 +104,8 @@ impl Watch {
 /// The new settings with everything as it was that cannot change while Larder runs, and the keys of which a change
 /// waits for the next start.
 ///
-/// What takes effect at once: routes, defaults, origins, tokens, trusted proxies, the access log and the log level.
+/// What takes effect at once: routes, defaults, origins, tokens, trusted proxies, events, dependencies, hooks, whom purges
+/// are told, the access log and the log level.
 pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static str>) {
     let (old, wanted) = (&*running.effective, &*new.effective);
     let mut waiting = Vec::new();
@@ -114,12 +115,14 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
         }
     };
     keep("service", old.service == wanted.service);
+    keep("cache_name", running.cache_name == new.cache_name);
     keep("listen", running.listen == new.listen);
     keep("workers", running.workers == new.workers);
     keep("admin.listen", running.admin.listen == new.admin.listen);
     keep("l1", running.l1 == new.l1);
-    keep("l2", is_same(&old.l2, &wanted.l2) && redis_url(old) == redis_url(wanted));
+    keep("l2", is_same(&old.l2, &wanted.l2) && redis_secrets(old) == redis_secrets(wanted));
     keep("purge", running.purge == new.purge);
+    keep("intake", running.intake == new.intake);
     keep("limits", running.limits == new.limits);
     keep("log.format", running.log.format == new.log.format);
     let mut file = File { routes: wanted.routes.clone(), ..old.clone() };
@@ -127,6 +130,10 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     file.defaults.clone_from(&wanted.defaults);
     file.trusted_proxies.clone_from(&wanted.trusted_proxies);
     file.admin.tokens.clone_from(&wanted.admin.tokens);
+    file.events.clone_from(&wanted.events);
+    file.depends.clone_from(&wanted.depends);
+    file.hooks.clone_from(&wanted.hooks);
+    file.downstream.clone_from(&wanted.downstream);
     file.log.access = wanted.log.access;
     file.log.level = wanted.log.level;
     (compile(file), waiting)
@@ -137,11 +144,15 @@ fn is_same<T: Serialize>(one: &T, other: &T) -> bool {
 }
 
 /// What the printed form hides.
-fn redis_url(file: &File) -> Option<&str> {
-    match &file.l2 {
+fn redis_secrets(file: &File) -> Vec<&str> {
+    let redis = match &file.l2 {
         L2::Without(Without::None) => None,
-        L2::Stores(stores) => Some(stores.redis.as_ref()?.url.as_ref()?.0.expose_secret()),
-    }
+        L2::Stores(stores) => stores.redis.as_ref(),
+    };
+    let urls = redis.into_iter().flat_map(Redis::urls).flat_map(|(_, urls)| urls).map(|url| &url.0);
+    let sentinel = redis.and_then(|redis| redis.sentinel.as_ref());
+    let password = sentinel.and_then(|sentinel| sentinel.password.as_ref()).map(|secret| &secret.0);
+    urls.chain(password).map(ExposeSecret::expose_secret).collect()
 }
 
 #[cfg(test)]

@@ -6,17 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
+use http::{HeaderName, Method};
 use secrecy::SecretString;
 
 use crate::config::file::File;
 use crate::config::scalar::address::{Endpoint, Network};
+use crate::purge::announce::Words;
+use crate::purge::events::Events;
+use crate::purge::template::Template;
 use crate::route;
+use crate::route::depends::Depends;
 
 /// Everything that a running Larder is built from. Holds secrets, but shows none: neither in `Debug` nor in
 /// [`Settings::print`].
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub service: Arc<str>,
+    /// What `Cache-Status` calls this cache.
+    pub cache_name: Arc<str>,
     /// At least one.
     pub listen: Vec<SocketAddr>,
     /// At least one.
@@ -27,6 +34,14 @@ pub struct Settings {
     pub l1: L1,
     pub l2: L2,
     pub purge: Purge,
+    pub events: Events,
+    /// The Redis stream that events are taken from.
+    pub intake: Option<Arc<str>>,
+    pub depends: Depends,
+    /// Each name once.
+    pub hooks: Vec<Hook>,
+    /// Each name once.
+    pub downstream: Vec<Downstream>,
     pub limits: Limits,
     pub trusted_proxies: Vec<Network>,
     /// In the order in which they are asked; each id once; each names one of `origins`.
@@ -107,11 +122,40 @@ pub struct Disk {
 
 #[derive(Clone, Debug)]
 pub struct Redis {
-    pub url: SecretString,
+    pub servers: RedisServers,
+    pub tls: RedisTls,
+    pub read_from_replicas: bool,
     pub timeout: Duration,
     pub breaker: Breaker,
     pub write_queue: usize,
     pub max_object: u64,
+}
+
+/// Where Redis is; URLs hold passwords.
+#[derive(Clone, Debug)]
+pub enum RedisServers {
+    Single(SecretString),
+    /// At least one.
+    Cluster(Vec<SecretString>),
+    Sentinel(Sentinel),
+}
+
+#[derive(Clone, Debug)]
+pub struct Sentinel {
+    pub master: String,
+    /// At least one.
+    pub urls: Vec<SecretString>,
+    pub username: Option<String>,
+    pub password: Option<SecretString>,
+    pub database: u32,
+}
+
+/// Files in PEM format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisTls {
+    pub authority: Option<PathBuf>,
+    /// A certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +164,45 @@ pub struct Purge {
     pub lease: Duration,
     /// Purges that the log keeps.
     pub retention: u64,
+    pub rewarm: Rewarm,
+    pub keep_for: Duration,
+}
+
+/// How the hottest entries that a purge takes are fetched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewarm {
+    pub keys: u32,
+    pub per_second: usize,
+    pub at_once: usize,
+}
+
+/// A webhook that tells of events.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    pub name: Arc<str>,
+    pub secret: SecretString,
+    pub signature: HeaderName,
+    pub timestamp: Option<HeaderName>,
+    pub tolerance: Duration,
+    pub event: Template,
+    /// Names with dots between levels; the whole payload where it is not given.
+    pub data: Option<Arc<str>>,
+}
+
+/// Somebody who is told of purges.
+#[derive(Clone, Debug)]
+pub struct Downstream {
+    pub name: Arc<str>,
+    pub url: SecretString,
+    /// Scheme and host of the URL, which may be shown.
+    pub place: String,
+    pub method: Method,
+    pub fields: Vec<(HeaderName, Words)>,
+    pub body: Option<Words>,
+    pub site: Option<Arc<str>>,
+    pub timeout: Duration,
+    pub attempts: u32,
+    pub queue: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

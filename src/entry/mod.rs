@@ -2,10 +2,11 @@
 
 pub mod facts;
 pub mod freshness;
+pub mod partial;
 pub mod slot;
 pub mod wire;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::entry::facts::Facts;
 use crate::entry::freshness::Freshness;
 use crate::key::vary::Variant;
+use crate::message::content_range::ContentRange;
 use crate::message::fill::Fill;
 use crate::time::Timestamp;
 
@@ -25,11 +27,17 @@ pub struct Entry {
     pub freshness: Freshness,
     pub variant: Variant,
     pub body: Stored,
+    /// Which part of the representation the body is; nothing where it is all of it. The head is that of the whole.
+    pub part: Option<ContentRange>,
     /// The ledger's version under which no purge matched this entry; see [`Entry::is_verified_at`].
     verified: AtomicU64,
     tags: Tags,
+    /// The ledger's turn in which this process began to fetch it; zero where another one did. See [`Entry::in_turn`].
+    turn: u64,
     /// When this copy was taken into memory or last found to be the fleet's newest, in milliseconds.
     taken: AtomicU64,
+    /// How often this copy, and half as often those that it replaced, answered from memory; about.
+    hits: AtomicU32,
 }
 
 /// Whether [`Facts::tags`] are all there are.
@@ -78,7 +86,7 @@ impl Head {
     }
 }
 
-/// A stored body: all of it, or one that its fetch still brings.
+/// A stored body: all that is kept of it, or one that its fetch still brings.
 ///
 /// Only whole ones are ever given to a store; one that arrives is shared by the requests of its flight.
 #[derive(Clone)]
@@ -112,22 +120,48 @@ impl Entry {
             freshness,
             variant,
             body,
+            part: None,
             verified: AtomicU64::new(0),
             tags: Tags::Known,
+            turn: 0,
             taken: AtomicU64::new(0),
+            hits: AtomicU32::new(0),
         }
+    }
+
+    /// This entry, whose body is this part of the representation: an incomplete response (RFC 9111 §3.3).
+    #[must_use]
+    pub fn of_part(self, part: Option<ContentRange>) -> Self {
+        Self { part, ..self }
+    }
+
+    /// The same entry, fetched by this process from `turn` of its ledger on: what was purged here before that, and is
+    /// not in the log yet, does not speak of it. An entry without a turn came from elsewhere.
+    #[must_use]
+    pub fn in_turn(self, turn: u64) -> Self {
+        Self { turn, ..self }
+    }
+
+    pub fn turn(&self) -> u64 {
+        self.turn
     }
 
     /// The same entry with another body: how an arriving one becomes whole.
     #[must_use]
     pub fn with_body(&self, body: Stored) -> Self {
-        Self::new(self.facts.clone(), self.head.clone(), self.freshness, self.variant.clone(), body)
+        let head = self.head.clone();
+        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
+            .of_part(self.part.clone())
+            .in_turn(self.turn)
     }
 
     /// The same entry with another head: how a validation updates it.
     #[must_use]
     pub fn with_head(&self, head: Head) -> Self {
-        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), self.body.clone())
+        let body = self.body.clone();
+        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
+            .of_part(self.part.clone())
+            .in_turn(self.turn)
     }
 
     /// The same entry, some of whose tags are known only when its body is whole.
@@ -151,6 +185,8 @@ impl Entry {
     pub fn with_freshness(&self, freshness: Freshness) -> Self {
         let (facts, head) = (self.facts.clone(), self.head.clone());
         Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
+            .of_part(self.part.clone())
+            .in_turn(self.turn)
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit
@@ -174,7 +210,23 @@ impl Entry {
         now.since(Timestamp::from_millis(self.taken.load(Ordering::Relaxed)))
     }
 
-    /// The whole body, or nothing while it arrives.
+    /// Counts an answer from memory. Two at once may count as one: who is hot is hot all the same, and nobody waits.
+    pub fn hit(&self) {
+        let hits = self.hits.load(Ordering::Relaxed);
+        self.hits.store(hits.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// How often this answered from memory, about.
+    pub fn hits(&self) -> u32 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Takes the place of `old`, and half of its hits.
+    pub fn succeed(&self, old: &Self) {
+        self.hits.store(old.hits() / 2, Ordering::Relaxed);
+    }
+
+    /// All that is stored of the body, or nothing while it arrives.
     pub fn whole(&self) -> Option<&Bytes> {
         match &self.body {
             Stored::Whole(bytes) => Some(bytes),
@@ -182,11 +234,12 @@ impl Entry {
         }
     }
 
-    /// The length of the body, where it is known.
+    /// The length of the representation, where it is known.
     pub fn length(&self) -> Option<u64> {
-        match &self.body {
-            Stored::Whole(bytes) => Some(bytes.len() as u64),
-            Stored::Arriving { length, .. } => *length,
+        match (&self.part, &self.body) {
+            (Some(part), _) => Some(part.complete()),
+            (None, Stored::Whole(bytes)) => Some(bytes.len() as u64),
+            (None, Stored::Arriving { length, .. }) => *length,
         }
     }
 

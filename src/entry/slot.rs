@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::entry::Entry;
+use crate::entry::partial::displaces;
 use crate::key::vary::Selector;
 use crate::time::Timestamp;
 
@@ -40,12 +41,15 @@ impl Slot {
     }
 
     /// This slot with `entry` in the place of what it replaces, at most `cap` variants, without those that are of
-    /// no more use. An entry whose fetch began before a purge never replaces one whose fetch began after it.
+    /// no more use. An entry whose fetch began before a purge never replaces one whose fetch began after it, and a part
+    /// never what is whole and fresh.
     #[must_use]
     pub fn with(&self, entry: Arc<Entry>, cap: usize, now: Timestamp) -> Self {
-        let newer =
-            |old: &Arc<Entry>| old.variant == entry.variant && old.facts.as_of > entry.facts.as_of;
-        if self.variants.iter().any(newer) {
+        let stays = |old: &Arc<Entry>| {
+            old.variant == entry.variant
+                && (old.facts.as_of > entry.facts.as_of || !displaces(old, &entry, now))
+        };
+        if self.variants.iter().any(stays) {
             return self.clone();
         }
         let others = self

@@ -17,7 +17,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use crate::entry::facts::{Facts, Mark, RouteId, Tag};
+use crate::entry::facts::{Epoch, Facts, Mark, RouteId, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
@@ -25,7 +25,9 @@ use crate::key::vary::Variant;
 use crate::time::Timestamp;
 
 const MAGIC: &[u8; 4] = b"LRDR";
-const VERSION: u8 = 1;
+/// Version 2 added the epoch of `as_of`; without it, no log vouches for the entry.
+const VERSION: u8 = 2;
+const OLDEST: u8 = 1;
 const PREFIX: usize = 33;
 /// Where the digest lies within the prefix.
 const DIGEST: std::ops::Range<usize> = 17..PREFIX;
@@ -47,9 +49,10 @@ pub enum Unreadable {
     OtherKey,
 }
 
-/// The entry as bytes; nothing while its body arrives. Copies the body once.
+/// The entry as bytes; nothing while its body arrives, and nothing for a part: no version has a place to say that it is
+/// one. Copies the body once.
 pub fn encode(entry: &Entry) -> Option<Bytes> {
-    let body = entry.whole()?;
+    let body = entry.whole().filter(|_| entry.part.is_none())?;
     // Numbers, texts and bytes into memory: there is nothing that could fail.
     let head = rmp_serde::to_vec(&WireHead::of(entry)).ok()?;
     let mut bytes = BytesMut::with_capacity(PREFIX + head.len() + body.len());
@@ -74,7 +77,7 @@ pub fn decode(bytes: &Bytes, expected: Key) -> Result<Entry, Unreadable> {
     if !prefix.starts_with(MAGIC) {
         return Err(Unreadable::Foreign);
     }
-    if prefix[4] != VERSION {
+    if !(OLDEST..=VERSION).contains(&prefix[4]) {
         return Err(Unreadable::Version(prefix[4]));
     }
     let head = u32::from_be_bytes(fixed(&prefix[5..9])) as usize;
@@ -127,6 +130,9 @@ struct WireFacts<'a> {
     #[serde(borrow)]
     tags: Vec<&'a str>,
     as_of: (u64, u64),
+    /// The epoch of `as_of`; since version 2.
+    #[serde(default)]
+    epoch: u64,
 }
 
 /// Milliseconds, all but the last.
@@ -201,6 +207,7 @@ impl<'a> WireFacts<'a> {
             route: facts.route.as_str(),
             tags: facts.tags.iter().map(Tag::as_str).collect(),
             as_of: (facts.as_of.millis, facts.as_of.number),
+            epoch: facts.as_of.epoch.number(),
         }
     }
 
@@ -211,7 +218,7 @@ impl<'a> WireFacts<'a> {
             url: self.url.into(),
             route: RouteId::new(self.route),
             tags: self.tags.iter().map(|tag| Tag::new(tag)).collect(),
-            as_of: Mark::new(self.as_of.0, self.as_of.1),
+            as_of: Mark::new(self.as_of.0, self.as_of.1).of(Epoch::new(self.epoch)),
         }
     }
 }
@@ -268,7 +275,7 @@ mod tests {
 
     const KEY: Key = Key::from_bits(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 
-    /// `entry()` as the first release wrote it.
+    /// `entry()` as the first release wrote it: its mark has no epoch.
     const VERSION_1: &str = concat!(
         "4c52445201000000d900000000000000051f67b5902e0307ae2ae6ba78806ed45e9596c4100011223344",
         "5566778899aabbccddeeffc41000000000000000000000000000000007b9687474703a2f2f73686f702e",
@@ -279,6 +286,17 @@ mod tests {
         "6c6c6f",
     );
 
+    /// `entry()` with the epoch of its mark.
+    const VERSION_2: &str = concat!(
+        "4c52445202000000e200000000000000053fcd2f41ae8e910908fdbf7a25da39b89597c4100011223344",
+        "5566778899aabbccddeeffc41000000000000000000000000000000007b9687474703a2f2f73686f702e",
+        "6578616d706c652f613f623d31a870726f647563747392a970726f647563743a31a2c3a492cf0000018b",
+        "cfe5680003cf0000001f3a5b7c9dcd01949392c40a7365742d636f6f6b6965c403613d3192c40a736574",
+        "2d636f6f6b6965c403623d3292c40465746167c40422e4ff2298cf0000018bcfe5687b01cdea60cd07d0",
+        "cd0bb8cd0fa005019292af6163636570742d656e636f64696e67c4036272ff92af6163636570742d6c61",
+        "6e6775616765c068656c6c6f",
+    );
+
     fn entry() -> Entry {
         let facts = Facts {
             key: KEY,
@@ -286,7 +304,7 @@ mod tests {
             url: "http://shop.example/a?b=1".into(),
             route: RouteId::new("products"),
             tags: [Tag::new("product:1"), Tag::new("ä")].into(),
-            as_of: Mark::new(1_700_000_000_000, 3),
+            as_of: Mark::new(1_700_000_000_000, 3).of(Epoch::new(0x1f_3a5b_7c9d)),
         };
         let mut fields = HeaderMap::new();
         fields.append(SET_COOKIE, HeaderValue::from_static("a=1"));
@@ -338,18 +356,34 @@ mod tests {
         assert!(bytes.as_ptr_range().contains(&back.whole().unwrap().as_ptr()));
     }
 
+    fn golden(text: &str) -> Bytes {
+        let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(digit).collect()
+    }
+
     #[test]
-    fn version_1_is_read_for_ever() {
-        let digit = |at: usize| u8::from_str_radix(&VERSION_1[at..at + 2], 16).unwrap();
-        let golden: Bytes = (0..VERSION_1.len()).step_by(2).map(digit).collect();
-        assert_same(&decode(&golden, KEY).unwrap(), &entry());
-        assert_eq!(encoded(), golden);
+    fn version_1_is_read_for_ever_and_no_log_vouches_for_it() {
+        let old = entry();
+        let facts = Facts { as_of: old.facts.as_of.of(Epoch::NONE), ..old.facts.clone() };
+        assert_same(&decode(&golden(VERSION_1), KEY).unwrap(), &Entry { facts, ..old });
+    }
+
+    #[test]
+    fn version_2_is_read_for_ever() {
+        assert_same(&decode(&golden(VERSION_2), KEY).unwrap(), &entry());
+        assert_eq!(encoded(), golden(VERSION_2));
     }
 
     #[test]
     fn an_arriving_body_is_not_written() {
         let (_writer, fill) = crate::message::fill::Fill::open(10);
         assert!(encode(&entry().with_body(Stored::Arriving { fill, length: None })).is_none());
+    }
+
+    #[test]
+    fn a_part_is_not_written_since_it_would_be_read_as_the_whole() {
+        let part = crate::message::content_range::ContentRange::new(0..5, 10);
+        assert!(part.is_some() && encode(&entry().of_part(part)).is_none());
     }
 
     #[test]

@@ -341,7 +341,17 @@ mod tests {
     #[test]
     fn hosts_lose_case_and_default_port() {
         assert_eq!(target("http://Shop.Example:80/a").url(), "http://shop.example/a");
+        assert_eq!(target("http://Shop.Example/a").url(), "http://shop.example/a");
+        assert_eq!(target("http://shop.example:80/a").url(), "http://shop.example/a");
         assert_eq!(target("http://shop.example:443/a").url(), "http://shop.example:443/a");
+    }
+
+    #[test]
+    fn a_url_begins_with_its_path_where_its_host_does_not_count() {
+        let url = target("http://shop.example/a/b?c");
+        assert_eq!((url.path(), url.path_and_query().as_str()), ("/a/b", "/a/b?c"));
+        assert_eq!(url.url_under(HostRule::Keyed), "http://shop.example/a/b?c");
+        assert_eq!(url.url_under(HostRule::Ignored), "/a/b?c");
     }
 
     #[test]

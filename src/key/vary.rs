@@ -14,11 +14,22 @@ pub struct VaryRules {
     pub normalize: Vec<(HeaderName, Vec<String>)>,
     /// How many variants of a URL are kept.
     pub max_variants: usize,
+    pub language: LanguageRule,
+}
+
+/// Whether a response's `Content-Language` has a say in who selects it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LanguageRule {
+    /// RFC 9111 §4.1: the request fields alone select.
+    #[default]
+    Unheard,
+    /// A success in one language also answers who wants that language most.
+    Heard,
 }
 
 impl Default for VaryRules {
     fn default() -> Self {
-        Self { normalize: Vec::new(), max_variants: 64 }
+        Self { normalize: Vec::new(), max_variants: 64, language: LanguageRule::Unheard }
     }
 }
 
@@ -86,11 +97,12 @@ impl Variant {
     /// The same variant, of a successful response with these fields: its one language is remembered where it
     /// varies by it.
     ///
-    /// RFC 9111 §4.1 lets requests match that mean the same "according to the header field's specification". By
-    /// RFC 9110 §12.5.4 a request ranks languages by their weights alone. That the origin has the language which
-    /// a request wants most, and above all others, is shown by the stored response; so it is the one that the
-    /// origin would choose. Where two languages are wanted alike, or the best is a wildcard or a wider range, or
-    /// the response is in several languages or is an error, the choice is the origin's and nothing matches so.
+    /// Heard only where the route says so ([`LanguageRule::Heard`]): RFC 9111 §4.1 lets requests match whose fields
+    /// mean the same "according to the header field's specification", and these do not. By RFC 9110 §12.5.4 a
+    /// request ranks languages by their weights alone. That the origin has the language which a request wants most,
+    /// and above all others, is shown by the stored response; an origin that heeds nothing else would choose it.
+    /// Where two languages are wanted alike, or the best is a wildcard or a wider range, or the response is in
+    /// several languages or is an error, the choice is the origin's and nothing matches so.
     #[must_use]
     pub fn in_language_of(mut self, response: &HeaderMap) -> Self {
         let mut languages = members(response, &CONTENT_LANGUAGE);
@@ -104,10 +116,12 @@ impl Variant {
     }
 
     fn is_in_the_best_language(&self, selector: &Selector<'_>) -> bool {
-        self.language.as_deref().is_some_and(|language| {
-            selector.rules.offered(&ACCEPT_LANGUAGE).is_none()
-                && best_language(selector.fields).is_some_and(|best| best[..] == *language)
-        })
+        let rules = selector.rules;
+        rules.language == LanguageRule::Heard
+            && rules.offered(&ACCEPT_LANGUAGE).is_none()
+            && self.language.as_deref().is_some_and(|language| {
+                best_language(selector.fields).is_some_and(|best| best[..] == *language)
+            })
     }
 
     /// The names of the fields that select, sorted.
@@ -424,6 +438,14 @@ mod tests {
         selected
     }
 
+    #[test]
+    fn a_variant_weighs_its_names_its_values_and_a_place_for_each() {
+        let request = fields(&[("a", b"12345")]);
+        let variant = of(&["a", "bcd"], &request, &VaryRules::default()).unwrap();
+        assert_eq!(variant.weight(), (64 + 1 + 5) + (64 + 3));
+        assert_eq!(of(&[], &request, &VaryRules::default()).unwrap().weight(), 0);
+    }
+
     /// RFC 9111 §4.1: "If (after any normalization that might take place) a header field is absent from a request,
     /// it can only match another request if it is also absent there."
     #[test]
@@ -531,7 +553,7 @@ mod tests {
             ("", "de", false),
         ];
         let stored = fields(&[("accept-language", b"en, de")]);
-        let rules = VaryRules::default();
+        let rules = VaryRules { language: LanguageRule::Heard, ..VaryRules::default() };
         for (language, wanted, expected) in rows {
             let response = fields(&[("content-language", language.as_bytes())]);
             let variant = of(&["accept-language, foo"], &stored, &rules).unwrap();
@@ -544,6 +566,20 @@ mod tests {
             assert_eq!(selected(&[wanted]), expected, "{language} for {wanted:?}");
             assert!(!selected(&[wanted, ("foo", b"1")]), "the other fields count as ever");
             assert!(!selected(&[]), "no wish is no choice");
+        }
+    }
+
+    /// RFC 9111 §4.1: a cache "MUST NOT use that stored response without revalidation unless all the presented
+    /// request header fields nominated by that Vary field value match".
+    #[test]
+    fn the_language_of_a_response_selects_nobody_unless_the_route_says_so() {
+        let rules = VaryRules::default();
+        let stored = fields(&[("accept-language", b"en, de")]);
+        let variant = of(&["accept-language"], &stored, &rules).unwrap();
+        let variant = variant.in_language_of(&fields(&[("content-language", b"de")]));
+        for wanted in [&b"de"[..], b"fr;q=0.5, de;q=1.0"] {
+            let fields = &fields(&[("accept-language", wanted)]);
+            assert!(!variant.is_selected_by(&Selector { fields, rules: &rules }));
         }
     }
 

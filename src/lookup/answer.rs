@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderMap, Response};
 
 use crate::entry::Entry;
 use crate::lookup::outcome::{Forwarded, Outcome};
@@ -19,19 +19,34 @@ pub struct Answer {
     /// Why the origin was asked, where it was.
     pub forwarded: Forwarded,
     pub landing: Landing,
+    /// Fields of the origin's answer that are not stored, and that whoever caused the fetch gets all the same: those
+    /// that `private` or `no-cache` list.
+    pub own: Option<Box<HeaderMap>>,
 }
 
 impl Answer {
     /// An answer from what is stored.
     pub fn stored(entry: Arc<Entry>, outcome: Outcome) -> Self {
         let content = Content::Stored(entry);
-        Self { content, outcome, forwarded: Forwarded::UriMiss, landing: Landing::done() }
+        Self {
+            content,
+            outcome,
+            forwarded: Forwarded::UriMiss,
+            landing: Landing::done(),
+            own: None,
+        }
     }
 
     /// An answer for one request alone.
     pub fn once(response: Response<Body>, outcome: Outcome) -> Self {
         let content = Content::Once(Box::new(response));
-        Self { content, outcome, forwarded: Forwarded::UriMiss, landing: Landing::done() }
+        Self {
+            content,
+            outcome,
+            forwarded: Forwarded::UriMiss,
+            landing: Landing::done(),
+            own: None,
+        }
     }
 }
 

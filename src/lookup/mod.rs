@@ -1,6 +1,8 @@
 //! What descends through the layers, and what ascends.
 
 pub mod answer;
+pub mod cache_status;
+pub mod in_hand;
 pub mod outcome;
 pub mod record;
 
@@ -8,15 +10,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
 use http::request::Parts;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Head};
 use crate::key::Key;
 use crate::key::canonical::Target;
 use crate::key::vary::Selector;
+use crate::lookup::in_hand::InHand;
 use crate::lookup::outcome::{Forwarded, Layer};
 use crate::message::cache_control::RequestDirectives;
+use crate::message::content_range::ContentRange;
 use crate::message::interim::Interim;
+use crate::message::range::{RangeSpec, Ranges, select};
 use crate::policy::reuse::OnError;
 use crate::route::Route;
 use crate::store::Place;
@@ -30,6 +36,9 @@ pub struct Lookup {
     /// Tells apart the variants of the URL as far as they are known: requests share a fetch only where this is
     /// the same. Zero where no variant is known.
     pub variant: u128,
+    /// The range that the origin is asked for, where it is not asked for the whole: requests share such a fetch only
+    /// where this is the same.
+    pub range: Option<RangeSpec>,
     pub target: Target,
     /// The client's request without its body; in a shared fetch only what every client would send is passed on.
     pub request: Parts,
@@ -45,6 +54,8 @@ pub struct Lookup {
     pub fleet: Fleet,
     /// What a layer above holds but may not serve as it is.
     pub held: Option<Held>,
+    /// What the origin has answered already: it is kept, and nobody is asked.
+    pub in_hand: Option<InHand>,
     /// Why no layer so far could answer.
     pub forwarded: Forwarded,
     /// When the request was taken up.
@@ -67,6 +78,8 @@ pub enum Until {
     Validated(OnError),
     /// A look at the fleet's store: it is served unless that has a newer one.
     Compared,
+    /// The rest of it: it is a part that does not hold what is asked for.
+    Completed,
 }
 
 /// What the asker is content with.
@@ -85,7 +98,8 @@ pub enum Company {
     Shared,
     /// With nobody: should a fetch be needed, it is the client's own request (HEAD, `no-store`).
     Alone,
-    /// With nobody, because the URL's answers are known not to be kept: no store is asked on the way down.
+    /// With nobody, because the URL's answers are known not to be kept, or because the answer is in hand: no store is
+    /// asked on the way down.
     Unshared,
 }
 
@@ -101,6 +115,25 @@ impl Lookup {
     /// What of this request selects a variant.
     pub fn selector(&self) -> Selector<'_> {
         Selector { fields: &self.request.headers, rules: &self.route.vary }
+    }
+
+    /// Whether a response, of which this part is there, holds all that is asked for. RFC 9111 §3.3: "A cache MUST NOT
+    /// use an incomplete response to answer requests unless the response has been made complete, or the request is
+    /// partial and specifies a range wholly within the incomplete response."
+    pub fn is_answered_by(&self, head: &Head, part: Option<&ContentRange>) -> bool {
+        let Some(part) = part else { return true };
+        let wanted = match self.range {
+            Some(range) => range.of(part.complete()),
+            None if self.request.method != Method::GET => None,
+            None => {
+                let asked = &self.request.headers;
+                match select(asked, &head.fields, head.status, part.complete()) {
+                    Ranges::One(range) => Some(range),
+                    Ranges::Whole | Ranges::Several(_) | Ranges::Unsatisfiable => None,
+                }
+            }
+        };
+        wanted.is_some_and(|wanted| part.holds(&wanted))
     }
 
     /// Where the answer is stored.

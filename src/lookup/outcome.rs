@@ -13,7 +13,7 @@ pub enum Outcome {
     /// Served stale because the origin failed.
     StaleOnError(Layer, OriginFailure),
     /// The origin confirmed what was stored.
-    Revalidated,
+    Revalidated(Kept),
     /// Fetched.
     Miss(Kept),
     /// Shared another request's fetch.
@@ -22,6 +22,8 @@ pub enum Outcome {
     Passed(WhyPassed),
     /// The origin failed, and nothing stored could stand in.
     Failed(Errand, OriginFailure),
+    /// A purge was asked for, and answered by Larder itself.
+    Purged,
     /// Answered by Larder itself.
     Refused(WhyRefused),
 }
@@ -40,7 +42,7 @@ pub enum Source {
     Origin,
 }
 
-/// Whether what was fetched is kept, and if not, why.
+/// Whether what was fetched or confirmed is kept, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     Stored,
@@ -57,6 +59,8 @@ pub enum Forwarded {
     VaryMiss,
     /// What is stored is stale, or must be validated.
     Stale,
+    /// What is stored is a part that does not hold what is asked for.
+    Partial,
     /// The client's directives demand it.
     Request,
     /// A refresh in the background.
@@ -81,6 +85,8 @@ pub enum WhyPassed {
     Route,
     /// The client asks for another protocol.
     Upgrade,
+    /// The client asks for a purge, which the route takes.
+    Purge,
     /// It would be told apart by its content, and that cannot be keyed.
     Content(Unkeyable),
 }
@@ -93,4 +99,6 @@ pub enum WhyRefused {
     Overloaded,
     NoRoute,
     MethodNotAllowed,
+    /// The client may not purge.
+    PurgeForbidden,
 }

@@ -1,7 +1,6 @@
 //! What is said of one request, and the words for how it ended.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +9,7 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
-use crate::key::content::Unkeyable;
-use crate::lookup::outcome::{
-    Errand, Forwarded, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused,
-};
-use crate::origin::failure::OriginFailure;
+use crate::lookup::outcome::{Errand, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused};
 use crate::route::Route;
 use crate::telemetry::access::{AccessLog, Line};
 use crate::telemetry::labels::Ending;
@@ -140,6 +135,7 @@ pub struct Words {
 /// | passed | BYPASS | ORIGIN | `bypass` |
 /// | the origin failed | MISS, or BYPASS where the request was passed | ORIGIN | `failed` |
 /// | `only-if-cached`, and nothing to serve | MISS | ORIGIN | `refused` |
+/// | a PURGE that the route takes | BYPASS | ORIGIN | `purge` |
 /// | refused before anything was looked up | BYPASS | ORIGIN | `refused` |
 pub const fn words(outcome: &Outcome) -> Words {
     let (cache, layer, ending) = match outcome {
@@ -148,7 +144,7 @@ pub const fn words(outcome: &Outcome) -> Words {
         Outcome::Stale(Layer::L1) => ("STALE", "L1", Ending::StaleL1),
         Outcome::Stale(Layer::L2) => ("STALE", "L2", Ending::StaleL2),
         Outcome::StaleOnError(layer, _) => ("STALE", layer.word(), Ending::StaleOnError),
-        Outcome::Revalidated => ("REVALIDATED", "ORIGIN", Ending::Revalidated),
+        Outcome::Revalidated(_) => ("REVALIDATED", "ORIGIN", Ending::Revalidated),
         Outcome::Miss(Kept::Stored) => ("MISS", "ORIGIN", Ending::Miss),
         Outcome::Miss(Kept::Left(_)) => ("MISS", "ORIGIN", Ending::Uncacheable),
         Outcome::Followed(Source::Layer(layer)) => ("COALESCED", layer.word(), Ending::Coalesced),
@@ -156,12 +152,14 @@ pub const fn words(outcome: &Outcome) -> Words {
         Outcome::Passed(_) => ("BYPASS", "ORIGIN", Ending::Bypass),
         Outcome::Failed(Errand::Lookup, _) => ("MISS", "ORIGIN", Ending::Failed),
         Outcome::Failed(Errand::Passage(_), _) => ("BYPASS", "ORIGIN", Ending::Failed),
+        Outcome::Purged => ("BYPASS", "ORIGIN", Ending::Purge),
         Outcome::Refused(WhyRefused::OnlyIfCached) => ("MISS", "ORIGIN", Ending::Refused),
         Outcome::Refused(
             WhyRefused::Malformed
             | WhyRefused::Overloaded
             | WhyRefused::NoRoute
-            | WhyRefused::MethodNotAllowed,
+            | WhyRefused::MethodNotAllowed
+            | WhyRefused::PurgeForbidden,
         ) => ("BYPASS", "ORIGIN", Ending::Refused),
     };
     Words { cache, layer, ending }
@@ -177,36 +175,13 @@ impl Layer {
     }
 }
 
-impl Forwarded {
-    /// The value of `fwd` (RFC 9211 §2.2).
-    pub const fn token(self) -> &'static str {
-        match self {
-            Self::UriMiss => "uri-miss",
-            Self::VaryMiss => "vary-miss",
-            // A refresh goes forward because what is stored is, or soon will be, stale.
-            Self::Stale | Self::Refresh => "stale",
-            Self::Request => "request",
-        }
-    }
-}
-
 impl WhyPassed {
-    /// The value of `fwd` (RFC 9211 §2.2).
-    const fn token(self) -> &'static str {
-        match self {
-            Self::Method
-            | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
-                "method"
-            }
-            Self::Route | Self::Upgrade | Self::Content(_) => "bypass",
-        }
-    }
-
     const fn word(self) -> &'static str {
         match self {
             Self::Method => "method",
             Self::Route => "route",
             Self::Upgrade => "upgrade",
+            Self::Purge => "purge",
             Self::Content(why) => why.token(),
         }
     }
@@ -221,6 +196,7 @@ impl WhyRefused {
             Self::Overloaded => "overloaded",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::PurgeForbidden => "purge-forbidden",
         }
     }
 }
@@ -230,10 +206,13 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
     match outcome {
         Outcome::Hit(_)
         | Outcome::Stale(_)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(Kept::Stored)
         | Outcome::Miss(Kept::Stored)
+        | Outcome::Purged
         | Outcome::Followed(_) => Cow::Borrowed(""),
-        Outcome::Miss(Kept::Left(why)) => why.token().into(),
+        Outcome::Revalidated(Kept::Left(why)) | Outcome::Miss(Kept::Left(why)) => {
+            why.token().into()
+        }
         Outcome::Passed(why) => why.word().into(),
         Outcome::Refused(why) => why.token().into(),
         Outcome::StaleOnError(_, failure) | Outcome::Failed(_, failure) => {
@@ -242,156 +221,9 @@ fn detail(outcome: &Outcome) -> Cow<'static, str> {
     }
 }
 
-/// What `Cache-Status` tells besides the outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Why the request went forward, where it did.
-    pub forwarded: Forwarded,
-    /// The status of the origin's answer, where there was one and the client gets another (RFC 9211 §2.3:
-    /// `fwd-status` "defaults to the status code sent in the response").
-    pub forwarded_status: Option<StatusCode>,
-    /// How many seconds the answer stays fresh, negative when it is stale; nothing for what is not stored.
-    pub ttl: Option<i64>,
-}
-
-/// The `Cache-Status` member of Larder (RFC 9211 §2).
-pub fn cache_status(outcome: &Outcome, status: &Status) -> HeaderValue {
-    let mut text = String::with_capacity(64);
-    text.push_str("larder");
-    let forwarded = status.forwarded.token();
-    match outcome {
-        // RFC 9211 §2.1: "hit" means that the request was not forwarded.
-        // So is what is served stale "without going forward", because the origin is left alone.
-        Outcome::Hit(_)
-        | Outcome::Stale(_)
-        | Outcome::Followed(Source::Layer(_))
-        | Outcome::StaleOnError(_, OriginFailure::BreakerOpen { .. } | OriginFailure::Overloaded) =>
-        {
-            text.push_str("; hit");
-        }
-        Outcome::Revalidated => {
-            push_forwarded(&mut text, forwarded, status.forwarded_status);
-            text.push_str("; stored");
-        }
-        Outcome::Miss(kept) => {
-            push_forwarded(&mut text, forwarded, status.forwarded_status);
-            match kept {
-                Kept::Stored => text.push_str("; stored"),
-                Kept::Left(_) => {}
-            }
-        }
-        // RFC 9211 §2.6: the request was collapsed with another that went forward.
-        Outcome::Followed(Source::Origin) => {
-            push_forwarded(&mut text, forwarded, status.forwarded_status);
-            text.push_str("; collapsed");
-        }
-        Outcome::Passed(why) => push_forwarded(&mut text, why.token(), status.forwarded_status),
-        Outcome::Failed(Errand::Passage(why), _) => push_forwarded(&mut text, why.token(), None),
-        Outcome::StaleOnError(..) => {
-            push_forwarded(&mut text, forwarded, status.forwarded_status);
-        }
-        Outcome::Failed(Errand::Lookup, _) => push_forwarded(&mut text, forwarded, None),
-        Outcome::Refused(_) => {}
-    }
-    if let Some(ttl) = status.ttl {
-        push(&mut text, format_args!("; ttl={ttl}"));
-    }
-    if let Some(why) = status_detail(outcome) {
-        push(&mut text, format_args!("; detail={why}"));
-    }
-    // Tokens and numbers are always field content.
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("larder"))
-}
-
-/// The value of `detail` (RFC 9211 §2.8): a token, and nothing of what an origin or a client sent.
-const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
-    match outcome {
-        Outcome::Hit(_)
-        | Outcome::Stale(_)
-        | Outcome::Revalidated
-        | Outcome::Miss(Kept::Stored)
-        | Outcome::Followed(Source::Origin)
-        | Outcome::Passed(WhyPassed::Method | WhyPassed::Route) => None,
-        Outcome::Followed(Source::Layer(_)) => Some("coalesced"),
-        Outcome::Miss(Kept::Left(why)) => Some(why.token()),
-        Outcome::StaleOnError(..) => Some("stale-if-error"),
-        Outcome::Failed(..) => Some("origin-failed"),
-        Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
-        Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
-        Outcome::Refused(why) => Some(why.token()),
-    }
-}
-
-fn push_forwarded(text: &mut String, why: &str, status: Option<StatusCode>) {
-    push(text, format_args!("; fwd={why}"));
-    if let Some(status) = status {
-        push(text, format_args!("; fwd-status={}", status.as_u16()));
-    }
-}
-
-fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
-    text.write_fmt(what).expect("nothing but memory can fail a write to a string");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::storable::WhyNot;
-
-    fn told(outcome: &Outcome, ttl: Option<i64>) -> String {
-        let status =
-            Status { forwarded: Forwarded::UriMiss, forwarded_status: Some(StatusCode::OK), ttl };
-        cache_status(outcome, &status).to_str().unwrap().to_owned()
-    }
-
-    #[test]
-    fn cache_status_says_hit_or_why_it_went_forward_and_never_both() {
-        let stale = Status {
-            forwarded: Forwarded::Stale,
-            forwarded_status: Some(StatusCode::NOT_MODIFIED),
-            ttl: Some(60),
-        };
-        assert_eq!(told(&Outcome::Hit(Layer::L1), Some(57)), "larder; hit; ttl=57");
-        assert_eq!(told(&Outcome::Stale(Layer::L2), Some(-5)), "larder; hit; ttl=-5");
-        assert_eq!(
-            told(&Outcome::Miss(Kept::Stored), Some(60)),
-            "larder; fwd=uri-miss; fwd-status=200; stored; ttl=60"
-        );
-        assert_eq!(
-            told(&Outcome::Followed(Source::Origin), Some(60)),
-            "larder; fwd=uri-miss; fwd-status=200; collapsed; ttl=60"
-        );
-        assert_eq!(
-            cache_status(&Outcome::Revalidated, &stale),
-            "larder; fwd=stale; fwd-status=304; stored; ttl=60"
-        );
-        assert_eq!(
-            told(&Outcome::Passed(WhyPassed::Method), None),
-            "larder; fwd=method; fwd-status=200"
-        );
-        let passed = |why| told(&Outcome::Passed(WhyPassed::Content(why)), None);
-        assert_eq!(
-            passed(Unkeyable::Mutation),
-            "larder; fwd=method; fwd-status=200; detail=graphql-mutation"
-        );
-        assert_eq!(
-            passed(Unkeyable::TooLarge),
-            "larder; fwd=bypass; fwd-status=200; detail=body-too-large"
-        );
-        assert_eq!(
-            told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),
-            "larder; detail=only-if-cached"
-        );
-    }
-
-    #[test]
-    fn what_is_not_kept_says_why() {
-        let outcome = Outcome::Miss(Kept::Left(WhyNot::NoStore));
-        let text = told(&outcome, None);
-        assert!(text.starts_with("larder; fwd=uri-miss; fwd-status=200; detail="), "{text}");
-        assert_eq!(words(&outcome).ending, Ending::Uncacheable);
-        assert!(!detail(&outcome).is_empty());
-    }
 
     #[test]
     fn a_record_is_told_once_to_metrics_and_log() {

@@ -129,6 +129,12 @@ impl<'a> EntityTag<'a> {
     }
 }
 
+/// Whether two responses share a strong tag: of the bytes of one representation (RFC 9110 §8.8.1).
+pub fn share_strong_tag(one: &HeaderMap, other: &HeaderMap) -> bool {
+    let tags = EntityTag::of_response(one).zip(EntityTag::of_response(other));
+    tags.is_some_and(|(one, other)| one.is_strongly(&other))
+}
+
 /// When a response was last modified, if it says so.
 pub fn last_modified(fields: &HeaderMap) -> Option<u64> {
     only_date(fields, &LAST_MODIFIED)

@@ -1,14 +1,18 @@
 //! HTTP messages: fields, directives, dates, conditions, ranges and bodies, without any policy.
 
+pub mod bearer;
 pub mod body;
 pub mod cache_control;
 pub mod conditional;
+pub mod content_range;
 pub mod date;
 pub(crate) mod dictionary;
 pub mod failure;
 pub mod fields;
 pub mod fill;
 pub mod interim;
+pub mod network;
 pub mod problem;
 pub mod range;
 pub mod reading;
+pub mod update;

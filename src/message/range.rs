@@ -115,35 +115,61 @@ fn if_range_holds(request_fields: &HeaderMap, stored_fields: &HeaderMap) -> bool
     }
 }
 
-/// One range as it is written.
-#[derive(Clone, Copy)]
-enum Wanted {
+/// One range as a request writes it (RFC 9110 §14.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RangeSpec {
+    /// `1-`
     From(u64),
+    /// `1-2`, its last byte included.
     Between(u64, u64),
+    /// `-2`, the last bytes.
     Last(u64),
 }
 
+/// What a request asks for, before anything is known of the representation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// All of it; also where `Range` cannot be read or has too many ranges, and is ignored.
+    Whole,
+    One(RangeSpec),
+    /// Several ranges, or one with `If-Range`: nobody else's answer may do.
+    Own,
+}
+
+/// What a GET asks for. Costs one look-up where there is no `Range`.
+pub fn asked(request_fields: &HeaderMap) -> Asked {
+    let mut lines = request_fields.get_all(RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return Asked::Whole };
+    match parse(line.as_bytes()).as_deref() {
+        None => Asked::Whole,
+        Some(several) if several.len() > MOST => Asked::Whole,
+        Some([one]) if !request_fields.contains_key(IF_RANGE) => Asked::One(*one),
+        Some(_) => Asked::Own,
+    }
+}
+
 /// The ranges of a `bytes` unit; nothing for anything else, which includes a list without any.
-fn parse(line: &[u8]) -> Option<Vec<Wanted>> {
+fn parse(line: &[u8]) -> Option<Vec<RangeSpec>> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     let (unit, set) = (line[..equals].trim_ascii(), &line[equals + 1..]);
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return None;
     }
     let specs = set.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    let wanted: Option<Vec<Wanted>> = specs.filter(|spec| !spec.is_empty()).map(wanted).collect();
+    let wanted: Option<Vec<RangeSpec>> =
+        specs.filter(|spec| !spec.is_empty()).map(wanted).collect();
     wanted.filter(|wanted| !wanted.is_empty())
 }
 
-fn wanted(spec: &[u8]) -> Option<Wanted> {
+fn wanted(spec: &[u8]) -> Option<RangeSpec> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     match (&spec[..dash], &spec[dash + 1..]) {
-        (b"", last) => number(last).map(Wanted::Last),
-        (first, b"") => number(first).map(Wanted::From),
+        (b"", last) => number(last).map(RangeSpec::Last),
+        (first, b"") => number(first).map(RangeSpec::From),
         (first, last) => {
             let (first, last) = (number(first)?, number(last)?);
             // "An int-range is invalid if the last-pos value is present and less than first-pos."
-            (first <= last).then_some(Wanted::Between(first, last))
+            (first <= last).then_some(RangeSpec::Between(first, last))
         }
     }
 }
@@ -158,14 +184,14 @@ fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
-fn choose(wanted: &[Wanted], length: u64) -> Ranges {
+fn choose(wanted: &[RangeSpec], length: u64) -> Ranges {
     if wanted.len() > MOST {
         return Ranges::Whole;
     }
     let ranges: Vec<Range<u64>> = wanted.iter().filter_map(|range| range.of(length)).collect();
     match ranges.as_slice() {
         // An empty representation has no range to give, and a suffix of it is satisfied by all of it.
-        [] if length == 0 && wanted.iter().any(|range| matches!(range, Wanted::Last(1..))) => {
+        [] if length == 0 && wanted.iter().any(|range| matches!(range, RangeSpec::Last(1..))) => {
             Ranges::Whole
         }
         [] => Ranges::Unsatisfiable,
@@ -175,9 +201,24 @@ fn choose(wanted: &[Wanted], length: u64) -> Ranges {
     }
 }
 
-impl Wanted {
+impl From<&Range<u64>> for RangeSpec {
+    fn from(range: &Range<u64>) -> Self {
+        Self::Between(range.start, range.end.saturating_sub(1))
+    }
+}
+
+impl RangeSpec {
+    /// The field that asks for this range alone.
+    pub fn field(self) -> HeaderValue {
+        written(match self {
+            Self::From(first) => format!("bytes={first}-"),
+            Self::Between(first, last) => format!("bytes={first}-{last}"),
+            Self::Last(count) => format!("bytes=-{count}"),
+        })
+    }
+
     /// The range in a representation of `length` bytes; nothing where it lies beyond it.
-    fn of(self, length: u64) -> Option<Range<u64>> {
+    pub fn of(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::From(first) => first..length,
             Self::Between(first, last) => first..length.min(last.saturating_add(1)),
@@ -344,6 +385,28 @@ mod tests {
             let found = select(&request, &fields(stored), StatusCode::OK, 10);
             assert_eq!(found, expected, "{condition} against {stored:?}");
         }
+    }
+
+    #[test]
+    fn one_range_without_a_condition_may_be_asked_for_in_many_names() {
+        let asks = |pairs: Fields| asked(&fields(pairs));
+        for (range, field) in
+            [("bytes=0-1", "bytes=0-1"), ("Bytes= 1-,", "bytes=1-"), ("bytes=-02", "bytes=-2")]
+        {
+            let Asked::One(spec) = asks(&[("range", range)]) else { panic!("{range}") };
+            assert_eq!(spec.field(), field);
+        }
+        assert_eq!(RangeSpec::from(&(3..5)).of(10), Some(3..5));
+        for range in ["bytes=0-1,3-4", "bytes=0-0,-1"] {
+            assert_eq!(asks(&[("range", range)]), Asked::Own, "{range}");
+        }
+        assert_eq!(asks(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]), Asked::Own);
+        let many = "bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14,16-16";
+        for range in [many, "bytes=x", "lines=0-1", ""] {
+            assert_eq!(asks(&[("range", range)]), Asked::Whole, "{range}");
+        }
+        assert_eq!(asks(&[]), Asked::Whole);
+        assert_eq!(asks(&[("range", "bytes=0-1"), ("range", "bytes=0-1")]), Asked::Whole);
     }
 
     #[test]

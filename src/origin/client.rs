@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::message::fields::members;
 use crate::message::interim::Interim;
 use crate::origin::body::{Feed, Outgoing, RequestBodyFailure};
 use crate::origin::dial::{Dial, Unsent, cause};
@@ -241,8 +242,10 @@ fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
     }
     let fields = response.headers_mut();
     if fields.contains_key(TRANSFER_ENCODING) {
-        // Any other coding would be taken off with the field, and the content would be something else.
-        if !is_just_chunked(fields) {
+        // A coding that is known would be taken off with the field, and the content would be something else. One
+        // that nobody has registered cannot be undone by anybody: the content is what comes "until [the connection]
+        // is closed by the server" (RFC 9112 §6.3), as hyper reads it.
+        if !is_just_chunked(fields) && !are_unknown(fields) {
             return Err(protocol("transfer coding other than chunked"));
         }
         // RFC 9112 §6.3: "the Transfer-Encoding overrides the Content-Length". hyper reads the body so, but
@@ -266,6 +269,18 @@ fn is_just_chunked(fields: &HeaderMap) -> bool {
         .next()
         .is_some_and(|line| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
     is_chunked && lines.next().is_none()
+}
+
+/// Whether no coding is one of RFC 9112 §7, or looks like the one that would end the body elsewhere.
+fn are_unknown(fields: &HeaderMap) -> bool {
+    let known = |coding: &[u8]| {
+        let coding = coding.to_ascii_lowercase();
+        ["chunked", "compress", "deflate", "gzip"]
+            .iter()
+            .any(|known| coding.windows(known.len()).any(|part| part == known.as_bytes()))
+    };
+    let mut codings = members(fields, &TRANSFER_ENCODING).peekable();
+    codings.peek().is_some() && !codings.any(known)
 }
 
 struct Ambiguous;
@@ -326,11 +341,22 @@ mod tests {
     }
 
     #[test]
-    fn chunked_overrides_a_length_and_nothing_but_chunked_passes() {
+    fn chunked_overrides_a_length_and_no_other_known_coding_passes() {
         let fields = checked(&[("content-length", "7"), ("transfer-encoding", "Chunked")]).unwrap();
         assert!(!fields.contains_key(CONTENT_LENGTH));
-        for coding in ["gzip, chunked", "identity", "chunked, chunked", "xchunked"] {
+        for coding in
+            ["gzip, chunked", "X-GZip", "chunked, chunked", "xchunked", "foo, chunked", ""]
+        {
             assert!(checked(&[("transfer-encoding", coding)]).is_err(), "{coding}");
+        }
+    }
+
+    #[test]
+    fn a_coding_that_nobody_knows_passes_without_a_length() {
+        for coding in ["foo", "identity", "foo;q=1, bar"] {
+            let fields = [("content-length", "7"), ("transfer-encoding", coding)];
+            let fields = checked(&fields).unwrap_or_else(|why| panic!("{coding}: {why}"));
+            assert!(!fields.contains_key(CONTENT_LENGTH), "{coding}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The flights that are under way, one per URL and variant, and who may come aboard.
+//! The flights that are under way, one per URL, variant and part, and who may come aboard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use crate::key::Key;
 use crate::lookup::Lookup;
 use crate::lookup::outcome::Outcome;
 use crate::message::cache_control::RequestDirectives;
+use crate::message::range::RangeSpec;
 use crate::origin::failure::OriginFailure;
 use crate::purge::ledger::{Expected, Ledger};
 use crate::time::Timestamp;
 
-/// What tells flights apart: the URL, and the variant as far as it is known.
-pub(crate) type FlightName = (Key, u128);
+/// What tells flights apart: the URL, the variant as far as it is known, and the part that is asked for, if not all.
+pub(crate) type FlightName = (Key, u128, Option<RangeSpec>);
 
 /// The flights of this process.
 pub(crate) struct Board {
@@ -37,6 +38,7 @@ struct Flight {
     url: String,
     route: RouteId,
     as_of: Mark,
+    turn: u64,
     news: watch::Receiver<News>,
 }
 
@@ -81,10 +83,10 @@ impl Board {
     /// Comes aboard the flight for `lookup`, or begins one. A flight that a purge has beaten is not joined: what
     /// it brings is older than the purge. It flies on for those who came before.
     pub(crate) fn board(self: &Arc<Self>, lookup: &Lookup, ledger: &Ledger) -> Part {
-        let name = (lookup.key, lookup.variant);
+        let name = (lookup.key, lookup.variant, lookup.range);
         let mut shard = self.shard(name).lock();
         if let Some(flight) = shard.get(&name)
-            && flight.may_be_joined(ledger)
+            && flight.may_be_joined(ledger, lookup.now)
         {
             return Part::Follow(flight.news.clone());
         }
@@ -94,6 +96,7 @@ impl Board {
             url: lookup.target.url_under(lookup.route.key.host),
             route: lookup.route.id.clone(),
             as_of: ledger.known(),
+            turn: ledger.turn(),
             news,
         });
         if shard.insert(name, flight.clone()).is_none() {
@@ -102,23 +105,25 @@ impl Board {
         Part::Lead(Captain { board: self.clone(), name, flight, tell })
     }
 
-    fn shard(&self, (key, _): FlightName) -> &Shard {
+    fn shard(&self, (key, ..): FlightName) -> &Shard {
         let index = usize::try_from(key.bits() % SHARDS as u128).unwrap_or_default();
         &self.shards[index]
     }
 }
 
 impl Flight {
-    fn may_be_joined(&self, ledger: &Ledger) -> bool {
+    fn may_be_joined(&self, ledger: &Ledger, now: Timestamp) -> bool {
+        let expected = || Expected {
+            url_key: self.url_key,
+            url: &self.url,
+            route: &self.route,
+            as_of: self.as_of,
+            turn: self.turn,
+        };
         match &*self.news.borrow() {
-            News::Aloft => ledger.may_join(&Expected {
-                url_key: self.url_key,
-                url: &self.url,
-                route: &self.route,
-                as_of: self.as_of,
-            }),
+            News::Aloft => ledger.may_join(&expected(), now),
             News::Landed(entry, outcome, _) => {
-                ledger.standing(entry) == Standing::Good && may_be_shared(entry, outcome)
+                ledger.standing(entry, now) == Standing::Good && may_be_shared(entry, outcome)
             }
             News::Released | News::Failed(_) => false,
         }
@@ -131,10 +136,11 @@ pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Stale(_) | Outcome::StaleOnError(..) => true,
         Outcome::Hit(_)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => {
             let freshness = &entry.freshness;

@@ -1,4 +1,4 @@
-//! One flight per URL and variant in this process; the flight is a task of its own, and clients subscribe to it.
+//! One flight per URL, variant and part in this process; the flight is a task of its own, and clients subscribe to it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
-use crate::lookup::{Company, Held, Lookup};
+use crate::lookup::{Company, Lookup};
 use crate::message::fill::Fill;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
@@ -110,18 +110,22 @@ where
                         lookup.forwarded = Forwarded::VaryMiss;
                         continue;
                     }
+                    if !lookup.is_answered_by(&entry.head, entry.part.as_ref()) {
+                        break;
+                    }
                     if let Some(content) = along(entry) {
                         return Ok(Answer {
                             content,
                             outcome: followed(outcome),
                             forwarded: lookup.forwarded,
                             landing: Landing::done(),
+                            own: None,
                         });
                     }
                     break;
                 }
                 News::Failed(failure) => {
-                    return Self::or_stale(failure, lookup.held, &parts.ledger);
+                    return Self::or_stale(failure, lookup, &parts.ledger);
                 }
                 News::Released | News::Aloft => break,
             }
@@ -134,12 +138,13 @@ where
     /// servable on error.
     fn or_stale(
         failure: OriginFailure,
-        held: Option<Held>,
+        lookup: Lookup,
         ledger: &Ledger,
     ) -> Result<Answer, OriginFailure> {
-        match stand_in(held, ledger) {
+        match stand_in(lookup.held, ledger) {
             Some((entry, layer)) => {
-                Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
+                let answer = Answer::stored(entry, Outcome::StaleOnError(layer, failure));
+                Ok(Answer { forwarded: lookup.forwarded, ..answer })
             }
             None => Err(failure),
         }
@@ -170,7 +175,7 @@ where
                 return;
             }
         };
-        let Answer { content, outcome, forwarded, landing } = answer;
+        let Answer { content, outcome, forwarded, landing, own } = answer;
         match &content {
             Content::Stored(entry) | Content::Arriving(entry, _) => {
                 captain.tell(if may_be_shared(entry, &outcome) {
@@ -190,7 +195,7 @@ where
         let arriving = arriving(&content);
         // Who left does not want it any more; the others do.
         let left = Landing::done();
-        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left }));
+        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left, own }));
         landing.run().await;
         if arriving.is_some_and(|fill| fill.has_overflowed()) {
             // Too large to be kept, as it turned out: nobody should wait for the next one.
@@ -204,17 +209,19 @@ where
     async fn alone(self, lookup: Lookup) -> Result<Answer, OriginFailure> {
         let (key, company) = (lookup.key, lookup.company);
         let answer = self.0.inner.clone().oneshot(lookup).await?;
-        let Answer { content, outcome, forwarded, landing } = answer;
+        let Answer { content, outcome, forwarded, landing, own } = answer;
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
             self.0.tasks.spawn(async move {
-                // Only what was really kept shows that the URL may be shared again.
-                if landing.run().await.is_some() && company == Company::Unshared {
+                // Only what was really kept shows that the URL may be shared again; a part may be one of what is too
+                // large as a whole.
+                let whole = landing.run().await.is_some_and(|entry| entry.part.is_none());
+                if whole && company == Company::Unshared {
                     unshared.forget(key);
                 }
             });
         }
-        Ok(Answer { content, outcome, forwarded, landing: Landing::done() })
+        Ok(Answer { content, outcome, forwarded, landing: Landing::done(), own })
     }
 }
 
@@ -244,10 +251,11 @@ fn is_for_all(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Hit(_) | Outcome::Stale(_) => false,
         Outcome::StaleOnError(..)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(_)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => true,
     }
@@ -267,13 +275,14 @@ fn along(entry: Arc<Entry>) -> Option<Content> {
 fn followed(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Hit(layer @ CacheLayer::L2) => Outcome::Followed(Source::Layer(layer)),
-        Outcome::Revalidated | Outcome::Miss(_) | Outcome::Followed(_) => {
+        Outcome::Revalidated(_) | Outcome::Miss(_) | Outcome::Followed(_) => {
             Outcome::Followed(Source::Origin)
         }
         Outcome::Hit(_)
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => outcome,
     }
@@ -286,10 +295,11 @@ fn is_lasting(outcome: &Outcome) -> bool {
         Outcome::Hit(_)
         | Outcome::Stale(_)
         | Outcome::StaleOnError(..)
-        | Outcome::Revalidated
+        | Outcome::Revalidated(_)
         | Outcome::Miss(Kept::Stored)
         | Outcome::Followed(_)
         | Outcome::Passed(_)
+        | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => false,
     }

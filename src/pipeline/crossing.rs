@@ -8,8 +8,9 @@ use http::request::Parts;
 use http::{Request, Response};
 
 use crate::key::canonical::Target;
+use crate::lookup::Lookup;
+use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
-use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::interim::Interim;
 use crate::message::problem;
@@ -35,6 +36,8 @@ pub(crate) struct Passage {
     pub(crate) client: IpAddr,
     pub(crate) interim: Interim,
     pub(crate) why: WhyPassed,
+    /// What its answer may be kept for: the GET of its URL.
+    pub(crate) get: Option<Box<Lookup>>,
 }
 
 /// A response, and what is to be said of its request.

@@ -18,17 +18,18 @@ use tower::Service;
 use crate::entry::{Entry, Head, Stored};
 use crate::lookup::Lookup;
 use crate::lookup::answer::{Answer, Content};
-use crate::lookup::outcome::{Errand, Outcome};
-use crate::lookup::record::Status;
+use crate::lookup::cache_status::Status;
+use crate::lookup::outcome::{Errand, Kept, Outcome};
 use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::fields::remove_hop_by_hop;
 use crate::message::fill::Reader;
+use crate::message::problem;
 use crate::message::range::{self, Ranges};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::crossing::Departure;
 use crate::pipeline::onward::{is_conditional, via};
-use crate::route::Route;
+use crate::route::{Route, ServerFields};
 use crate::time::Timestamp;
 
 /// Turns answers into responses for the one client who asked.
@@ -43,6 +44,8 @@ struct Asked {
     method: Method,
     /// The request's fields, where some of them ask for a part or only for what is new.
     conditions: Option<Box<HeaderMap>>,
+    /// What the request is looked up by, where the route shows it.
+    key: Option<Box<str>>,
     now: Timestamp,
 }
 
@@ -81,6 +84,7 @@ where
             conditions: (is_conditional(&lookup.request.headers)
                 && lookup.request.method != Method::POST)
                 .then(|| Box::new(lookup.request.headers.clone())),
+            key: (lookup.route.server_fields == ServerFields::Debug).then(|| key(&lookup)),
             now: lookup.now,
         };
         Delivering { answer: self.inner.call(lookup), asked: Some(asked) }
@@ -99,16 +103,20 @@ where
         let asked = this.asked.take().expect("polled again after it was ready");
         Poll::Ready(Ok(match answer {
             Ok(answer) => asked.deliver(answer),
-            Err(failure) => Departure::failed(Errand::Lookup, failure, asked.route),
+            Err(failure) => {
+                let mut departure = Departure::failed(Errand::Lookup, failure, asked.route);
+                departure.status.key = asked.key;
+                departure
+            }
         }))
     }
 }
 
 impl Asked {
-    fn deliver(self, answer: Answer) -> Departure {
-        let Answer { content, outcome, forwarded, landing: _ } = answer;
-        let mut status = Status { forwarded, ..Status::default() };
-        let response = match content {
+    fn deliver(mut self, answer: Answer) -> Departure {
+        let Answer { content, outcome, forwarded, landing: _, own } = answer;
+        let mut status = Status { forwarded, key: self.key.take(), ..Status::default() };
+        let mut response = match content {
             Content::Stored(entry) => {
                 self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, None, &outcome)
@@ -122,6 +130,9 @@ impl Asked {
                 self.once(*response, &outcome)
             }
         };
+        if let Some(own) = own {
+            response.headers_mut().extend(*own);
+        }
         Departure { response, outcome, route: Some(self.route), status }
     }
 
@@ -132,12 +143,19 @@ impl Asked {
         let rest = lifetime.saturating_sub(signed(freshness.age(self.now).as_secs()));
         let is_stale = matches!(outcome, Outcome::Stale(_) | Outcome::StaleOnError(..));
         // RFC 9211 §2.4: "May be negative, to indicate staleness"; a part of a second, and a soft purge, are stale.
-        status.ttl = Some(if is_stale { rest.min(-1) } else { rest });
+        status.ttl = match outcome {
+            Outcome::Revalidated(Kept::Left(_)) => None,
+            _ if is_stale => Some(rest.min(-1)),
+            _ => Some(rest),
+        };
         status.forwarded_status = match outcome {
             Outcome::StaleOnError(_, OriginFailure::Status(answered)) => Some(*answered),
             Outcome::StaleOnError(..) => None,
             // A HEAD asks without conditions, and is answered in full.
-            Outcome::Revalidated if self.method != Method::HEAD => Some(StatusCode::NOT_MODIFIED),
+            Outcome::Revalidated(_) if self.method != Method::HEAD => {
+                Some(StatusCode::NOT_MODIFIED)
+            }
+            _ if entry.part.is_some() => Some(StatusCode::PARTIAL_CONTENT),
             _ => Some(entry.head.status),
         };
     }
@@ -153,6 +171,7 @@ impl Asked {
             None => Shape::Whole,
             Some(conditions) => self.shape(conditions, entry),
         };
+        let shape = if is_there(&shape, entry) { shape } else { Shape::Missing };
         let mut response = match shape {
             Shape::Whole => whole(entry, reader),
             Shape::Part(range, length) => part(entry, reader, range, length),
@@ -164,11 +183,15 @@ impl Asked {
                 fields.insert(CONTENT_RANGE, range::unsatisfied(length));
                 bare(StatusCode::RANGE_NOT_SATISFIABLE, fields)
             }
+            Shape::Missing => {
+                let text = "the answer has not all that the request asks for";
+                return problem::response(StatusCode::BAD_GATEWAY, text);
+            }
         };
         // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
         // this request"; what was fetched for it keeps the Age that it came with. One without is told how old it
         // was when it came, where that is a second or more: the time that the origin took counts (§4.2.3).
-        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated);
+        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated(_));
         let age = entry.freshness.age(self.now).as_secs();
         if !fetched || age > 0 && !entry.head.fields.contains_key(AGE) {
             response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
@@ -232,6 +255,13 @@ impl Asked {
     }
 }
 
+/// The URL as it is keyed, and the digest of the whole key. What else is keyed (fields, cookies, content) may be
+/// secret, and is seen in the digest alone.
+fn key(lookup: &Lookup) -> Box<str> {
+    let url = lookup.target.url_under(lookup.route.key.host);
+    format!("{url} {}", lookup.key).into()
+}
+
 /// How much of an entry a client gets.
 enum Shape {
     Whole,
@@ -240,6 +270,18 @@ enum Shape {
     NotModified,
     Failed,
     Unsatisfiable(u64),
+    /// What is there is a part that does not hold it. No layer answers so; what no client may be sent is not sent, whoever
+    /// errs (RFC 9111 §3.3).
+    Missing,
+}
+
+/// Whether an entry has all that the shape needs.
+fn is_there(shape: &Shape, entry: &Entry) -> bool {
+    entry.part.as_ref().is_none_or(|part| match shape {
+        Shape::Part(range, _) => part.holds(range),
+        Shape::NotModified | Shape::Failed => true,
+        Shape::Whole | Shape::Several(_) | Shape::Unsatisfiable(_) | Shape::Missing => false,
+    })
 }
 
 fn bare(status: StatusCode, fields: HeaderMap) -> Response<Body> {
@@ -278,6 +320,7 @@ fn part(entry: &Entry, reader: Option<Reader>, range: Range<u64>, length: u64) -
     let fields = response.headers_mut();
     fields.insert(CONTENT_RANGE, range::content_range(&range, length));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    let range = entry.part.as_ref().and_then(|part| part.within(&range)).unwrap_or(range);
     *response.body_mut() = match (&entry.body, reader) {
         (Stored::Whole(bytes), _) => {
             let end = usize::try_from(range.end).unwrap_or(bytes.len()).min(bytes.len());

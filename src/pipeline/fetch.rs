@@ -2,37 +2,41 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE, HeaderMap, VIA};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    RANGE, VIA,
+};
 use http::{Method, Response, StatusCode};
-use http_body_util::BodyExt;
 use rand::Rng;
 use tower::Service;
-use tracing::info;
 
 use crate::entry::facts::{Facts, Mark, Standing, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
-use crate::lookup::answer::{Answer, Content, Landing};
-use crate::lookup::outcome::{Forwarded, Kept, Outcome, WhyRefused};
+use crate::lookup::answer::{Answer, Landing};
+use crate::lookup::in_hand::Brought;
+use crate::lookup::outcome::{Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
 use crate::message::body::Body;
+use crate::message::conditional::share_strong_tag;
+use crate::message::content_range::ContentRange;
 use crate::message::date;
-use crate::message::failure::BodyError;
 use crate::message::fields::remove_unstorable;
-use crate::message::fill::{Fill, Writer};
+use crate::message::fill::Fill;
 use crate::message::problem;
+use crate::message::update::merge;
 use crate::origin::failure::OriginFailure;
+use crate::pipeline::inflow::{Inflow, arrive, complete};
 use crate::pipeline::inspect::{Inspected, inspect};
-use crate::pipeline::onward::{self, Trusted, via};
+use crate::pipeline::onward::{self, Rest, Trusted, via};
 use crate::pipeline::peek::Descent;
 use crate::policy::deception::contradicts;
 use crate::policy::head::{Told, outdated, told};
-use crate::policy::revalidate::{Validation, merge, validation};
+use crate::policy::revalidate::{Validation, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
 use crate::route::tags::{Untagged, union};
@@ -56,15 +60,16 @@ pub struct Limits {
     pub l2: u64,
 }
 
-/// How long a body is brought in that nobody reads any more.
-const WITHOUT_READERS: Duration = Duration::from_secs(30);
-
 impl Fetch {
     pub(crate) fn new(ledger: Arc<Ledger>, trusted: Trusted, limits: Limits) -> Self {
         Self(Arc::new(Parts { ledger, trusted, limits }))
     }
 
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+        if let Some(in_hand) = &lookup.in_hand {
+            let brought = in_hand.take().ok_or(OriginFailure::Abandoned)?;
+            return self.keep(&lookup, brought.into()).await;
+        }
         if lookup.directives.only_if_cached {
             // RFC 9111 §5.2.1.7: "SHOULD either respond using a stored response consistent with the other
             // constraints of the request or respond with a 504".
@@ -75,6 +80,17 @@ impl Fetch {
         loop {
             let asked = self.ask(&mut lookup).await?;
             let status = asked.response.status();
+            if asked.rest.is_some() && matches!(status.as_u16(), 206 | 416) {
+                if let Some(answer) = self.completed(&lookup, asked) {
+                    return Ok(Answer { forwarded: lookup.forwarded, ..answer });
+                }
+                // What came is no rest of what is held, so the whole is asked for.
+                lookup.held = None;
+                continue;
+            }
+            if status == StatusCode::PARTIAL_CONTENT && asked.sent == RangeSent::None {
+                return Err(OriginFailure::Protocol("a 206 that nobody asked for".into()));
+            }
             if lookup.request.method == Method::HEAD && status != StatusCode::NOT_MODIFIED {
                 return self.head(&lookup, asked).await;
             }
@@ -105,23 +121,33 @@ impl Fetch {
     /// Sends the request. The purge log's mark is taken before: whatever is purged from now on beats the answer.
     async fn ask(&self, lookup: &mut Lookup) -> Result<Asked, OriginFailure> {
         let ledger = &self.0.ledger;
-        let as_of = ledger.known();
+        let (as_of, turn) = (ledger.known(), ledger.turn());
         // What was purged since it was found does not exist: a 304 would bring it back.
-        lookup.held.take_if(|held| ledger.standing(&held.entry) == Standing::Gone);
-        let request = onward::request(lookup, self.0.trusted.trust(lookup.client));
-        let conditional = onward::is_conditional(request.headers());
         let requested = Timestamp::now();
+        lookup.held.take_if(|held| ledger.standing(&held.entry, requested) == Standing::Gone);
+        let room = self.limit(&lookup.route);
+        let rest = onward::rest(lookup)
+            .filter(|rest| rest.complete <= room && !lookup.directives.no_store);
+        let request = onward::request(lookup, rest.as_ref(), self.0.trusted.trust(lookup.client));
+        let fields = request.headers();
+        let conditional =
+            fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
+        let sent = RangeSent::of(fields);
         let response = lookup.route.origin.send_whole(request).await?;
         let received = Timestamp::now();
-        Ok(Asked { response: response.map(Body::live), as_of, requested, received, conditional })
+        let response = response.map(Body::live);
+        Ok(Asked { response, as_of, turn, requested, received, conditional, sent, rest })
     }
 
     /// A HEAD's answer is the client's; what it says about the stored response that a GET would get is heard
-    /// (RFC 9111 §4.3.5). What a purge marked stale is renewed only by a GET: a HEAD need not name a validator.
+    /// (RFC 9111 §4.3.5). What a purge marked stale is renewed only by a GET: a HEAD need not name a validator. So is
+    /// a part, which could not answer the HEAD.
     async fn head(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
         let forwarded = lookup.forwarded;
         let known = lookup.held.as_ref().map(|held| &held.entry);
-        let known = known.filter(|known| self.0.ledger.standing(known) == Standing::Good);
+        let known = known.filter(|known| {
+            known.part.is_none() && self.0.ledger.standing(known, asked.received) == Standing::Good
+        });
         let Some(known) = known else {
             return Ok(Answer { forwarded, ..self.keep(lookup, asked).await? });
         };
@@ -142,28 +168,73 @@ impl Fetch {
     fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
         let fields = merge(&known.head.fields, asked.response.headers());
         let mut head = Head { status: known.head.status, fields };
-        Self::clean(&mut head, lookup, asked.received);
-        let keeping = self.verdict(lookup, asked, &Method::GET, &head);
+        let own = Self::clean(&mut head, lookup, asked.received);
+        let part = known.part.as_ref();
+        let candidate = Candidate { method: &Method::GET, head: &head, part };
+        let keeping = self.verdict(lookup, asked, candidate);
         let keeping = keeping.and_then(|keeping| keeping.like(known, lookup));
         lookup.route.tags.strip(&mut head.fields);
-        if let Ok(Keeping { facts, freshness, variant, .. }) = keeping {
-            let body = known.body.clone();
-            let entry = Entry::new(facts, head.compact(), freshness, variant, body);
-            let entry = Arc::new(entry);
-            let landing = Landing::whole(entry.clone());
-            return Answer { landing, ..Answer::stored(entry, Outcome::Revalidated) };
+        match keeping {
+            Ok(Keeping { facts, freshness, variant, .. }) => {
+                let body = known.body.clone();
+                let entry = Entry::new(facts, head.compact(), freshness, variant, body);
+                let entry = Arc::new(entry.of_part(known.part.clone()).in_turn(asked.turn));
+                let landing = Landing::whole(entry.clone());
+                let outcome = Outcome::Revalidated(Kept::Stored);
+                Answer { landing, own, ..Answer::stored(entry, outcome) }
+            }
+            // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
+            Err(why) => {
+                let mut entry = known.with_head(head);
+                entry.freshness.use_without_asking = UseWithoutAsking::Never;
+                let outcome = Outcome::Revalidated(Kept::Left(why));
+                Answer { own, ..Answer::stored(Arc::new(entry), outcome) }
+            }
         }
-        // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
-        let mut entry = known.with_head(head);
-        entry.freshness.use_without_asking = UseWithoutAsking::Never;
-        Answer::stored(Arc::new(entry), Outcome::Revalidated)
+    }
+
+    /// The part that is held and its rest, which came, as the whole response (RFC 9111 §3.4); nothing where they do not
+    /// fit, or where the whole may not be kept.
+    fn completed(&self, lookup: &Lookup, asked: Asked) -> Option<Answer> {
+        let known = &lookup.held.as_ref()?.entry;
+        let (part, bytes, fields) =
+            (known.part.as_ref()?, known.whole()?, asked.response.headers());
+        let came = ContentRange::of(fields)?;
+        let fits =
+            came.range() == &asked.rest.as_ref()?.range && came.complete() == part.complete();
+        if !fits || !share_strong_tag(&known.head.fields, fields) {
+            return None;
+        }
+        let mut head = Head { status: StatusCode::OK, fields: merge(&known.head.fields, fields) };
+        let own = Self::clean(&mut head, lookup, asked.received);
+        let whole = part.union(&came).filter(ContentRange::is_whole)?;
+        let candidate = Candidate { method: &Method::GET, head: &head, part: Some(&whole) };
+        let keeping = self.verdict(lookup, &asked, candidate).ok()?;
+        let Keeping { facts, freshness, variant, tags } = keeping;
+        lookup.route.tags.strip(&mut head.fields);
+        let tagging = tagging(tags, lookup);
+        let (before, after) = match part.range().start {
+            0 => (bytes.clone(), Bytes::new()),
+            _ => (Bytes::new(), bytes.clone()),
+        };
+        let (writer, fill) = Fill::open(whole.complete());
+        let body = Stored::Arriving { fill, length: Some(whole.complete()) };
+        let entry = Entry::new(facts, head.compact(), freshness, variant, body).in_turn(asked.turn);
+        let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
+        let expected = Some(came.length());
+        let body = asked.response.into_body();
+        let inflow = Inflow { before, after, body, expected, tagging };
+        Some(Answer { own, ..arrive(entry, writer, inflow) })
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
     async fn keep(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
-        let mut head =
-            Head { status: asked.response.status(), fields: asked.response.headers().clone() };
-        let verdict = self.verdict(lookup, &asked, &lookup.request.method, &head);
+        let (mut head, part) = head(lookup, &asked);
+        let verdict = self.verdict(
+            lookup,
+            &asked,
+            Candidate { method: &lookup.request.method, head: &head, part: part.as_ref() },
+        );
         let Keeping { facts, freshness, variant, tags } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
@@ -178,58 +249,59 @@ impl Fetch {
                 }
             }
         }
-        Self::clean(&mut head, lookup, asked.received);
+        let own = Self::clean(&mut head, lookup, asked.received);
         lookup.route.tags.strip(&mut head.fields);
         // Once for all who will be served from it.
         head.fields.append(VIA, via(parts.version));
         let head = head.compact();
-        let length = content_length(&head.fields);
-        let tagging = match tags {
-            Tags::Known => None,
-            Tags::InBody => Some(lookup.route.clone()),
-        };
+        let expected = part.as_ref().map(ContentRange::length);
+        let length = expected.or_else(|| content_length(&head.fields));
+        let tagging = tagging(tags, lookup);
         let whole = match body {
-            Body::Whole(ref whole) => Some(whole.clone()),
+            Body::Whole(ref whole) if part.is_none() => Some(whole.clone()),
             _ if length == Some(0) || body.is_empty() => Some(Bytes::new()),
             _ => None,
         };
-        if let Some(whole) = whole {
+        if let Some(whole) = whole.filter(|_| part.is_none()) {
             let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(whole.clone()));
-            let Some(entry) = complete(&entry, whole, tagging) else {
+            let Some(entry) = complete(&entry.in_turn(asked.turn), whole, tagging) else {
                 let outcome = Outcome::Miss(Kept::Left(WhyNot::TagsUnreadable));
                 return Ok(Answer::once(Response::from_parts(parts, body), outcome));
             };
             let landing = Landing::whole(entry.clone());
-            return Ok(Answer { landing, ..Answer::stored(entry, Outcome::Miss(Kept::Stored)) });
+            let stored = Answer::stored(entry, Outcome::Miss(Kept::Stored));
+            return Ok(Answer { landing, own, ..stored });
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
         let entry = Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length });
-        Ok(match tagging {
-            None => arrive(entry, writer, body, None),
-            Some(_) => arrive(entry.awaiting_tags(), writer, body, tagging),
-        })
+        let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
+        let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
+        let (before, after) = (Bytes::new(), Bytes::new());
+        let inflow = Inflow { before, after, body, expected, tagging };
+        Ok(Answer { own, ..arrive(entry, writer, inflow) })
     }
 
-    /// Leaves what may be stored of a head, and dates it.
-    fn clean(head: &mut Head, lookup: &Lookup, received: Timestamp) {
+    /// Leaves what may be stored of a head, and dates it. Returns what is for this request alone.
+    fn clean(head: &mut Head, lookup: &Lookup, received: Timestamp) -> Option<Box<HeaderMap>> {
         remove_unstorable(&mut head.fields);
-        strip(&mut head.fields, &lookup.route.policy);
+        let own = strip(&mut head.fields, &lookup.route.policy);
         // RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date header field
         // MUST record the time it was received and append a corresponding Date header field to the message's
         // header section if it is cached or forwarded downstream."
         if !head.fields.contains_key(DATE) {
             head.fields.insert(DATE, date::format(received.as_seconds()));
         }
+        (!own.is_empty()).then(|| Box::new(own))
     }
 
-    /// Whether `head`, as the answer to a request by `method`, may be kept.
+    /// Whether it may be kept.
     fn verdict(
         &self,
         lookup: &Lookup,
         asked: &Asked,
-        method: &Method,
-        head: &Head,
+        candidate: Candidate<'_>,
     ) -> Result<Keeping, WhyNot> {
+        let Candidate { method, head, part } = candidate;
         let exchange = Exchange {
             method,
             request: &lookup.request.headers,
@@ -242,16 +314,24 @@ impl Fetch {
             Storable::Keep(freshness) => freshness,
             Storable::Leave(why) => return Err(why),
         };
-        if content_length(&head.fields).is_some_and(|length| length > self.limit(&lookup.route)) {
+        let length = part.map(ContentRange::length).or_else(|| content_length(&head.fields));
+        if length.is_some_and(|length| length > self.limit(&lookup.route)) {
             return Err(WhyNot::TooLarge);
+        }
+        if part.is_some_and(|part| !self.has_room_for(part, &lookup.route)) {
+            return Err(WhyNot::Part);
         }
         if contradicts(lookup.target.path(), &head.fields) {
             return Err(WhyNot::Contradiction);
         }
         let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
         let tags = tags.map_err(|_| WhyNot::TooManyTags)?;
-        let awaited = lookup.route.tags.await_body(&head.fields, content_length(&head.fields));
+        let awaited = lookup.route.tags.await_body(&head.fields, length);
         let known = if awaited.map_err(untagged)? { Tags::InBody } else { Tags::Known };
+        // A part of a document has not all of its tags: it could not be purged.
+        if known == Tags::InBody && part.is_some_and(|part| !part.is_whole()) {
+            return Err(WhyNot::Part);
+        }
         let variant =
             Variant::of(&head.fields, &lookup.selector()).map_err(|_| WhyNot::VaryStar)?;
         Ok(Keeping { facts: facts(lookup, asked.as_of, tags), freshness, variant, tags: known })
@@ -266,15 +346,91 @@ impl Fetch {
             Layers::OnlyL2 => l2,
         }
     }
+
+    /// Whether a part may be kept: in memory, since only there it is compared and combined at once. What turned out to
+    /// be all of its representation is not bound to that.
+    fn has_room_for(&self, part: &ContentRange, route: &Route) -> bool {
+        let in_memory = match route.layers {
+            Layers::Both | Layers::OnlyL1 => true,
+            Layers::OnlyL2 => false,
+        };
+        // Of a part of a GraphQL answer nobody can tell whether it has errors.
+        let may_be_kept = in_memory && route.graphql().is_none();
+        part.is_whole() || may_be_kept && part.length() <= self.0.limits.l1
+    }
+}
+
+/// The route by whose rules a body is read for tags, where it is.
+fn tagging(tags: Tags, lookup: &Lookup) -> Option<Arc<Route>> {
+    match tags {
+        Tags::Known => None,
+        Tags::InBody => Some(lookup.route.clone()),
+    }
 }
 
 /// A response's head, and when and under which mark it was asked for.
 struct Asked {
     response: Response<Body>,
     as_of: Mark,
+    turn: u64,
     requested: Timestamp,
     received: Timestamp,
     conditional: bool,
+    sent: RangeSent,
+    /// The rest of what is held, where that was asked for.
+    rest: Option<Rest>,
+}
+
+/// Whether a request asked for a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RangeSent {
+    None,
+    Range,
+    /// With `If-Range`: a 206 may lack fields of the representation then (RFC 9110 §15.3.7).
+    IfRange,
+}
+
+impl RangeSent {
+    fn of(request: &HeaderMap) -> Self {
+        match (request.contains_key(RANGE), request.contains_key(IF_RANGE)) {
+            (false, _) => Self::None,
+            (true, false) => Self::Range,
+            (true, true) => Self::IfRange,
+        }
+    }
+}
+
+/// The head under which a response is kept. A 206 whose one part holds what was asked for has that of the 200 of which
+/// it is a part.
+fn head(lookup: &Lookup, asked: &Asked) -> (Head, Option<ContentRange>) {
+    let (status, fields) = (asked.response.status(), asked.response.headers().clone());
+    let part = ContentRange::of(&fields)
+        .filter(|_| status == StatusCode::PARTIAL_CONTENT && asked.sent == RangeSent::Range);
+    let mut head = Head { status: StatusCode::OK, fields };
+    match part.filter(|part| lookup.is_answered_by(&head, Some(part))) {
+        Some(part) => {
+            head.fields.remove(CONTENT_RANGE);
+            head.fields.remove(CONTENT_LENGTH);
+            (head, Some(part))
+        }
+        None => (Head { status, ..head }, None),
+    }
+}
+
+/// A head that may be kept, the method that it answers, and the part that follows it.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    method: &'a Method,
+    head: &'a Head,
+    part: Option<&'a ContentRange>,
+}
+
+impl From<Brought> for Asked {
+    fn from(brought: Brought) -> Self {
+        let Brought { response, as_of, turn, requested, received } = brought;
+        let (conditional, sent, rest) = (false, RangeSent::None, None);
+        Self { response, as_of, turn, requested, received, conditional, sent, rest }
+    }
 }
 
 /// What is needed to keep a response.
@@ -286,7 +442,7 @@ struct Keeping {
 }
 
 /// Where the tags of a response stand.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Tags {
     Known,
     InBody,
@@ -331,66 +487,6 @@ fn has_own_conditions(lookup: &Lookup) -> bool {
 
 fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// An entry whose body still arrives; whoever runs the landing brings it in, and reads it for tags by the rules of
-/// `tagging`.
-fn arrive(entry: Entry, writer: Writer, body: Body, tagging: Option<Arc<Route>>) -> Answer {
-    let entry = Arc::new(entry);
-    let outcome = Outcome::Miss(Kept::Stored);
-    let Stored::Arriving { fill, .. } = &entry.body else {
-        return Answer { landing: Landing::whole(entry.clone()), ..Answer::stored(entry, outcome) };
-    };
-    // Taken before the first byte, so that the first reader can never come too late.
-    let Ok(reader) = fill.read(0..u64::MAX) else {
-        return Answer::once(Response::new(body), outcome);
-    };
-    let (arriving, whole) = (entry.clone(), bring(writer, body));
-    let landing = Landing::arriving(async move { complete(&arriving, whole.await?, tagging) });
-    let content = Content::Arriving(entry, reader);
-    Answer { content, outcome, forwarded: Forwarded::UriMiss, landing }
-}
-
-/// Brings the body in. Only one that came to its end is kept; one that is cut off is cut off for its readers.
-async fn bring(writer: Writer, mut body: Body) -> Option<Bytes> {
-    let mut unread_since = None;
-    while let Some(frame) = body.frame().await {
-        let chunk = match frame {
-            Ok(frame) => frame.into_data().unwrap_or_default(),
-            Err(error) => {
-                writer.fail(error);
-                return None;
-            }
-        };
-        if writer.is_read() {
-            unread_since = None;
-        } else if writer.has_overflowed()
-            || unread_since.get_or_insert_with(Instant::now).elapsed() > WITHOUT_READERS
-        {
-            writer.fail(BodyError::Abandoned);
-            return None;
-        }
-        writer.push(chunk).await;
-    }
-    writer.finish()
-}
-
-/// The entry with its whole body and all its tags; nothing when they cannot be told, since it could not be purged.
-fn complete(entry: &Entry, body: Bytes, tagging: Option<Arc<Route>>) -> Option<Arc<Entry>> {
-    let tags = tagging.map(|route| route.tags.with_body(&entry.facts.tags, &body)).transpose();
-    match tags {
-        Ok(tags) => {
-            let mut whole = entry.with_body(Stored::Whole(body));
-            if let Some(tags) = tags {
-                whole.facts.tags = tags;
-            }
-            Some(Arc::new(whole))
-        }
-        Err(why) => {
-            info!({ route.name = %entry.facts.route, url = %entry.facts.url }, "not stored: {why}");
-            None
-        }
-    }
 }
 
 impl Service<Lookup> for Fetch {

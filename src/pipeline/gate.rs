@@ -18,19 +18,20 @@ use tower::Service;
 use crate::key::canonical::Target;
 use crate::key::content::{Unkeyable, graphql};
 use crate::key::{Identity, Key, Question};
+use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Forwarded, Outcome, WhyPassed, WhyRefused};
-use crate::lookup::record::Status;
 use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
 use crate::message::fields::{members, remove_named_by_connection};
 use crate::message::interim::Interim;
 use crate::message::problem;
+use crate::message::range::{self, Asked};
 use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
 use crate::route::table::RouteTable;
-use crate::route::{Route, Sought};
+use crate::route::{RangeFetch, Route, Sought};
 use crate::time::Timestamp;
 
 /// Decides; holds nothing back.
@@ -85,6 +86,8 @@ impl<L, P> Gate<L, P> {
         let (request, body) = request.into_parts();
         let why = if request.headers.contains_key(UPGRADE) && is_upgrade(&request) {
             WhyPassed::Upgrade
+        } else if request.method.as_str() == "PURGE" && route.purge_method.is_some() {
+            WhyPassed::Purge
         } else {
             match (route.seeks(&request.method), why_unnamed(&route, &request.method, &target)) {
                 (Sought::ByUrl, None) => {
@@ -102,7 +105,13 @@ impl<L, P> Gate<L, P> {
                 },
             }
         };
-        Decision::Pass(Passage { route, target, request, body, client, interim, why })
+        let get = (why == WhyPassed::Method && route.keeps_for_get(&request.method)).then(|| {
+            let (route, target) = (route.clone(), target.clone());
+            let (request, interim) = (request.clone(), interim.clone());
+            let look = Look { route, target, request, client, interim, now };
+            Box::new(Lookup { company: Company::Unshared, ..self.lookup(look, None) })
+        });
+        Decision::Pass(Passage { route, target, request, body, client, interim, why, get })
     }
 
     fn lookup(&self, look: Look, content: Option<Bytes>) -> Lookup {
@@ -126,12 +135,22 @@ impl<L, P> Gate<L, P> {
             ClientDirectives::Honoured => RequestDirectives::of(&request.headers),
             ClientDirectives::Ignored => RequestDirectives::default(),
         };
-        let alone =
-            request.method == Method::HEAD || directives.no_store || directives.only_if_cached;
+        let asked = match route.ranges {
+            RangeFetch::AsAsked if request.method == Method::GET => range::asked(&request.headers),
+            RangeFetch::AsAsked | RangeFetch::Whole => Asked::Whole,
+        };
+        let alone = request.method == Method::HEAD
+            || directives.no_store
+            || directives.only_if_cached
+            || asked == Asked::Own;
         Lookup {
             route,
             key,
             variant: 0,
+            range: match asked {
+                Asked::One(range) => Some(range),
+                Asked::Whole | Asked::Own => None,
+            },
             target,
             request,
             content: content.map(Arc::new),
@@ -142,6 +161,7 @@ impl<L, P> Gate<L, P> {
             company: if alone { Company::Alone } else { Company::Shared },
             fleet: Fleet::default(),
             held: None,
+            in_hand: None,
             forwarded: Forwarded::UriMiss,
             now,
         }
@@ -222,7 +242,8 @@ where
             Taken::Left(body, why) => {
                 let Look { route, target, request, client, interim, .. } = *look;
                 let why = WhyPassed::Content(why);
-                let passage = Passage { route, target, request, body, client, interim, why };
+                let get = None;
+                let passage = Passage { route, target, request, body, client, interim, why, get };
                 self.0.passages.clone().call(passage).await
             }
             Taken::Broken(failure) => {

@@ -39,7 +39,12 @@ pub(crate) enum Verdict {
 impl Judge {
     /// Judges `entry`, which `layer` found for `lookup`; what holds it back is noted there.
     pub(crate) fn judge(&self, lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer) -> Verdict {
-        let outcome = match self.ask(lookup, entry, layer) {
+        let reuse = self.ask(lookup, entry, layer);
+        let outcome = match reuse {
+            Reuse::Refuse(_) => return Verdict::Gone,
+            _ if !lookup.is_answered_by(&entry.head, entry.part.as_ref()) => {
+                return hold(lookup, entry, layer, Until::Completed);
+            }
             Reuse::Serve if is_known(lookup, entry) => {
                 return hold(lookup, entry, layer, Until::Validated(OnError::Fail));
             }
@@ -62,13 +67,12 @@ impl Judge {
                 }
                 return hold(lookup, entry, layer, Until::Validated(on_error));
             }
-            Reuse::Refuse(_) => return Verdict::Gone,
         };
         Verdict::Answer(Answer::stored(entry.clone(), outcome))
     }
 
     fn ask(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> Reuse {
-        let standing = self.ledger.standing(entry);
+        let standing = self.ledger.standing(entry, lookup.now);
         self.count(standing, layer);
         reuse(&Question {
             freshness: &entry.freshness,
@@ -114,14 +118,18 @@ fn is_known(lookup: &Lookup, entry: &Entry) -> bool {
     }
 }
 
-/// Notes what is held. A newer one takes the place of an older one.
+/// Notes what is held. A newer one takes the place of an older one, and what could answer that of a part that could not.
 fn hold(lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer, until: Until) -> Verdict {
-    let known = lookup.held.as_ref().map(|held| held.entry.freshness.received);
-    if known.is_none_or(|received| received <= entry.freshness.received) {
+    let rank = |until, entry: &Entry| (until != Until::Completed, entry.freshness.received);
+    let known = lookup.held.as_ref().map(|held| rank(held.until, &held.entry));
+    if known.is_none_or(|known| known <= rank(until, entry)) {
         lookup.held = Some(Held { entry: entry.clone(), layer, until });
     }
     if lookup.forwarded == Forwarded::UriMiss {
-        lookup.forwarded = Forwarded::Stale;
+        lookup.forwarded = match until {
+            Until::Completed => Forwarded::Partial,
+            Until::Validated(_) | Until::Compared => Forwarded::Stale,
+        };
     }
     Verdict::Hold
 }
@@ -132,7 +140,7 @@ pub(crate) fn stand_in(held: Option<Held>, ledger: &Ledger) -> Option<(Arc<Entry
     let Held { entry, layer, until: Until::Validated(OnError::Serve) } = held? else { return None };
     let now = Timestamp::now();
     let natural = entry.freshness.staleness(now);
-    let staleness = match ledger.standing(&entry) {
+    let staleness = match ledger.standing(&entry, now) {
         Standing::Good => natural,
         Standing::MarkedStale(since) => natural.max(now.since(since)),
         Standing::Unvouched | Standing::Gone => return None,

@@ -54,6 +54,8 @@ where
         let parts = &self.0;
         let shared = lookup.company == Company::Shared
             && lookup.fleet == Fleet::InReach
+            // What is asked for a part may bring one, which the others would not find in the fleet's store.
+            && lookup.range.is_none()
             && lookup.route.coalescing == Coalescing::On
             && lookup.route.layers != Layers::OnlyL1;
         if !shared {

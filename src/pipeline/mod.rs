@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! observe - gate ------------- pass ------------------------------- origin
+//!             |                  ' answers to POST that are kept enter below the peek
 //!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - fetch - origin
 //!                                ^ refreshes enter here
 //! ```
@@ -13,6 +14,7 @@ mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
+mod inflow;
 mod inspect;
 mod judge;
 mod lease;
@@ -20,6 +22,8 @@ pub mod observe;
 pub mod onward;
 mod pass;
 mod peek;
+mod posted;
+mod purging;
 mod tier;
 mod unshared;
 
@@ -30,6 +34,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tower::ServiceBuilder;
 
+use crate::lookup::cache_status::CacheId;
 use crate::lookup::outcome::Layer;
 use crate::message::interim::Outbox;
 use crate::pipeline::coalesce::{Coalesce, Flights};
@@ -56,6 +61,8 @@ use crate::telemetry::metrics::Metrics;
 /// Everything that the stack is built from; each part lives longer than a stack.
 pub(crate) struct Parts<St, Le, Lo> {
     pub service: String,
+    /// What `Cache-Status` calls this cache.
+    pub cache_name: String,
     pub routes: Arc<ArcSwap<RouteTable>>,
     pub ledger: Arc<Ledger>,
     pub purger: Purger<Lo>,
@@ -102,9 +109,18 @@ where
             .service(below.clone()),
     );
     let tasks = flights.tasks.clone();
-    let passages = Pass::new(parts.purger, parts.routes.clone(), parts.trusted, tasks);
+    let passages = Pass::new(pass::Needs {
+        purger: parts.purger,
+        below: below.clone(),
+        routes: parts.routes.clone(),
+        trusted: parts.trusted,
+        tasks,
+        service: parts.service.as_str().into(),
+        refresher: parts.refresher,
+    });
     let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
-    let observatory = Observatory::new(parts.metrics, parts.access);
+    let observatory =
+        Observatory::new(parts.metrics, parts.access, CacheId::new(&parts.cache_name));
     (Front { observatory, gate }, below)
 }
 
@@ -112,7 +128,7 @@ where
 #[derive(Clone)]
 pub(crate) struct Front<St, Le, Lo> {
     observatory: Observatory,
-    gate: Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>,
+    gate: Entrance<St, Le, Lo>,
 }
 
 impl<St, Le, Lo> Front<St, Le, Lo> {
@@ -122,11 +138,14 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
     }
 }
 
-/// What answers refreshes: everything below the peek.
+/// What answers refreshes, and keeps what is answered elsewhere: everything below the peek.
 pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
 
 /// What answers one connection's requests.
-pub(crate) type Clients<St, Le, Lo> = Observe<Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo>>>;
+pub(crate) type Clients<St, Le, Lo> = Observe<Entrance<St, Le, Lo>>;
+
+/// The gate, and both ways behind it.
+type Entrance<St, Le, Lo> = Gate<Deliver<Peek<Below<St, Le>>>, Pass<Lo, Below<St, Le>>>;
 
 #[cfg(test)]
 mod tests {
@@ -145,6 +164,6 @@ mod tests {
         assert_eq!(size_of::<Tier<SecondLevel, Lease<FleetLeases, SecondLevel, Fetch>>>(), pointer);
         assert_eq!(size_of::<Inner>(), pointer);
         assert_eq!(size_of::<Deliver<Peek<Inner>>>(), pointer);
-        assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog>>>(), pointer);
+        assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog, Inner>>>(), pointer);
     }
 }

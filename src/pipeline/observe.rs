@@ -14,8 +14,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use crate::lookup::cache_status::{CacheId, Status, cache_status};
 use crate::lookup::outcome::Outcome;
-use crate::lookup::record::{BodyEnd, Record, Status, cache_status, words};
+use crate::lookup::record::{BodyEnd, Record, words};
 use crate::message::body::Body;
 use crate::message::failure::BodyError;
 use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER};
@@ -37,6 +38,7 @@ pub(crate) struct Observe<S> {
 struct Parts {
     metrics: Metrics,
     log: AccessLog,
+    cache: CacheId,
 }
 
 /// Observes for whoever connects; cheap to ask.
@@ -44,8 +46,8 @@ struct Parts {
 pub(crate) struct Observatory(Arc<Parts>);
 
 impl Observatory {
-    pub(crate) fn new(metrics: Metrics, log: AccessLog) -> Self {
-        Self(Arc::new(Parts { metrics, log }))
+    pub(crate) fn new(metrics: Metrics, log: AccessLog, cache: CacheId) -> Self {
+        Self(Arc::new(Parts { metrics, log, cache }))
     }
 
     /// The whole stack for one client.
@@ -115,7 +117,7 @@ where
         let Departure { mut response, outcome, route, mut status } = departure;
         status.forwarded_status.take_if(|told| *told == response.status());
         let shown = route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
-        sign(response.headers_mut(), shown, &outcome, &status);
+        opened.parts.sign(response.headers_mut(), shown, &outcome, &status);
         opened.record.status = response.status();
         opened.record.outcome = outcome;
         opened.record.route = route;
@@ -124,18 +126,26 @@ where
     }
 }
 
-/// Adds what the route shows of Larder: how the answer came about.
-fn sign(fields: &mut HeaderMap, shown: ServerFields, outcome: &Outcome, status: &Status) {
-    match shown {
-        ServerFields::Minimal => {
-            fields.remove(VIA);
-        }
-        ServerFields::Full => {
-            let words = words(outcome);
-            fields.insert(X_CACHE, HeaderValue::from_static(words.cache));
-            fields.insert(X_CACHE_LAYER, HeaderValue::from_static(words.layer));
-            // RFC 9211 §2: each cache on the way adds its member after those of the caches before it.
-            fields.append(CACHE_STATUS, cache_status(outcome, status));
+impl Parts {
+    /// Adds what the route shows of Larder: how the answer came about.
+    fn sign(
+        &self,
+        fields: &mut HeaderMap,
+        shown: ServerFields,
+        outcome: &Outcome,
+        status: &Status,
+    ) {
+        match shown {
+            ServerFields::Minimal => {
+                fields.remove(VIA);
+            }
+            ServerFields::Full | ServerFields::Debug => {
+                let words = words(outcome);
+                fields.insert(X_CACHE, HeaderValue::from_static(words.cache));
+                fields.insert(X_CACHE_LAYER, HeaderValue::from_static(words.layer));
+                // RFC 9211 §2: each cache on the way adds its member after those of the caches before it.
+                fields.append(CACHE_STATUS, cache_status(&self.cache, outcome, status));
+            }
         }
     }
 }

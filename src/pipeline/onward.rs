@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderValue,
-    VIA,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, FORWARDED, HOST, HeaderMap,
+    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
 };
 use http::request::Parts;
 use http::uri::Uri;
@@ -17,10 +18,13 @@ use http::{Method, Request, Version};
 use crate::key::HostRule;
 use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
+use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
     CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
 };
-use crate::policy::revalidate::conditions;
+use crate::message::network::Network;
+use crate::message::range::RangeSpec;
+use crate::policy::revalidate::{conditions, quoted};
 use crate::route::Route;
 
 /// Whether the client asks for a part, or only for what is new to it.
@@ -40,13 +44,6 @@ pub(crate) enum Trust {
 #[derive(Clone, Debug)]
 pub struct Trusted(Arc<ArcSwap<Vec<Network>>>);
 
-/// A network: an address, and how many of its leading bits count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    pub address: IpAddr,
-    pub bits: u8,
-}
-
 impl Trusted {
     pub fn new(networks: &[Network]) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(networks.to_vec())))
@@ -65,27 +62,71 @@ impl Trusted {
             Trust::Stranger
         }
     }
+
+    /// The client's address: the peer's, unless that is a trusted proxy, which says for whom it asks. Nothing where
+    /// such a proxy says it in a way that is not understood.
+    pub(crate) fn client(&self, peer: IpAddr, fields: &HeaderMap) -> Option<IpAddr> {
+        let mut client = peer.to_canonical();
+        if self.trust(client) == Trust::Stranger {
+            return Some(client);
+        }
+        let lines: Vec<_> = fields.get_all(X_FORWARDED_FOR).iter().collect();
+        if lines.is_empty() {
+            // A proxy that asks for itself says nothing.
+            return (!fields.contains_key(FORWARDED)).then_some(client);
+        }
+        // Each proxy adds whom it serves; what a stranger said before that is hearsay.
+        for line in lines.iter().rev() {
+            for address in line.to_str().ok()?.rsplit(',') {
+                client = address.trim().parse::<IpAddr>().ok()?.to_canonical();
+                if self.trust(client) == Trust::Stranger {
+                    return Some(client);
+                }
+            }
+        }
+        Some(client)
+    }
 }
 
-impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits.min(32))).unwrap_or(0);
-                net.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(net), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits.min(128))).unwrap_or(0);
-                net.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+/// What is missing of a part that is held, and the tag under which it may be combined with that, where one range more
+/// makes it whole and the whole is asked for.
+pub(crate) fn rest(lookup: &Lookup) -> Option<Rest> {
+    let Held { entry, until: Until::Validated(_) | Until::Completed, .. } = lookup.held.as_ref()?
+    else {
+        return None;
+    };
+    let fields = &lookup.request.headers;
+    let whole = lookup.range.is_none()
+        && lookup.request.method == Method::GET
+        && (lookup.company == Company::Shared || !is_conditional(fields));
+    let part = entry.part.as_ref().filter(|_| whole)?;
+    let strong = share_strong_tag(&entry.head.fields, &entry.head.fields);
+    let tag = entry.head.fields.get(ETAG).filter(|_| strong).and_then(quoted)?;
+    Some(Rest { range: part.missing()?, complete: part.complete(), tag })
+}
+
+/// A range that is still missing, of the representation with this strong tag.
+pub(crate) struct Rest {
+    pub(crate) range: Range<u64>,
+    /// The length of the whole.
+    pub(crate) complete: u64,
+    tag: HeaderValue,
+}
+
+impl Rest {
+    fn spec(&self) -> RangeSpec {
+        if self.range.end == self.complete {
+            RangeSpec::From(self.range.start)
+        } else {
+            RangeSpec::from(&self.range)
         }
     }
 }
 
 /// The request that `lookup` needs the origin to answer. A shared one is what every client would send: with no
-/// content but what is keyed, without a range and conditions (but for those about what is held here).
-pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Bytes> {
+/// content but what is keyed, without a range (but for the one that the lookup is shared by, and for the rest of what is
+/// held here) and without conditions (but for those about what is held here).
+pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Request<Bytes> {
     let mut parts = lookup.request.clone();
     parts.extensions = http::Extensions::new();
     if let Some(interim) = &lookup.interim {
@@ -109,13 +150,9 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Bytes> {
         fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     // A POST has no conditions: an origin would answer 412 where it answers others with 304 (RFC 9110 §13.1.2).
-    if matches!(parts.method, Method::GET | Method::QUERY)
-        && !is_conditional(fields)
-        && let Some(Held { entry, until: Until::Validated(_), .. }) = &lookup.held
-    {
-        for (name, value) in conditions(&entry.head.fields) {
-            fields.insert(name, value);
-        }
+    if matches!(parts.method, Method::GET | Method::QUERY) && !is_conditional(fields) {
+        fields.extend(about_held(lookup, rest));
+        fields.extend(lookup.range.map(|range| (RANGE, range.field())));
     }
     fields.remove(EXPECT);
     let content = lookup.content.as_deref().cloned().unwrap_or_default();
@@ -129,6 +166,23 @@ pub(crate) fn request(lookup: &Lookup, trust: Trust) -> Request<Bytes> {
     }
     sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
     Request::from_parts(parts, content)
+}
+
+/// What is asked about the stored response that is held: whether it still holds, or the rest of it.
+fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderValue)> {
+    match (&lookup.held, rest) {
+        // RFC 9110 §13.1.5: "send me the part(s) I'm missing; otherwise, send me the entire representation."
+        (Some(_), Some(rest)) => {
+            vec![(RANGE, rest.spec().field()), (IF_RANGE, rest.tag.clone())]
+        }
+        (Some(Held { entry, until: Until::Validated(_), .. }), None) => {
+            let mut conditions = conditions(&entry.head.fields);
+            // RFC 9111 §4.3.1 has a date sent only "if the request is not for a subrange".
+            conditions.retain(|(name, _)| *name == IF_NONE_MATCH || lookup.range.is_none());
+            conditions
+        }
+        (Some(_) | None, _) => Vec::new(),
+    }
 }
 
 /// The client of a request.
@@ -187,5 +241,47 @@ fn append(fields: &mut HeaderMap, client: IpAddr) {
     let _ = write!(text, "{}", client.to_canonical());
     if let Ok(value) = HeaderValue::from_str(&text) {
         fields.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The peer, the fields, and who is believed to ask.
+    type Row<'a> = (&'a str, &'a [(&'static str, &'static str)], Option<&'a str>);
+
+    #[test]
+    fn a_trusted_proxy_says_who_asks_and_strangers_say_nothing() {
+        let trusted = Trusted::new(&[Network { address: "10.0.0.0".parse().unwrap(), bits: 8 }]);
+        let client = |peer: &str, lines: &[(&'static str, &'static str)]| {
+            let mut fields = HeaderMap::new();
+            for (name, value) in lines {
+                fields.append(*name, HeaderValue::from_static(value));
+            }
+            let client = trusted.client(peer.parse().unwrap(), &fields);
+            client.map(|client| client.to_string())
+        };
+        let rows: [Row<'_>; 8] = [
+            ("192.0.2.1", &[("x-forwarded-for", "10.0.0.9")], Some("192.0.2.1")),
+            ("10.0.0.1", &[], Some("10.0.0.1")),
+            ("10.0.0.1", &[("forwarded", "for=192.0.2.1")], None),
+            ("10.0.0.1", &[("x-forwarded-for", "192.0.2.1")], Some("192.0.2.1")),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "10.0.0.9, 192.0.2.1, 10.0.0.2")],
+                Some("192.0.2.1"),
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "10.0.0.9"), ("x-forwarded-for", "192.0.2.1")],
+                Some("192.0.2.1"),
+            ),
+            ("10.0.0.1", &[("x-forwarded-for", "10.0.0.9, 10.0.0.2")], Some("10.0.0.9")),
+            ("10.0.0.1", &[("x-forwarded-for", "10.0.0.9, unknown")], None),
+        ];
+        for (peer, lines, expected) in rows {
+            assert_eq!(client(peer, lines).as_deref(), expected, "{peer} {lines:?}");
+        }
     }
 }

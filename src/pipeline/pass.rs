@@ -1,6 +1,7 @@
 //! Forwards what is not ours, as it is; and purges what a successful unsafe request has made old.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,11 +15,14 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
 
-use crate::entry::facts::Tag;
+use crate::entry::facts::{Mark, Tag};
 use crate::key::canonical::Target;
 use crate::key::content::{Unkeyable, Writes};
+use crate::lookup::Lookup;
+use crate::lookup::answer::Answer;
+use crate::lookup::cache_status::Status;
+use crate::lookup::in_hand::Brought;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
-use crate::lookup::record::Status;
 use crate::message::body::Body;
 use crate::message::dictionary::strings;
 use crate::message::fields::{CACHE_GROUP_INVALIDATION, members, remove_hop_by_hop};
@@ -27,12 +31,16 @@ use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
 use crate::pipeline::crossing::{Departure, Passage};
 use crate::pipeline::onward::{Sender, Trusted, sent_by_us, via};
+use crate::pipeline::posted::{is_of_target, keep};
+use crate::pipeline::purging;
 use crate::policy::Post;
 use crate::purge::log::PurgeLog;
-use crate::purge::purger::{Purger, Wait};
+use crate::purge::purger::{Moment, Purger};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
-use crate::route::Route;
+use crate::refresh::Refresher;
+use crate::refresh::seed::seed;
 use crate::route::table::RouteTable;
+use crate::route::{AfterWrite, Route};
 use crate::time::Timestamp;
 
 /// How long a write waits for its purge to be in the log; applied here it is at once.
@@ -45,31 +53,51 @@ const MOST_GROUPS: usize = 256;
 const TUNNEL_IDLE: Duration = Duration::from_mins(10);
 
 /// Passes requests on, streaming both ways.
-pub(crate) struct Pass<L>(Arc<Shared<L>>);
+pub(crate) struct Pass<L, S>(Arc<Shared<L, S>>);
 
-struct Shared<L> {
+struct Shared<L, S> {
     purger: Purger<L>,
+    /// What keeps an answer.
+    below: S,
     routes: Arc<arc_swap::ArcSwap<RouteTable>>,
     trusted: Trusted,
     tasks: TaskTracker,
+    service: Box<str>,
+    refresher: Refresher,
 }
 
-impl<L: PurgeLog> Pass<L> {
-    pub(crate) fn new(
-        purger: Purger<L>,
-        routes: Arc<arc_swap::ArcSwap<RouteTable>>,
-        trusted: Trusted,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self(Arc::new(Shared { purger, routes, trusted, tasks }))
+/// What passages need.
+pub(crate) struct Needs<L, S> {
+    pub(crate) purger: Purger<L>,
+    pub(crate) below: S,
+    pub(crate) routes: Arc<arc_swap::ArcSwap<RouteTable>>,
+    pub(crate) trusted: Trusted,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) service: Box<str>,
+    pub(crate) refresher: Refresher,
+}
+
+impl<L, S> Pass<L, S>
+where
+    L: PurgeLog,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    pub(crate) fn new(needs: Needs<L, S>) -> Self {
+        let Needs { purger, below, routes, trusted, tasks, service, refresher } = needs;
+        Self(Arc::new(Shared { purger, below, routes, trusted, tasks, service, refresher }))
     }
 
     async fn pass(self, passage: Passage) -> Departure {
-        let Passage { route, target, mut request, body, client, interim, why } = passage;
+        let Passage { route, target, mut request, body, client, interim, why, get } = passage;
         let writes = may_write(&route, &request.method, why);
         let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
         let trailers = accepts_trailers(&request.headers);
         let sender = Sender { address: client, trust: self.0.trusted.trust(client) };
+        if get.is_some() {
+            // The origin must see no more than what the variant is named after.
+            route.vary.rewrite(&mut request.headers);
+        }
         sent_by_us(&mut request, &route, &target, sender);
         if trailers {
             request.headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -79,44 +107,95 @@ impl<L: PurgeLog> Pass<L> {
             request.headers.insert(UPGRADE, upgrade.protocol.clone());
         }
         request.extensions.insert(interim);
+        let (since, requested) = (self.0.purger.moment(), Timestamp::now());
         let answer = route.origin.send(Request::from_parts(request, body)).await;
-        let outcome = Outcome::Passed(why);
+        let received = Timestamp::now();
         let response = match answer {
             Ok(response) => response,
             Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
         };
+        let mut as_of = None;
         if writes && is_successful(response.status()) {
-            self.invalidate(&route, &target, response.headers()).await;
+            let write = Write { route: &route, target: &target, from: client, since };
+            as_of = self.invalidate(write, response.headers()).await;
         }
-        let response = match upgrade {
-            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        let mut status = Status { forwarded_status: Some(response.status()), ..Status::default() };
+        let response = match (upgrade, get.zip(as_of)) {
+            (Some(upgrade), _) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(upgrade, response)
             }
-            Some(_) | None => plain(response.map(Body::live)),
+            (_, Some((get, as_of))) if is_of_target(&target, &response) => {
+                let response = response.map(Body::live);
+                let turn = since.turn;
+                let brought = Brought { response, as_of, turn, requested, received };
+                match keep(self.0.below.clone(), *get, brought).await {
+                    Ok((response, stored)) => {
+                        status.stored = stored;
+                        plain(response)
+                    }
+                    Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
+                }
+            }
+            _ => plain(response.map(Body::live)),
         };
         let mut response = response;
         route.tags.strip(response.headers_mut());
-        let status = Status { forwarded_status: Some(response.status()), ..Status::default() };
-        Departure { response, outcome, route: Some(route), status }
+        Departure { response, outcome: Outcome::Passed(why), route: Some(route), status }
     }
 
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response
     /// to an unsafe request method"; `Location` and `Content-Location` of the same origin too, and what the route
-    /// says; and the groups that the response names (RFC 9875 §3).
-    async fn invalidate(&self, route: &Route, target: &Target, response: &HeaderMap) {
+    /// says; and the groups that the response names (RFC 9875 §3). Returns the purge's mark if nothing else was purged
+    /// since the write was sent.
+    async fn invalidate(&self, write: Write<'_>, response: &HeaderMap) -> Option<Mark> {
+        let Write { route, target, from, since } = write;
         let routes = self.0.routes.load_full();
         let named = [LOCATION, CONTENT_LOCATION];
         let named = named.iter().filter_map(|name| reference(target, response, name));
-        let scopes = [target.clone()].into_iter().chain(named).map(|url| routes.url_scope(&url));
+        let mut urls: Vec<Target> = [target.clone()].into_iter().chain(named).collect();
+        let scopes = urls.iter().map(|url| routes.url_scope(url));
         let mut purges: Vec<Purge> =
             scopes.map(|scope| Purge { scope, effect: Effect::Remove }).collect();
-        purges.extend(routes.purges_after(route, target));
+        let after = routes.after_write(route, target);
+        purges.extend(after.purges);
+        urls.extend(after.urls);
         let groups = groups(target, response).into_iter();
         purges.extend(groups.map(|scope| Purge { scope, effect: Effect::Remove }));
-        let cause = Cause { by: "public".into(), reason: Some("a write through the proxy".into()) };
+        let cause = Cause {
+            by: "public".into(),
+            reason: Some("a write through the proxy".into()),
+            from: Some(from.to_canonical().to_string()),
+            urls: urls.iter().map(Target::url).collect(),
+            // Clients must not have memory walked through.
+            rewarm: Some(0),
+            event: None,
+        };
         let record = Record { purges, cause, at: Timestamp::now() };
-        if let Err(why) = self.0.purger.submit(record, Wait::Local, PURGE_TIME).await {
+        let record = routes.complete(record.clone()).unwrap_or_else(|why| {
+            // The write has been done: what depends on it is old, whatever it is.
+            warn!(error = %why, url = target.url(), "a write purges everything");
+            let purges = vec![Purge { scope: Scope::Everything, effect: Effect::Remove }];
+            Record { purges, ..record }
+        });
+        let submitted = self.0.purger.submit_next_after(since, record, PURGE_TIME).await;
+        let mark = submitted.unwrap_or_else(|why| {
             warn!(error = %why, url = target.url(), "a write's purge is not in the log yet");
+            None
+        });
+        match route.after_write {
+            AfterWrite::Wait => {}
+            AfterWrite::Refresh => self.refresh(&routes, urls),
+        }
+        mark
+    }
+
+    /// Fetches what was purged for whoever reads next; as plain clients would ask for it.
+    fn refresh(&self, routes: &RouteTable, urls: Vec<Target>) {
+        let now = Timestamp::now();
+        for url in urls {
+            if let Some(lookup) = seed(&self.0.service, routes, url, HeaderMap::new(), now) {
+                self.0.refresher.fetch(lookup);
+            }
         }
     }
 
@@ -139,6 +218,16 @@ impl<L: PurgeLog> Pass<L> {
         });
         response
     }
+}
+
+/// A write that the origin has taken.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    route: &'a Route,
+    target: &'a Target,
+    from: IpAddr,
+    /// When it was sent.
+    since: Moment,
 }
 
 /// A client's wish for another protocol.
@@ -181,7 +270,7 @@ fn may_write(route: &Route, method: &Method, why: WhyPassed) -> bool {
             (WhyPassed::Content(Unkeyable::Subscription), _) | (_, Some(Writes::Keep)) => false,
             // What it asks for is not known, or it is a mutation.
             (_, Some(Writes::Invalidate)) => true,
-            (_, None) => route.policy.post == Post::Unsafe,
+            (_, None) => route.policy.post != Post::Vouched,
         },
         _ => true,
     }
@@ -212,13 +301,18 @@ fn reference(target: &Target, response: &HeaderMap, name: &HeaderName) -> Option
     (named.scheme() == target.scheme() && named.host() == target.host()).then_some(named)
 }
 
-impl<L> Clone for Pass<L> {
+impl<L, S> Clone for Pass<L, S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<L: PurgeLog> Service<Passage> for Pass<L> {
+impl<L, S> Service<Passage> for Pass<L, S>
+where
+    L: PurgeLog,
+    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     type Response = Departure;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Departure, Infallible>>;
@@ -236,7 +330,18 @@ impl<L: PurgeLog> Service<Passage> for Pass<L> {
         // and then what is stored is as old as if it had stayed.
         let route = passage.route.clone();
         let errand = Errand::Passage(passage.why);
-        let written = self.0.tasks.spawn(pass.pass(passage));
+        let written = self.0.tasks.spawn(async move {
+            match passage.why {
+                WhyPassed::Purge => {
+                    let Shared { purger, routes, trusted, .. } = &*pass.0;
+                    purging::purge(purger, &routes.load_full(), trusted, passage).await
+                }
+                WhyPassed::Method
+                | WhyPassed::Route
+                | WhyPassed::Upgrade
+                | WhyPassed::Content(_) => pass.pass(passage).await,
+            }
+        });
         Box::pin(async move {
             let departure = written.await;
             let failed = |_| Departure::failed(errand, OriginFailure::Abandoned, route);

@@ -60,7 +60,10 @@ impl<S> Peek<S> {
             }
         };
         match judge.judge(lookup, &entry, CacheLayer::L1) {
-            Verdict::Answer(answer) => Some(answer),
+            Verdict::Answer(answer) => {
+                entry.hit();
+                Some(answer)
+            }
             Verdict::Hold => {
                 lookup.variant = entry.variant.digest();
                 None

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::entry::Entry;
 use crate::lookup::answer::{Answer, Content, Landing};
-use crate::lookup::outcome::{Layer as CacheLayer, Outcome};
+use crate::lookup::outcome::{Forwarded, Layer as CacheLayer, Outcome};
 use crate::lookup::{Company, Fleet, Held, Lookup, Until};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict, stand_in};
@@ -79,15 +79,19 @@ where
                 Found::Answer(_) | Found::Unknown => answer,
             });
         }
-        let held = lookup.held.clone();
+        let (held, forwarded) = (lookup.held.clone(), lookup.forwarded);
         let answer = parts.inner.clone().oneshot(lookup).await;
-        Ok(self.keeping(self.or_stale(answer, held)?, place))
+        Ok(self.keeping(self.or_stale(answer, held, forwarded)?, place))
     }
 
     /// The answer, whose landing ends in this store as well.
     fn keeping(&self, answer: Answer, place: Place) -> Answer {
         let tier = self.clone();
         let landing = answer.landing.then(move |entry: Arc<Entry>| async move {
+            if entry.part.is_some() && tier.0.layer == CacheLayer::L2 {
+                // Parts are combined where they can be compared and replaced at once: in memory.
+                return;
+            }
             let begun = Instant::now();
             entry.take_at(Timestamp::now());
             let kept = tier.0.store.put(&place, entry).await;
@@ -148,6 +152,7 @@ where
         &self,
         answer: Result<Answer, OriginFailure>,
         held: Option<Held>,
+        forwarded: Forwarded,
     ) -> Result<Answer, OriginFailure> {
         let failure = match &answer {
             Err(failure) => Some(failure.clone()),
@@ -156,7 +161,8 @@ where
         let Some(failure) = failure else { return answer };
         let Some((entry, layer)) = stand_in(held, &self.0.judge.ledger) else { return answer };
         debug!(error = %failure, "a stale response stands in for the origin's");
-        Ok(Answer::stored(entry, Outcome::StaleOnError(layer, failure)))
+        let answer = Answer::stored(entry, Outcome::StaleOnError(layer, failure));
+        Ok(Answer { forwarded, ..answer })
     }
 
     fn metrics(&self) -> &LayerMetrics {

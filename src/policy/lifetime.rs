@@ -52,7 +52,8 @@ pub(crate) fn lifetime(
     chosen.or_else(|| heuristic(policy, exchange, statement)).unwrap_or(Lifetime::Unknown)
 }
 
-fn stated(exchange: &Exchange<'_>, statement: &Statement) -> Option<Duration> {
+/// What the response itself states.
+pub(crate) fn stated(exchange: &Exchange<'_>, statement: &Statement) -> Option<Duration> {
     let directives = &statement.directives;
     let expires = || match statement.source {
         Source::CacheControl => expires(exchange),

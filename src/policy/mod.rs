@@ -60,6 +60,9 @@ pub enum ClientDirectives {
 pub enum Post {
     /// Nothing: they may change something.
     Unsafe,
+    /// They may change something, and an answer that is what a GET of the URL would get is kept for it (RFC 9110
+    /// §9.3.3).
+    Answering,
     /// They only ask, and are told apart by their content; their answers are kept where they state how long.
     Vouched,
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderName, SET_COOKIE, VARY};
+use http::header::{AUTHORIZATION, ETAG, Entry, HeaderMap, HeaderName, SET_COOKIE, VARY};
 use http::{Method, StatusCode};
 
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::message::cache_control::{Extent, RequestDirectives, ResponseDirectives, Revalidation};
 use crate::message::conditional::last_modified;
 use crate::message::fields::members;
-use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed};
+use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed, stated};
 use crate::policy::veto::{self, Opinion};
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
 use crate::time::Timestamp;
@@ -40,10 +40,13 @@ pub enum Storable {
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WhyNot {
-    /// Only what answers a GET is kept, a QUERY, or a POST that the route vouches for.
+    /// Only what answers a GET is kept, a QUERY, or a POST where the route says so.
     Method,
-    /// 206, 304, 412, 416 and interim responses answer one request, not all.
+    /// 304, 412 and interim responses answer one request, not all.
     Status,
+    /// 416, and a 206 that is not exactly one part, with its length, that holds what was asked for: see
+    /// [`crate::message::content_range`].
+    Part,
     /// `must-understand` on a status whose rules are not known here.
     NotUnderstood,
     NoStore,
@@ -110,11 +113,21 @@ pub fn storable(policy: &Policy, exchange: &Exchange<'_>, dice: f64) -> Storable
 /// RFC 9111 §5.2.2.7: "a shared cache MUST NOT store the listed header fields if they are present in the original
 /// response but MAY store the remainder". §5.2.2.4 allows to reuse a response without the fields that `no-cache`
 /// lists; they are not stored either, which is the simple and the safe side. The framing and the directives themselves stay, whatever is listed.
-pub fn strip(fields: &mut HeaderMap, policy: &Policy) {
+///
+/// Returns what it took: the fields are for whoever asked, and for nobody else.
+#[must_use]
+pub fn strip(fields: &mut HeaderMap, policy: &Policy) -> HeaderMap {
     let directives = Statement::of(fields).directives;
+    let mut own = HeaderMap::new();
     for name in withheld(&directives, policy) {
-        fields.remove(name);
+        if let Entry::Occupied(listed) = fields.entry(name) {
+            let (name, values) = listed.remove_entry_mult();
+            for value in values {
+                own.append(name.clone(), value);
+            }
+        }
     }
+    own
 }
 
 fn withheld<'a>(
@@ -147,11 +160,12 @@ fn refusal(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> O
     if !is_understood(policy, exchange.method) {
         return Some(WhyNot::Method);
     }
-    // "the response status code is final"; a part or a verdict about one request is never the entry.
-    if exchange.status.is_informational()
-        || [206, 304, 412, 416].contains(&exchange.status.as_u16())
-    {
-        return Some(WhyNot::Status);
+    // "the response status code is final"; a verdict about one request is never the entry. A part that may be kept has
+    // the head of the whole, and its status.
+    match exchange.status.as_u16() {
+        206 | 416 => return Some(WhyNot::Part),
+        100..200 | 304 | 412 => return Some(WhyNot::Status),
+        _ => {}
     }
     if client_forbids(policy, exchange.request) {
         return Some(WhyNot::ClientNoStore);
@@ -193,7 +207,7 @@ fn is_understood(policy: &Policy, method: &Method) -> bool {
     match *method {
         // RFC 10008 §2.7: "The response to a QUERY method is cacheable".
         Method::GET | Method::QUERY => true,
-        Method::POST => policy.post == Post::Vouched,
+        Method::POST => policy.post != Post::Unsafe,
         _ => false,
     }
 }
@@ -224,8 +238,8 @@ fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f
         return Storable::Leave(WhyNot::NoLifetime);
     }
     // RFC 9110 §9.3.3: "Responses to POST requests are only cacheable when they include explicit freshness
-    // information"; what the route states is as explicit.
-    if *exchange.method == Method::POST && !lifetime.is_explicit() {
+    // information".
+    if *exchange.method == Method::POST && !is_explicit(policy, exchange, statement, lifetime) {
         return Storable::Leave(WhyNot::NoLifetime);
     }
     let lifetime = match veto::ask(policy, exchange, statement, lifetime) {
@@ -244,6 +258,20 @@ fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f
         Lifetime::Unknown => WhyNot::NoLifetime,
         Lifetime::Stated(_) | Lifetime::Heuristic(_) | Lifetime::Route(_) => WhyNot::ArrivedStale,
     })
+}
+
+/// What the route states is as explicit as what the answer to a POST includes, where the route vouches for the POST;
+/// where it does not, its `ttl` is for answers to those who ask.
+fn is_explicit(
+    policy: &Policy,
+    exchange: &Exchange<'_>,
+    statement: &Statement,
+    lifetime: Lifetime,
+) -> bool {
+    match policy.post {
+        Post::Vouched => lifetime.is_explicit(),
+        Post::Answering | Post::Unsafe => stated(exchange, statement).is_some(),
+    }
 }
 
 fn freshness(
@@ -326,6 +354,7 @@ impl WhyNot {
         match self {
             Self::Method => "method",
             Self::Status => "status",
+            Self::Part => "part",
             Self::NotUnderstood => "not-understood",
             Self::NoStore => "no-store",
             Self::ClientNoStore => "client-no-store",
@@ -348,7 +377,11 @@ impl WhyNot {
     /// Whether the next answer will probably not be kept either, whoever asks: then nobody should wait for it.
     pub fn is_lasting(self) -> bool {
         match self {
-            Self::Method | Self::ClientNoStore | Self::Authorization | Self::GraphQlErrors => false,
+            Self::Method
+            | Self::Part
+            | Self::ClientNoStore
+            | Self::Authorization
+            | Self::GraphQlErrors => false,
             Self::Status
             | Self::NotUnderstood
             | Self::NoStore
@@ -588,8 +621,11 @@ mod tests {
         let mut query = Case::new(&[FRESH]);
         query.method = Method::QUERY;
         assert_eq!(query.fresh_for(), HOUR);
-        for status in [100, 103, 206, 304, 412, 416] {
+        for status in [100, 103, 304, 412] {
             assert_eq!(Case::new(&[FRESH]).status(status).left(), WhyNot::Status, "{status}");
+        }
+        for status in [206, 416] {
+            assert_eq!(Case::new(&[FRESH]).status(status).left(), WhyNot::Part, "{status}");
         }
         let refused = Case::new(&[FRESH]).asked(&[("cache-control", "no-store")]);
         assert_eq!(refused.left(), WhyNot::ClientNoStore);
@@ -615,6 +651,28 @@ mod tests {
         assert_eq!(timed.fresh_for(), 60);
         timed.method = Method::PUT;
         assert_eq!(timed.left(), WhyNot::Method);
+    }
+
+    /// RFC 9110 §9.3.3: the response is to include it; a route's `ttl` is no part of it.
+    #[test]
+    fn a_post_that_may_write_is_kept_only_where_its_answer_states_how_long() {
+        let answering = |response: &[(&str, &str)]| {
+            let mut case = Case::with(response, |policy| {
+                policy.post = Post::Answering;
+                policy.ttl = Some(Duration::from_mins(1));
+            });
+            case.method = Method::POST;
+            case
+        };
+        assert_eq!(answering(&[FRESH]).fresh_for(), HOUR);
+        assert_eq!(answering(&[TAG]).left(), WhyNot::NoLifetime);
+        assert_eq!(answering(&[("cache-control", "public")]).left(), WhyNot::NoLifetime);
+        let mut other = answering(&[FRESH]);
+        other.method = Method::PUT;
+        assert_eq!(other.left(), WhyNot::Method);
+        other.method = Method::POST;
+        other.policy.post = Post::Unsafe;
+        assert_eq!(other.left(), WhyNot::Method);
     }
 
     /// RFC 9111 §3: any final status with explicit freshness; also errors.
@@ -715,11 +773,12 @@ mod tests {
         let mut case = Case::new(&response);
         assert_eq!(case.fresh_for(), HOUR);
         let mut stored = case.response.clone();
-        strip(&mut stored, &case.policy);
+        let own = strip(&mut stored, &case.policy);
         assert_eq!(stored, fields(&[("cache-control", said), ("c", "3")]));
+        assert_eq!(own, fields(&[("set-cookie", "s"), ("a", "1"), ("b", "2")]));
         case.policy.share = vec![Share::Private];
         let mut shared = case.response.clone();
-        strip(&mut shared, &case.policy);
+        let _own = strip(&mut shared, &case.policy);
         assert!(shared.contains_key(SET_COOKIE) && shared.contains_key("a"));
         assert!(!shared.contains_key("b"));
         assert_eq!(case.left(), WhyNot::SetCookie);

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 pub trait PurgeLog: Clone + Send + Sync + 'static {
     /// Adds a record and returns its place. When it returns well, the record survives this process, and (in a
     /// shared log) every instance that reads on will see it.
-    fn append(&self, record: &Record) -> impl Future<Output = Result<Mark, LogError>> + Send;
+    fn append(&self, record: &Record) -> impl Future<Output = Result<Appended, LogError>> + Send;
 
     /// The records after `after`, oldest first; waits up to `patience` for the first of them.
     ///
@@ -35,6 +35,14 @@ pub trait PurgeLog: Clone + Send + Sync + 'static {
 
     /// The live instances, and what each has acknowledged.
     fn instances(&self) -> impl Future<Output = Result<Vec<Instance>, LogError>> + Send;
+}
+
+/// Where a record stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub mark: Mark,
+    /// The last mark that was given before: between the two there is nothing.
+    pub after: Mark,
 }
 
 /// What a log holds after some place.

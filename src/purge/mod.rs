@@ -1,11 +1,16 @@
 //! Dated statements about entries: what is purged, how, and why.
 
+pub mod announce;
+pub mod audit;
+pub mod events;
 pub mod glob;
 pub mod ledger;
 pub mod log;
 mod patterns;
 pub mod purger;
+pub mod receipt;
 mod scope;
+pub mod template;
 
 use std::sync::Arc;
 
@@ -119,6 +124,18 @@ pub struct Cause {
     /// The token's name, `public` for a write through the proxy, or the address.
     pub by: String,
     pub reason: Option<String>,
+    /// The event that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The address that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The URLs that [`Scope::Url`] stands for, as they were named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// How many of the hottest entries that go the instance that was asked fetches again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewarm: Option<u32>,
 }
 
 mod key_bits {

@@ -90,13 +90,13 @@ impl Conditions {
         self.by_tag.entry(tag).or_default().entry(also).or_default()
     }
 
-    pub(super) fn judge(&self, facts: &Facts) -> Standing {
+    pub(super) fn judge(&self, facts: &Facts, as_of: Mark) -> Standing {
         if self.by_tag.is_empty() {
             return Standing::Good;
         }
         let met = facts.tags.iter().filter_map(|tag| self.by_tag.get(tag)).flatten();
         let met = met.filter(|(also, _)| also.is_met_by(facts));
-        met.map(|(_, struck)| struck.judge(facts.as_of)).fold(Standing::Good, Standing::max)
+        met.map(|(_, struck)| struck.judge(as_of)).fold(Standing::Good, Standing::max)
     }
 
     pub(super) fn forget(&mut self, beginning: Mark) {
@@ -221,6 +221,7 @@ mod tests {
         };
         let head = Head { status: StatusCode::OK, fields: HeaderMap::new() };
         Entry::new(facts, head, freshness, Variant::default(), Stored::Whole(Bytes::new()))
+            .in_turn(1)
     }
 
     /// The harshest effect of any later purge that speaks of the entry.
@@ -258,7 +259,7 @@ mod tests {
                     }
                     Event::Ask => {
                         for entry in &stored {
-                            let told = effect(ledger.standing(entry));
+                            let told = effect(ledger.standing(entry, Timestamp::default()));
                             prop_assert_eq!(told, naive(&entry.facts, &log), "{:?}", entry.facts);
                         }
                     }
@@ -279,13 +280,13 @@ mod tests {
             as_of: Mark::ZERO,
         };
         let (whole, awaiting) = (entry(facts.clone()), entry(facts).awaiting_tags());
-        assert_eq!(ledger.standing(&awaiting), Standing::Good);
+        assert_eq!(ledger.standing(&awaiting, Timestamp::default()), Standing::Good);
         let scope = Scope::AllTags(["t", "u"].map(Tag::new).into());
         let purges = vec![Purge { scope, effect: Effect::Remove }];
         let record = Record { purges, cause: Cause::default(), at: Timestamp::default() };
         ledger.apply(Mark::new(1, 0), &record, Timestamp::default());
-        assert_eq!(ledger.standing(&awaiting), Standing::Gone);
-        assert_eq!(ledger.standing(&whole), Standing::Good);
+        assert_eq!(ledger.standing(&awaiting, Timestamp::default()), Standing::Gone);
+        assert_eq!(ledger.standing(&whole, Timestamp::default()), Standing::Good);
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::entry::facts::Mark;
-use crate::purge::ledger::{Contact, Ledger};
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::entry::facts::{Epoch, Mark};
+use crate::purge::audit::{self, Audit};
+use crate::purge::ledger::Ledger;
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
 use crate::time::Timestamp;
 
@@ -23,6 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How many purges are kept for a log that is away; older ones become one purge of everything.
 const PENDING: usize = 10_000;
+/// Submitted purges that wait for whoever acts on them; who is slower than that is told how many it missed.
+const SUBMITTED: usize = 1024;
 
 /// Submits purges, follows the log, and keeps this instance's promise to the fleet. Clones share one purger.
 pub struct Purger<L>(Arc<Parts<L>>);
@@ -32,7 +36,33 @@ struct Parts<L> {
     log: L,
     settings: Settings,
     /// Purges that were applied here and could not be appended yet, the oldest first.
-    pending: Mutex<VecDeque<Record>>,
+    pending: Mutex<VecDeque<Pending>>,
+    /// When the log was last read to its end.
+    read: Mutex<Option<Instant>>,
+    audit: Audit,
+    submitted: broadcast::Sender<Arc<Submitted>>,
+}
+
+/// A moment between purges, as far as they are known here: what is asked for then is as old as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub known: Mark,
+    /// The ledger's turn.
+    pub turn: u64,
+}
+
+/// A purge that the log has not taken yet, and its turn in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pending {
+    turn: u64,
+    record: Record,
+}
+
+/// A purge that this instance was asked for, and that is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    pub mark: Mark,
+    pub record: Record,
 }
 
 /// How this instance follows the log.
@@ -99,7 +129,9 @@ impl<L> Clone for Purger<L> {
 
 impl<L: PurgeLog> Purger<L> {
     pub fn new(ledger: Arc<Ledger>, log: L, settings: Settings) -> Self {
-        Self(Arc::new(Parts { ledger, log, settings, pending: Mutex::default() }))
+        let (submitted, _) = broadcast::channel(SUBMITTED);
+        let (pending, read, audit) = (Mutex::default(), Mutex::default(), Audit::default());
+        Self(Arc::new(Parts { ledger, log, settings, pending, read, audit, submitted }))
     }
 
     /// Purges: appends `record`, applies it here, and waits as asked, for at most `longest`.
@@ -113,17 +145,68 @@ impl<L: PurgeLog> Purger<L> {
         wait: Wait,
         longest: Duration,
     ) -> Result<Receipt, Detached> {
-        let parts = &self.0;
         let until = Instant::now() + longest;
-        // Applied before it is appended: the caller may not come back to apply it after.
-        parts.ledger.apply_locally(&record, Timestamp::now());
-        let unappended = Unappended { purger: self, record: &record };
-        let appended = timeout(DEADLINE.min(longest), parts.log.append(&record)).await;
-        let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
-        let mark = appended.map_err(|why| Detached { why })?;
-        unappended.appended();
-        parts.ledger.apply(mark, &record, Timestamp::now());
+        let Appended { mark, .. } = self.append(&record, longest).await?;
         Ok(self.wait(mark, wait, until).await)
+    }
+
+    /// The moment that it is now.
+    pub fn moment(&self) -> Moment {
+        let ledger = &self.0.ledger;
+        Moment { known: ledger.known(), turn: ledger.turn() }
+    }
+
+    /// Purges until it is in the log and applied here, and returns the record's mark if the log took nothing between
+    /// `moment` and the record. Then what was asked for at that moment may be kept as of the mark, in the moment's turn:
+    /// the record itself does not make it old; what comes later does, and so does what was asked for here meanwhile and
+    /// is not in the log yet.
+    pub async fn submit_next_after(
+        &self,
+        moment: Moment,
+        record: Record,
+        longest: Duration,
+    ) -> Result<Option<Mark>, Detached> {
+        let Appended { mark, after } = self.append(&record, longest).await?;
+        // Where the log began anew, the marks are not in any order.
+        Ok((after <= moment.known).then_some(mark))
+    }
+
+    /// Applies `record` here and appends it, for at most `longest`.
+    async fn append(&self, record: &Record, longest: Duration) -> Result<Appended, Detached> {
+        let parts = &self.0;
+        // Applied before it is appended: the caller may not come back to apply it after.
+        let turn = parts.ledger.apply_pending(record, Timestamp::now());
+        let unappended = Unappended { purger: self, turn, record };
+        let appended = timeout(DEADLINE.min(longest), parts.log.append(record)).await;
+        let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
+        let appended = appended.map_err(|why| {
+            tell_detached(record, &why);
+            Detached { why }
+        })?;
+        // By a log that was lost meanwhile, or has begun anew, it is appended again when that log is followed.
+        if parts.ledger.appended(turn, appended.mark, record, Timestamp::now()) {
+            unappended.settled();
+            self.appended(appended.mark, record);
+        }
+        Ok(appended)
+    }
+
+    /// The latest purges of the fleet.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
+    /// What this instance is asked to purge from now on, once it is in the log.
+    pub fn submissions(&self) -> broadcast::Receiver<Arc<Submitted>> {
+        self.0.submitted.subscribe()
+    }
+
+    /// Tells of a purge that was asked for here, that it is in the log now.
+    fn appended(&self, mark: Mark, record: &Record) {
+        tell_purged(mark, record);
+        self.0.audit.note(mark, record);
+        // Nobody listens where nothing acts on purges.
+        let _ = self.0.submitted.send(Arc::new(Submitted { mark, record: record.clone() }));
     }
 
     async fn wait(&self, mark: Mark, wait: Wait, until: Instant) -> Receipt {
@@ -152,13 +235,20 @@ impl<L: PurgeLog> Purger<L> {
             .into_iter()
             .map(|Instance { id, applied, until }| Applied {
                 id,
-                applied: applied >= mark,
+                applied: applied >= mark || self.is_past(mark, applied),
                 at: applied,
                 until,
             })
             .collect();
         let complete = !instances.is_empty() && instances.iter().all(|instance| instance.applied);
         Ok(Receipt { mark, complete, instances })
+    }
+
+    /// Whether an instance that has applied the log up to `applied` trusts nothing from before `mark`: the log of
+    /// the mark is lost, and the instance follows the one that came after.
+    fn is_past(&self, mark: Mark, applied: Mark) -> bool {
+        let followed = self.0.ledger.known().epoch;
+        applied.epoch != mark.epoch && applied.epoch == followed && followed != Epoch::NONE
     }
 
     /// The live instances of the fleet.
@@ -170,6 +260,11 @@ impl<L: PurgeLog> Purger<L> {
     /// How many purges wait for the log to come back.
     pub fn pending(&self) -> usize {
         self.0.pending.lock().len()
+    }
+
+    /// How long ago this instance last knew the log to its end, if it ever did.
+    pub fn lag(&self) -> Option<Duration> {
+        self.0.read.lock().map(|read| read.elapsed())
     }
 
     /// Takes part in the fleet: registers, and applies what the log holds already. To be done before the first
@@ -201,38 +296,71 @@ impl<L: PurgeLog> Purger<L> {
         }
     }
 
-    fn keep(&self, record: Record) {
+    fn keep(&self, kept: Pending) {
         let mut pending = self.0.pending.lock();
         if pending.len() < PENDING {
-            pending.push_back(record);
+            pending.push_back(kept);
             return;
         }
         warn!("too many purges wait for the log; they become one purge of everything");
         let everything = Purge { scope: Scope::Everything, effect: Effect::Remove };
-        let at = record.at;
-        let cause =
-            Cause { by: "larder".into(), reason: Some("too many purges were pending".into()) };
-        pending.clear();
-        pending.push_back(Record { purges: vec![everything], cause, at });
+        let reason = Some("too many purges were pending".into());
+        let cause = Cause { by: "larder".into(), reason, ..Cause::default() };
+        let record = Record { purges: vec![everything], cause, at: kept.record.at };
+        let turn = self.0.ledger.apply_pending(&record, Timestamp::now());
+        for old in pending.drain(..).chain([kept]) {
+            self.0.ledger.replaced(old.turn);
+        }
+        pending.push_back(Pending { turn, record });
     }
+}
+
+/// The audit's line.
+fn tell_purged(mark: Mark, record: &Record) {
+    let (told, cause) = (audit::told(record), &record.cause);
+    info!(
+        target: "larder::audit",
+        { purge.mark = %mark, purge.by = %cause.by, purge.from = shown(cause.from.as_ref()),
+          purge.event = shown(cause.event.as_ref()), purge.reason = shown(cause.reason.as_ref()),
+          purge.number = told.len(), purge.first = told.first().map_or("", String::as_str),
+          purge.effect = ?audit::effect(record) },
+        "purged"
+    );
+}
+
+fn tell_detached(record: &Record, why: &LogError) {
+    let (told, cause) = (audit::told(record), &record.cause);
+    warn!(
+        target: "larder::audit",
+        { purge.by = %cause.by, purge.from = shown(cause.from.as_ref()),
+          purge.event = shown(cause.event.as_ref()), purge.reason = shown(cause.reason.as_ref()),
+          purge.number = told.len(), purge.first = told.first().map_or("", String::as_str),
+          purge.effect = ?audit::effect(record), error = %why },
+        "purged on this instance only"
+    );
+}
+
+fn shown(text: Option<&String>) -> &str {
+    text.map_or("", String::as_str)
 }
 
 /// A record that is applied here and may not be in the log; dropped, it is kept for it.
 struct Unappended<'a, L: PurgeLog> {
     purger: &'a Purger<L>,
+    turn: u64,
     record: &'a Record,
 }
 
 impl<L: PurgeLog> Unappended<'_, L> {
     /// Says that the log has it.
-    fn appended(self) {
+    fn settled(self) {
         std::mem::forget(self);
     }
 }
 
 impl<L: PurgeLog> Drop for Unappended<'_, L> {
     fn drop(&mut self) {
-        self.purger.keep(self.record.clone());
+        self.purger.keep(Pending { turn: self.turn, record: self.record.clone() });
     }
 }
 
@@ -326,12 +454,13 @@ impl<L: PurgeLog> Follower<L> {
 
     async fn turn(&mut self, begun: Instant) -> Result<(), LogError> {
         let log = self.purger.0.log.clone();
+        let lease = self.purger.0.settings.lease;
         // First, since the log may only just be back, and what the others keep in the fleet's store with it.
         self.append_pending(&log).await?;
-        let read = log.read(self.cursor, PATIENCE);
+        // However short the lease is, it is renewed before the trust in it is over.
+        let read = log.read(self.cursor, PATIENCE.min(lease / 5));
         let page = self.in_time(read).await?;
         self.take(&page);
-        let lease = self.purger.0.settings.lease;
         if self.acknowledged != Some(self.cursor) || self.vouched.elapsed() > lease / 4 {
             self.acknowledge(begun).await?;
         }
@@ -344,7 +473,7 @@ impl<L: PurgeLog> Follower<L> {
         self.in_time(log.acknowledge(self.cursor, self.purger.0.settings.lease)).await?;
         self.acknowledged = Some(self.cursor);
         self.vouched = begun;
-        self.purger.0.ledger.set_contact(Contact::Kept);
+        self.trust();
         Ok(())
     }
 
@@ -364,24 +493,33 @@ impl<L: PurgeLog> Follower<L> {
 
     fn take(&mut self, page: &Page) {
         let ledger = &self.purger.0.ledger;
+        ledger.follow(page.beginning, page.end);
         for (mark, record) in &page.records {
             ledger.apply(*mark, record, Timestamp::now());
+            self.purger.0.audit.note(*mark, record);
         }
-        ledger.follow(page.beginning, page.end);
         // A page may be cut short: then the next one goes on after its last record, not after the log's end.
         let last = page.records.last().map_or(page.end, |(mark, _)| *mark);
-        self.cursor = self.cursor.max(last);
+        let is_same_log = last.epoch == self.cursor.epoch;
+        self.cursor = if is_same_log { self.cursor.or_later(last) } else { last };
+        if last >= page.end {
+            *self.purger.0.read.lock() = Some(Instant::now());
+        }
     }
 
-    /// Appends what was purged here while the log was away. A record leaves the queue when it is in the log.
+    /// Appends what was purged here while the log was away. A record leaves the queue when it is in the log that is
+    /// being followed; where that has begun anew, it is read first.
     async fn append_pending(&self, log: &L) -> Result<(), LogError> {
         let parts = &self.purger.0;
         loop {
-            let Some(record) = parts.pending.lock().front().cloned() else { return Ok(()) };
-            let mark = self.in_time(log.append(&record)).await?;
-            parts.ledger.apply(mark, &record, Timestamp::now());
+            let Some(kept) = parts.pending.lock().front().cloned() else { return Ok(()) };
+            let Appended { mark, .. } = self.in_time(log.append(&kept.record)).await?;
+            if !parts.ledger.appended(kept.turn, mark, &kept.record, Timestamp::now()) {
+                return Ok(());
+            }
+            self.purger.appended(mark, &kept.record);
             let mut pending = parts.pending.lock();
-            if pending.front() == Some(&record) {
+            if pending.front() == Some(&kept) {
                 pending.pop_front();
             }
         }
@@ -401,11 +539,24 @@ impl<L: PurgeLog> Follower<L> {
         tokio::time::sleep_until(next).await;
     }
 
+    /// The fleet waits for us: what is stored can be vouched for.
+    fn trust(&self) {
+        let parts = &self.purger.0;
+        let until = match parts.settings.when_detached {
+            WhenDetached::Validate => {
+                let left = self.trusted_until().saturating_duration_since(Instant::now());
+                Timestamp::now().plus(left)
+            }
+            WhenDetached::Serve => Timestamp::from_millis(u64::MAX),
+        };
+        parts.ledger.trust(until);
+    }
+
     /// The fleet may have stopped waiting for us: what is stored cannot be vouched for any more.
     fn lose(&self) {
         let parts = &self.purger.0;
         match parts.settings.when_detached {
-            WhenDetached::Validate => parts.ledger.set_contact(Contact::Lost),
+            WhenDetached::Validate => parts.ledger.distrust(),
             WhenDetached::Serve => {}
         }
     }
@@ -422,18 +573,25 @@ mod tests {
     use std::future::{pending, ready};
 
     use super::*;
+    use crate::purge::ledger::Contact;
 
     /// A log that never says anything new; whether it takes records is told when it is made.
     #[derive(Clone, Copy)]
     enum Silent {
         Takes,
+        /// As one that was lost, and is another now.
+        TakesAnew,
         Hangs,
     }
 
     impl PurgeLog for Silent {
-        async fn append(&self, _: &Record) -> Result<Mark, LogError> {
+        async fn append(&self, _: &Record) -> Result<Appended, LogError> {
             match self {
-                Self::Takes => Ok(Mark::new(9, 0)),
+                Self::Takes => Ok(Appended { mark: Mark::new(9, 0), after: Mark::new(8, 0) }),
+                Self::TakesAnew => {
+                    let [mark, after] = [9, 8].map(|at| Mark::new(at, 0).of(Epoch::new(7)));
+                    Ok(Appended { mark, after })
+                }
                 Self::Hangs => pending().await,
             }
         }
@@ -489,13 +647,52 @@ mod tests {
         }
     }
 
+    /// The mark of a purge that is the next after `moment`.
+    async fn next_after(purger: &Purger<Silent>, moment: Moment) -> Option<Mark> {
+        purger.submit_next_after(moment, everything(), Duration::from_secs(1)).await.ok().flatten()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_is_the_next_after_a_moment_only_if_the_log_took_no_other_since() {
+        let takes = purger(Silent::Takes);
+        assert_eq!(next_after(&takes, takes.moment()).await, None, "it took one that is not known");
+        assert_eq!(next_after(&takes, takes.moment()).await, Some(Mark::new(9, 0)));
+        let anew = purger(Silent::TakesAnew);
+        assert_eq!(next_after(&anew, anew.moment()).await, None, "it began anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_that_did_not_reach_the_log_is_next_after_nothing() {
+        let purger = purger(Silent::Hangs);
+        let moment = purger.moment();
+        assert_eq!(next_after(&purger, moment).await, None);
+        assert_eq!(purger.pending(), 1);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_pending_is_appended_before_there_is_news() {
         let purger = purger(Silent::Takes);
-        purger.keep(everything());
+        let turn = purger.0.ledger.apply_pending(&everything(), Timestamp::now());
+        purger.keep(Pending { turn, record: everything() });
         let mut follower = Follower::new(purger.clone());
         let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
         assert_eq!(purger.pending(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_in_a_log_that_is_not_followed_yet_is_appended_again_when_it_is() {
+        let purger = purger(Silent::TakesAnew);
+        let submitting = purger.submit(everything(), Wait::Local, Duration::from_millis(1));
+        assert_eq!(submitting.await.unwrap().mark.epoch, Epoch::new(7));
+        assert_eq!(purger.pending(), 1, "it holds here until then");
+        let mut follower = Follower::new(purger.clone());
+        let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
+        assert_eq!(purger.pending(), 1);
+        let mark = Mark::new(1, 0).of(Epoch::new(7));
+        follower.take(&Page { records: Vec::new(), beginning: mark, end: mark });
+        let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
+        assert_eq!((purger.pending(), purger.0.ledger.len()), (0, 0));
+        assert_eq!(purger.0.ledger.known(), Mark::new(9, 0).of(Epoch::new(7)));
     }
 
     #[test]

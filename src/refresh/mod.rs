@@ -1,5 +1,6 @@
 //! Lookups without a client: what is asked for in the background, once and within bounds.
 
+pub mod seed;
 pub mod worker;
 
 use std::collections::HashSet;
@@ -59,12 +60,20 @@ pub fn queue(capacity: usize, metrics: Metrics) -> (Refresher, Queue) {
 impl Refresher {
     /// Asks for a newer `entry` than the one that `lookup` was just answered with.
     pub fn ask(&self, lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) {
-        let name = (lookup.key, entry.variant.digest());
+        self.queue((lookup.key, entry.variant.digest()), || refreshing(lookup, entry, layer));
+    }
+
+    /// Asks for what nobody asks for at the moment; see [`seed`].
+    pub fn fetch(&self, lookup: Lookup) {
+        self.queue((lookup.key, lookup.variant), || lookup);
+    }
+
+    fn queue(&self, name: (Key, u128), lookup: impl FnOnce() -> Lookup) {
         if !self.queued.names.lock().insert(name) {
             return;
         }
         let name = Name { queued: self.queued.clone(), name };
-        let asked = Asked { lookup: refreshing(lookup, entry, layer), _name: name };
+        let asked = Asked { lookup: lookup(), _name: name };
         let counts = self.metrics.counts();
         counts.refreshes_asked.one();
         if self.sender.try_send(asked).is_err() {
@@ -89,6 +98,7 @@ fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
         request: shared_request(lookup),
         interim: None,
         variant: entry.variant.digest(),
+        range: entry.part.as_ref().map(|part| part.range().into()),
         directives: RequestDirectives::default(),
         accepts: Accepts::OnlyFresh,
         company: Company::Shared,

@@ -40,12 +40,19 @@ where
 {
     let Asked { mut lookup, _name } = asked;
     lookup.now = crate::time::Timestamp::now();
-    match stack.oneshot(lookup).await {
-        // Whoever leads the flight lands it; here only a lookup that went alone could have something left.
-        Ok(answer) => drop(answer.landing.run().await),
-        Err(why) => {
-            metrics.counts().refreshes_failed.one();
-            debug!(error = %why, "a refresh failed");
-        }
+    if let Err(why) = bring(stack, lookup).await {
+        metrics.counts().refreshes_failed.one();
+        debug!(error = %why, "a refresh failed");
     }
+}
+
+/// Has the stack bring what `lookup` asks for.
+pub async fn bring<S>(stack: S, lookup: Lookup) -> Result<(), S::Error>
+where
+    S: Service<Lookup, Response = Answer>,
+{
+    let answer = stack.oneshot(lookup).await?;
+    // Whoever leads the flight lands it; here only a lookup that went alone could have something left.
+    drop(answer.landing.run().await);
+    Ok(())
 }

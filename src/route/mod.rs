@@ -1,6 +1,8 @@
 //! One compiled rule set, which a request's host, path and method select.
 
+pub mod depends;
 pub mod json;
+pub mod purging;
 pub mod table;
 pub mod tags;
 
@@ -15,6 +17,7 @@ use crate::key::content::{Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::origin::Origin;
 use crate::policy::{Policy, Post};
+use crate::route::purging::PurgeMethod;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagRules, TooMany};
 use crate::telemetry::metrics::RouteMetrics;
@@ -33,9 +36,13 @@ pub struct Route {
     pub tags: TagRules,
     /// What a successful unsafe request purges besides its own URL.
     pub on_write: Vec<OnWrite>,
+    pub after_write: AfterWrite,
+    /// Whose PURGE requests purge; none, and they pass like any other.
+    pub purge_method: Option<PurgeMethod>,
     /// What the client is told as lifetime, if not what the origin said.
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
+    pub ranges: RangeFetch,
     pub server_fields: ServerFields,
     pub metrics: RouteMetrics,
 }
@@ -55,8 +62,11 @@ pub struct Settings {
     pub layers: Layers,
     pub tags: TagRules,
     pub on_write: Vec<OnWrite>,
+    pub after_write: AfterWrite,
+    pub purge_method: Option<PurgeMethod>,
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
+    pub ranges: RangeFetch,
     pub server_fields: ServerFields,
 }
 
@@ -94,11 +104,30 @@ pub enum Layers {
     OnlyL2,
 }
 
+/// What becomes of the URLs that a write purged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterWrite {
+    /// The next client that asks has them fetched.
+    #[default]
+    Wait,
+    /// They are fetched at once.
+    Refresh,
+}
+
 /// Whether requests for one URL share a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coalescing {
     On,
     Off,
+}
+
+/// What the origin is asked for when a request wants a part of what is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeFetch {
+    /// The whole, which serves every part.
+    Whole,
+    /// The same part.
+    AsAsked,
 }
 
 /// What the client sees of Larder itself.
@@ -107,6 +136,8 @@ pub enum ServerFields {
     Full,
     /// No `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
     Minimal,
+    /// `Cache-Status` tells the key too.
+    Debug,
 }
 
 impl Route {
@@ -124,8 +155,11 @@ impl Route {
             layers: settings.layers,
             tags: settings.tags,
             on_write: settings.on_write,
+            after_write: settings.after_write,
+            purge_method: settings.purge_method,
             client_ttl: settings.client_ttl,
             coalescing: settings.coalescing,
+            ranges: settings.ranges,
             server_fields: settings.server_fields,
             metrics,
         }
@@ -141,6 +175,13 @@ impl Route {
             (Mode::Cache, &Method::POST) if self.policy.post == Post::Vouched => Sought::ByContent,
             (Mode::Cache | Mode::Pass, _) => Sought::Nowhere,
         }
+    }
+
+    /// Whether the answer to a request with this method, which passes, may be kept for a GET.
+    pub fn keeps_for_get(&self, method: &Method) -> bool {
+        *method == Method::POST
+            && self.policy.post == Post::Answering
+            && self.seeks(&Method::GET) == Sought::ByUrl
     }
 
     /// What GraphQL requests that pass do to what is stored, where the route speaks GraphQL.

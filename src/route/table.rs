@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 
-use crate::entry::facts::RouteId;
+use crate::entry::facts::{RouteId, Tag};
 use crate::key::Key;
 use crate::key::canonical::Target;
 use crate::key::host::HostPattern;
 use crate::key::pattern::PathPattern;
-use crate::purge::{Effect, Purge, Scope};
+use crate::purge::events::Events;
+use crate::purge::template::Named;
+use crate::purge::{Effect, Purge, Record, Scope};
 use crate::route::Route;
+use crate::route::depends::{Cut, Depends};
 
 /// Which URLs select a route. The method has no say in it: see [`RouteTable::find`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,16 @@ pub struct Match {
 pub struct RouteTable {
     routes: Box<[Arc<Route>]>,
     last_resort: Arc<Route>,
+    events: Events,
+    depends: Depends,
+}
+
+/// What goes when a write succeeded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AfterWrite {
+    pub purges: Vec<Purge>,
+    /// The URLs among them.
+    pub urls: Vec<Target>,
 }
 
 impl Match {
@@ -49,7 +62,18 @@ impl Match {
 impl RouteTable {
     /// The `last_resort` takes what no route matches; what it matches itself is not asked.
     pub fn new(routes: Vec<Arc<Route>>, last_resort: Arc<Route>) -> Self {
-        Self { routes: routes.into(), last_resort }
+        let (events, depends) = (Events::default(), Depends::default());
+        Self { routes: routes.into(), last_resort, events, depends }
+    }
+
+    /// The same table with what events purge, and what purges take along.
+    #[must_use]
+    pub fn with(self, events: Events, depends: Depends) -> Self {
+        Self { events, depends, ..self }
+    }
+
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// The first route whose host and path match.
@@ -92,18 +116,86 @@ impl RouteTable {
         Scope::Url(Key::of_url(&url.clone().under(&rules.query), rules.host))
     }
 
+    /// What a purge of one URL names where nobody knows whether its clients came by TLS, which something before Larder
+    /// may have ended.
+    pub fn url_scopes(&self, url: &Target) -> Vec<Scope> {
+        let mut scopes = vec![self.url_scope(url)];
+        let other = if *url.scheme() == Scheme::HTTPS { "http" } else { "https" };
+        let other = format!("{other}://{}{}", url.host_str(), url.path_and_query());
+        scopes.extend(Target::parse(&other).ok().map(|other| self.url_scope(&other)));
+        scopes
+    }
+
+    /// The scopes of what a rule names. A path may be keyed in several ways, by the routes that take it on some host.
+    pub fn scopes(&self, named: &Named) -> Vec<Scope> {
+        match named {
+            Named::Tag(tag) => vec![Scope::Tag(Tag::new(tag))],
+            Named::Prefix(prefix) => vec![Scope::Prefix(prefix.as_str().into())],
+            Named::Route(id) => vec![Scope::Route(id.clone())],
+            Named::Everything => vec![Scope::Everything],
+            Named::Path(path) => self.path_scopes(path),
+        }
+    }
+
+    /// The record with everything that depends on what it purges, as one purge; or nothing of it.
+    pub fn complete(&self, mut record: Record) -> Result<Record, Cut> {
+        if self.depends.is_empty() {
+            return Ok(record);
+        }
+        for effect in [Effect::Remove, Effect::MarkStale] {
+            for named in self.depends.along(&named(&record, effect))? {
+                for scope in self.scopes(&named) {
+                    let purge = Purge { scope, effect };
+                    if !record.purges.contains(&purge) {
+                        record.purges.push(purge);
+                    }
+                }
+            }
+        }
+        Ok(record)
+    }
+
     /// What `route` purges when an unsafe request to `target` succeeded, besides the target itself.
-    pub fn purges_after(&self, route: &Route, target: &Target) -> Vec<Purge> {
+    pub fn after_write(&self, route: &Route, target: &Target) -> AfterWrite {
+        let mut after = AfterWrite::default();
         if route.on_write.is_empty() {
-            return Vec::new();
+            return after;
         }
         let captures = route.matches.path.captures(target.path()).unwrap_or_default();
-        let scopes = route.on_write.iter();
-        let scopes = scopes.filter_map(|rule| {
-            rule.scope(&captures, |path| Some(self.url_scope(&sibling(target, path)?)))
-        });
-        scopes.map(|scope| Purge { scope, effect: Effect::Remove }).collect()
+        for rule in &route.on_write {
+            let scope = rule.scope(&captures, |path| {
+                let url = sibling(target, path)?;
+                let scope = self.url_scope(&url);
+                after.urls.push(url);
+                Some(scope)
+            });
+            after.purges.extend(scope.map(|scope| Purge { scope, effect: Effect::Remove }));
+        }
+        after
     }
+}
+
+/// What of a record may have dependents.
+fn named(record: &Record, effect: Effect) -> BTreeSet<Named> {
+    let purges = || record.purges.iter().filter(|purge| purge.effect == effect);
+    let names = purges().filter_map(|purge| match &purge.scope {
+        Scope::Tag(tag) => Some(Named::Tag(tag.as_str().to_owned())),
+        Scope::Path(path) => Some(Named::Path(path.to_string())),
+        Scope::Route(id) => Some(Named::Route(id.clone())),
+        Scope::Url(_)
+        | Scope::AllTags(_)
+        | Scope::Group { .. }
+        | Scope::Prefix(_)
+        | Scope::Glob(_)
+        | Scope::Host(_)
+        | Scope::Everything => None,
+    });
+    let mut names: BTreeSet<Named> = names.collect();
+    if purges().any(|purge| matches!(purge.scope, Scope::Url(_))) {
+        let urls = record.cause.urls.iter().filter_map(|url| Target::parse(url).ok());
+        names.extend(urls.map(|url| Named::Path(url.path_and_query().as_str().to_owned())));
+    }
+    names
 }
 
 /// Another path on the same host.

@@ -4,7 +4,7 @@ use http::header::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
-use crate::entry::facts::Mark;
+use crate::entry::facts::{Epoch, Mark};
 use crate::key::vary::{Selector, Variant};
 use crate::time::Timestamp;
 
@@ -22,6 +22,9 @@ pub(crate) struct Listed {
     pub expires: u64,
     as_of: (u64, u64),
     received: u64,
+    /// The epoch of `as_of`, where it was written with one.
+    #[serde(default)]
+    epoch: u64,
 }
 
 impl Listed {
@@ -34,11 +37,12 @@ impl Listed {
             expires: entry.freshness.last_use().as_millis().min(EXACT),
             as_of: (as_of.millis.min(EXACT), as_of.number.min(EXACT)),
             received: entry.freshness.received.as_millis().min(EXACT),
+            epoch: as_of.epoch.number().min(EXACT),
         }
     }
 
     pub(crate) fn as_of(&self) -> Mark {
-        Mark::new(self.as_of.0, self.as_of.1)
+        Mark::new(self.as_of.0, self.as_of.1).of(Epoch::new(self.epoch))
     }
 
     pub(crate) fn received(&self) -> u64 {

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::entry::facts::Mark;
+use crate::entry::facts::{Epoch, Mark};
 use crate::purge::Record;
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
+use crate::store::fresh_epoch;
 use crate::time::Timestamp;
 
 /// What stands before a frame's text.
@@ -29,12 +30,21 @@ pub struct LocalLog(Arc<Parts>);
 
 struct Parts {
     instance: String,
-    retention: usize,
+    retention: Retention,
     lasts: Lasts,
     /// Held by one writer at a time, while it waits for the disk.
     file: Mutex<Option<LogFile>>,
     state: Mutex<State>,
     appended: Notify,
+}
+
+/// What a log keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// At most so many purges, the youngest.
+    pub most: usize,
+    /// None that is older, but for the last.
+    pub longest: Duration,
 }
 
 /// What a log outlives.
@@ -73,16 +83,15 @@ pub struct OpenError {
 
 impl LocalLog {
     /// A log that ends with the process.
-    pub fn in_memory(instance: &str, retention: usize) -> Self {
-        Self::new(instance, retention, None, State::beginning_at(next(Mark::ZERO)))
+    pub fn in_memory(instance: &str, retention: Retention) -> Self {
+        Self::new(instance, retention, None, State::beginning_now())
     }
 
     /// The log in the file `path`, which is made where there is none. Reads the whole file.
     ///
     /// A record that was being written when the process ended is ignored; any other damage means that purges may be
-    /// missing, so the log then begins anew after all that it told, and older entries are not vouched for.
-    pub fn open(path: &Path, instance: &str, retention: usize) -> Result<Self, OpenError> {
-        let retention = retention.max(1);
+    /// missing, so the log then begins anew in an epoch of its own, and older entries are not vouched for.
+    pub fn open(path: &Path, instance: &str, retention: Retention) -> Result<Self, OpenError> {
         let opened = read(path).and_then(|state| {
             let state = state.trimmed(retention);
             // Written anew: without what was torn, damaged or trimmed.
@@ -92,10 +101,10 @@ impl LocalLog {
         Ok(Self::new(instance, retention, Some(file), state))
     }
 
-    fn new(instance: &str, retention: usize, file: Option<LogFile>, state: State) -> Self {
+    fn new(instance: &str, retention: Retention, file: Option<LogFile>, state: State) -> Self {
         Self(Arc::new(Parts {
             instance: instance.to_owned(),
-            retention: retention.max(1),
+            retention,
             lasts: if file.is_some() { Lasts::OnDisk } else { Lasts::InMemory },
             file: Mutex::new(file),
             state: Mutex::new(state),
@@ -106,9 +115,10 @@ impl LocalLog {
 
 impl Parts {
     /// Blocks until the record is on the disk.
-    fn append(&self, record: Record) -> io::Result<Mark> {
+    fn append(&self, record: Record) -> io::Result<Appended> {
         let mut file = self.file.lock();
-        let mark = next(self.state.lock().end);
+        let after = self.state.lock().end;
+        let mark = next(after);
         if let Some(file) = &mut *file {
             file.append(&Frame { mark, record: Some(record.clone()) })?;
         }
@@ -116,7 +126,7 @@ impl Parts {
         state.records.push_back((mark, record));
         state.end = mark;
         state.trim(self.retention);
-        let is_long = |file: &LogFile| file.frames > self.retention.saturating_mul(2);
+        let is_long = |file: &LogFile| file.frames > self.retention.most.max(1).saturating_mul(2);
         let kept = file.as_ref().is_some_and(is_long).then(|| state.clone());
         drop(state);
         self.appended.notify_waiters();
@@ -129,7 +139,7 @@ impl Parts {
                 }
             }
         }
-        Ok(mark)
+        Ok(Appended { mark, after })
     }
 
     /// The page after `after`, or nothing when it would say no more than the last one.
@@ -145,7 +155,7 @@ impl Parts {
 }
 
 impl PurgeLog for LocalLog {
-    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+    async fn append(&self, record: &Record) -> Result<Appended, LogError> {
         let (parts, record) = (self.0.clone(), record.clone());
         let appended = match parts.lasts {
             Lasts::InMemory => Ok(parts.append(record)),
@@ -191,10 +201,17 @@ fn unwritable(error: io::Error) -> LogError {
 
 /// A mark after `last`, by the clock where the clock is after it.
 fn next(last: Mark) -> Mark {
-    Mark::new(Timestamp::now().as_millis(), 0).max(last.next())
+    let clock = Mark::new(Timestamp::now().as_millis(), 0).of(last.epoch);
+    last.next().or_later(clock)
 }
 
 impl State {
+    /// A log in an epoch of its own: no entry from before it is ever taken for one of it.
+    fn beginning_now() -> Self {
+        let epoch = Epoch::new(fresh_epoch());
+        Self::beginning_at(Mark::new(Timestamp::now().as_millis(), 0).of(epoch))
+    }
+
     fn beginning_at(mark: Mark) -> Self {
         Self {
             records: VecDeque::new(),
@@ -206,6 +223,7 @@ impl State {
     }
 
     fn page(&self, after: Mark) -> Page {
+        // All of them where `after` is another log's.
         let from = self.records.partition_point(|(mark, _)| *mark <= after);
         Page {
             records: self.records.range(from..).cloned().collect(),
@@ -214,16 +232,20 @@ impl State {
         }
     }
 
-    /// Forgets the oldest records but for `retention`, and begins after them.
-    fn trim(&mut self, retention: usize) {
-        while self.records.len() > retention
-            && let Some((mark, _)) = self.records.pop_front()
+    /// Forgets the oldest records, too many or too old, but never the last; and begins at what is gone.
+    fn trim(&mut self, retention: Retention) {
+        let longest = u64::try_from(retention.longest.as_millis()).unwrap_or(u64::MAX);
+        let limit = Timestamp::now().as_millis().saturating_sub(longest);
+        while self.records.len() > 1
+            && let Some((mark, _)) = self.records.front()
+            && (self.records.len() > retention.most || mark.millis < limit)
         {
-            self.beginning = mark;
+            self.beginning = *mark;
+            self.records.pop_front();
         }
     }
 
-    fn trimmed(mut self, retention: usize) -> Self {
+    fn trimmed(mut self, retention: Retention) -> Self {
         self.trim(retention);
         self
     }
@@ -233,7 +255,7 @@ impl State {
             Some(record) => self.records.push_back((frame.mark, record)),
             None => self.beginning = frame.mark,
         }
-        self.end = self.end.max(frame.mark);
+        self.end = frame.mark;
     }
 }
 
@@ -306,30 +328,12 @@ fn read(path: &Path) -> io::Result<State> {
                 state.push(frame);
                 rest = &rest[taken..];
             }
-            Next::End | Next::Torn => break state.beginning == Mark::ZERO,
+            // A log without an epoch was written before there were any.
+            Next::End | Next::Torn => break state.beginning.epoch == Epoch::NONE,
             Next::Damaged => break true,
         }
     };
-    if damaged {
-        state = State::beginning_at(later_than_lost(state.end));
-    }
-    Ok(state)
-}
-
-/// A mark later than any that was given before now, by a log that got as far as `known` at least.
-///
-/// It lies one millisecond ahead of the clock, and the clock is waited for: so no mark is ever given ahead of it, and
-/// the next log that begins anew begins later than this one's marks.
-fn later_than_lost(known: Mark) -> Mark {
-    let millis = Timestamp::now().as_millis().max(known.millis).saturating_add(1);
-    // A clock that was set back far is not waited for.
-    for _ in 0..10 {
-        if Timestamp::now().as_millis() >= millis {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Mark::new(millis, 0)
+    Ok(if damaged { State::beginning_now() } else { state })
 }
 
 impl LogFile {
@@ -374,6 +378,8 @@ mod tests {
     use crate::entry::facts::Tag;
     use crate::purge::{Cause, Effect, Purge, Scope};
 
+    const KEEP: Retention = Retention { most: 10, longest: Duration::from_hours(1) };
+
     fn record(tag: &str) -> Record {
         let purge = Purge { scope: Scope::Tag(Tag::new(tag)), effect: Effect::Remove };
         Record { purges: vec![purge], cause: Cause::default(), at: Timestamp::from_millis(1) }
@@ -384,13 +390,13 @@ mod tests {
     }
 
     fn open(path: &Path) -> LocalLog {
-        LocalLog::open(path, "me", 10).unwrap()
+        LocalLog::open(path, "me", KEEP).unwrap()
     }
 
     /// A log of three records, and the bytes of its file.
     fn three(directory: &tempfile::TempDir) -> (Vec<Mark>, Vec<u8>) {
         let log = open(&path(directory));
-        let marks = ["a", "b", "c"].map(|tag| log.0.append(record(tag)).unwrap());
+        let marks = ["a", "b", "c"].map(|tag| log.0.append(record(tag)).unwrap().mark);
         (marks.to_vec(), fs::read(path(directory)).unwrap())
     }
 
@@ -408,7 +414,7 @@ mod tests {
         assert_eq!(read, marks);
         assert_eq!(page.end, marks[2]);
         assert!(page.beginning < marks[0]);
-        assert!(log.0.append(record("d")).unwrap() > marks[2]);
+        assert!(log.0.append(record("d")).unwrap().mark > marks[2]);
     }
 
     #[test]
@@ -430,7 +436,16 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         fs::write(path(&directory), &bytes).unwrap();
-        assert!(whole(&open(&path(&directory))).beginning > marks[2]);
+        is_new(&whole(&open(&path(&directory))), marks[2]);
+    }
+
+    /// Nothing that `old` dates is taken for a part of this log.
+    fn is_new(page: &Page, old: Mark) {
+        assert!(page.records.is_empty());
+        assert!(
+            page.beginning.epoch != old.epoch && page.beginning.epoch != Epoch::NONE,
+            "{page:?}"
+        );
     }
 
     #[test]
@@ -438,19 +453,33 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (marks, _) = three(&directory);
         fs::remove_file(path(&directory)).unwrap();
-        let page = whole(&open(&path(&directory)));
-        assert!(page.beginning > marks[2] && page.records.is_empty());
+        is_new(&whole(&open(&path(&directory))), marks[2]);
     }
 
     #[test]
     fn only_the_retained_records_are_kept_and_the_beginning_is_the_last_that_is_gone() {
         let directory = tempfile::tempdir().unwrap();
-        let log = LocalLog::open(&path(&directory), "me", 2).unwrap();
+        let keep = Retention { most: 2, ..KEEP };
+        let log = LocalLog::open(&path(&directory), "me", keep).unwrap();
         let marks: Vec<_> =
-            (0..9).map(|number| log.0.append(record(&number.to_string())).unwrap()).collect();
+            (0..9).map(|number| log.0.append(record(&number.to_string())).unwrap().mark).collect();
         let page = whole(&log);
         assert_eq!((page.records.len(), page.beginning), (2, marks[6]));
-        assert_eq!(page, whole(&LocalLog::open(&path(&directory), "me", 2).unwrap()));
+        assert_eq!(page, whole(&LocalLog::open(&path(&directory), "me", keep).unwrap()));
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten_but_for_the_last() {
+        let keep = Retention { most: 100, longest: Duration::from_millis(20) };
+        let log = LocalLog::in_memory("me", keep);
+        let old = log.0.append(record("a")).unwrap().mark;
+        assert_eq!(whole(&log).records.len(), 1);
+        while Timestamp::now().as_millis() <= old.millis + 30 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        log.0.append(record("b")).unwrap();
+        let page = whole(&log);
+        assert_eq!((page.records.len(), page.beginning), (1, old));
     }
 
     #[test]
@@ -458,24 +487,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         let path = directory.path().join("file").join("purges");
-        let error = LocalLog::open(&path, "me", 2).err().unwrap().to_string();
+        let error = LocalLog::open(&path, "me", KEEP).err().unwrap().to_string();
         assert!(
             error.starts_with("the purge log ") && error.contains("cannot be opened"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn damage_in_the_very_millisecond_of_the_last_purge_loses_none() {
-        for round in 0..100 {
-            let directory = tempfile::tempdir().unwrap();
-            let (marks, mut bytes) = three(&directory);
-            let at = (round * 7919) % bytes.len();
-            bytes[at] ^= 1;
-            fs::write(path(&directory), &bytes).unwrap();
-            let beginning = whole(&open(&path(&directory))).beginning;
-            assert!(beginning > marks[2], "byte {at}: {beginning} after {marks:?}");
-        }
     }
 
     proptest! {
@@ -486,14 +502,14 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             fs::write(path(&directory), &bytes).unwrap();
-            assert!(whole(&open(&path(&directory))).beginning > marks[2]);
+            is_new(&whole(&open(&path(&directory))), marks[2]);
         }
 
         #[test]
         fn random_bytes_are_a_new_log(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let directory = tempfile::tempdir().unwrap();
             fs::write(path(&directory), bytes).unwrap();
-            assert!(whole(&open(&path(&directory))).beginning > Mark::ZERO);
+            is_new(&whole(&open(&path(&directory))), Mark::ZERO);
         }
     }
 }

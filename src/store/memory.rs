@@ -12,6 +12,7 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use smallvec::SmallVec;
 
 use crate::entry::Entry;
+use crate::entry::partial::combined;
 use crate::entry::slot::{Found, Slot};
 use crate::key::Key;
 use crate::key::vary::Selector;
@@ -101,7 +102,8 @@ impl Memory {
         self.0.slots.get(&key)?.find(selector)
     }
 
-    /// Keeps a whole entry in the place of what it replaces; readers see the slot before or after, never between.
+    /// Keeps an entry in the place of what it replaces, a part together with what it can be combined with; readers see
+    /// the slot before or after, never between.
     pub fn keep(&self, place: &Place, entry: Arc<Entry>) -> Result<(), StoreError> {
         let Some(body) = entry.whole() else {
             return Err(StoreError::Failed("the body is still arriving".into()));
@@ -111,7 +113,12 @@ impl Memory {
         }
         let _turn = self.turn(place.key);
         let old = self.0.slots.peek(&place.key).unwrap_or_default();
-        let added = usize::from(!old.variants().iter().any(|kept| kept.variant == entry.variant));
+        let known = old.variants().iter().find(|kept| kept.variant == entry.variant);
+        let both = known.and_then(|known| combined(known, &entry, self.0.max_object));
+        let (added, entry) = (usize::from(known.is_none()), both.map_or(entry, Arc::new));
+        if let Some(known) = known.filter(|known| !Arc::ptr_eq(known, &entry)) {
+            entry.succeed(known);
+        }
         let new = old.with(entry, place.max_variants, Timestamp::now());
         let Some(new) = self.fitting(&new) else { return Err(self.refuse()) };
         let dropped = old.variants().len() + added - new.variants().len();

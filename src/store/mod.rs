@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::entry::Entry;
-use crate::entry::facts::RouteId;
+use crate::entry::facts::{Epoch, RouteId};
 use crate::entry::wire::Unreadable;
 use crate::key::Key;
 use crate::key::vary::Selector;
@@ -75,6 +75,11 @@ pub enum Lease<Held> {
     Theirs,
 }
 
+/// An epoch for a log that begins now: one that no other log has had.
+fn fresh_epoch() -> u64 {
+    rand::random_range(1..=Epoch::GREATEST)
+}
+
 /// How a store fails; each reason is counted, none fails a request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -117,6 +122,8 @@ pub struct Counts {
     pub lost: AtomicU64,
     /// Entries that were refused, because they are larger than the store takes.
     pub too_large: AtomicU64,
+    /// Entries that were removed by a sweep: purged, or of no more use.
+    pub swept: AtomicU64,
     unreadable: [AtomicU64; 7],
     metrics: OnceLock<Metrics>,
 }

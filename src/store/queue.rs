@@ -75,10 +75,12 @@ impl Queue {
         if let Some(work) = work
             && let Some(old) = work.entries.iter_mut().find(|old| old.variant == entry.variant)
         {
-            if old.facts.as_of <= entry.facts.as_of {
-                let old = std::mem::replace(old, entry);
-                state.bytes = state.bytes + weight - old.weight();
+            // Marks of two logs are in no order: the last one that came stays.
+            if old.facts.as_of > entry.facts.as_of {
+                return Ok(());
             }
+            let old = std::mem::replace(old, entry);
+            state.bytes = state.bytes + weight - old.weight();
             return Ok(());
         }
         if full {

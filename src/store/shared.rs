@@ -8,7 +8,7 @@ use crate::entry::facts::Mark;
 use crate::key::Key;
 use crate::key::vary::Selector;
 use crate::purge::Record;
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 #[cfg(feature = "disk")]
 use crate::store::disk::Disk;
 use crate::store::local_log::LocalLog;
@@ -108,7 +108,7 @@ impl Store for SecondLevel {
 }
 
 impl PurgeLog for FleetLog {
-    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+    async fn append(&self, record: &Record) -> Result<Appended, LogError> {
         match self {
             Self::Local(log) => log.append(record).await,
             Self::Redis(log) => log.append(record).await,

@@ -11,7 +11,9 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
 use crate::telemetry::labels::{Ending, Eviction, Invalidation, Operation, Reading};
-use crate::telemetry::metrics::{All, LayerMetrics, Metrics, OriginMetrics, RouteMetrics};
+use crate::telemetry::metrics::{
+    All, LayerMetrics, Metrics, OriginMetrics, RouteMetrics, ServerState,
+};
 use crate::telemetry::tally::{BOUNDS, Count, Snapshot};
 
 type Written = Result<(), fmt::Error>;
@@ -45,6 +47,7 @@ impl Collector for Scrape {
             [([NO_LABEL; 0], self.0.hit_rate())],
         )?;
         readings(&mut page, &all)?;
+        servers(&mut page, &all)?;
         let routes = all.routes.lock().clone();
         requests(&mut page, &routes)?;
         let origins = all.origins.lock().clone();
@@ -145,6 +148,24 @@ fn readings(page: &mut Page<'_, '_>, all: &All) -> Written {
     )
 }
 
+/// The families of the L2's servers.
+fn servers(page: &mut Page<'_, '_>, all: &All) -> Written {
+    let servers = all.servers.lock().as_ref().map(|read| read()).unwrap_or_default();
+    let each = |value: fn(&ServerState) -> f64| {
+        servers.iter().map(move |server| ([("server", server.name.as_str())], value(server)))
+    };
+    page.gauge(
+        "larder_l2_server_up",
+        "Whether a server of the L2 is connected",
+        each(|server| f64::from(u8::from(server.is_up))),
+    )?;
+    page.gauge(
+        "larder_l2_server_breaker_state",
+        "The breaker of a server of the L2: 0 closed, 1 half open, 2 open",
+        each(|server| small(server.breaker as u64)),
+    )
+}
+
 /// Readings without labels.
 const GAUGES: &[(&str, &str, Reading)] = &[
     ("larder_l2_write_queue", "Writes that wait for the L2", Reading::L2Writes),
@@ -159,6 +180,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
         "larder_ledger_purges",
         "Purges in force that hits are checked against",
         Reading::LedgerPurges,
+    ),
+    (
+        "larder_purges_pending",
+        "Purges that hold here and wait for the purge log to take them",
+        Reading::PurgesPending,
     ),
     (
         "larder_purge_lag_seconds",
@@ -225,7 +251,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 16] = [
+    let table: [(&str, &str, &Count); 25] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -251,6 +277,35 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_purges_asked",
             "Purges asked of this instance over its admin API",
             &counts.purges_asked,
+        ),
+        ("larder_events", "Events told to this instance, webhooks among them", &counts.events),
+        (
+            "larder_events_refused",
+            "Events from the stream that were not understood",
+            &counts.events_refused,
+        ),
+        (
+            "larder_rewarms_asked",
+            "Hot purged entries that are to be fetched again",
+            &counts.rewarms_asked,
+        ),
+        ("larder_rewarmed", "Entries fetched again after a purge", &counts.rewarmed),
+        ("larder_rewarms_failed", "Such fetches that brought nothing", &counts.rewarms_failed),
+        (
+            "larder_rewarms_skipped",
+            "Hot purged entries that cannot be asked for again",
+            &counts.rewarms_skipped,
+        ),
+        ("larder_downstream_told", "Purges told downstream", &counts.downstream_told),
+        (
+            "larder_downstream_retried",
+            "Attempts to tell a purge downstream that failed",
+            &counts.downstream_retried,
+        ),
+        (
+            "larder_downstream_failed",
+            "Purges given up downstream, or not told whole",
+            &counts.downstream_failed,
         ),
         ("larder_purges_detached", "Purges that the log did not take", &counts.purges_detached),
         ("larder_reloads", "Configurations taken over", &counts.reloads),

@@ -13,12 +13,13 @@ pub enum Ending {
     Uncacheable,
     Coalesced,
     Bypass,
+    Purge,
     Failed,
     Refused,
 }
 
 impl Ending {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HitL1,
         Self::HitL2,
         Self::StaleL1,
@@ -29,6 +30,7 @@ impl Ending {
         Self::Uncacheable,
         Self::Coalesced,
         Self::Bypass,
+        Self::Purge,
         Self::Failed,
         Self::Refused,
     ];
@@ -51,6 +53,7 @@ impl Ending {
             Self::Uncacheable => "uncacheable",
             Self::Coalesced => "coalesced",
             Self::Bypass => "bypass",
+            Self::Purge => "purge",
             Self::Failed => "failed",
             Self::Refused => "refused",
         }
@@ -135,6 +138,8 @@ pub enum Reading {
     Flights,
     /// Purges that the ledger holds.
     LedgerPurges,
+    /// Purges that are applied here and wait for the log to take them.
+    PurgesPending,
     /// Seconds since the purge log was last read to its end.
     PurgeLag,
     /// Open client connections.

@@ -26,7 +26,20 @@ pub(super) struct All {
     pub(super) l2: LayerMetrics,
     pub(super) counts: Counts,
     pub(super) readings: Mutex<BTreeMap<Reading, Read>>,
+    pub(super) servers: Mutex<Option<ReadServers>>,
 }
+
+/// The state of one server of a store, as it is seen from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// Host and port.
+    pub name: String,
+    pub is_up: bool,
+    pub breaker: BreakerState,
+}
+
+/// Reads the states of a store's servers when they are asked for.
+pub(super) type ReadServers = Box<dyn Fn() -> Vec<ServerState> + Send + Sync>;
 
 /// Reads a value when it is asked for.
 pub(super) type Read = Box<dyn Fn() -> f64 + Send + Sync>;
@@ -53,6 +66,7 @@ impl Metrics {
             l2: LayerMetrics::default(),
             counts: Counts::default(),
             readings: Mutex::default(),
+            servers: Mutex::default(),
         }))
     }
 
@@ -86,6 +100,11 @@ impl Metrics {
     /// Has `value` read at every scrape, in the place of what was read for `reading` before. It must not block.
     pub fn read(&self, reading: Reading, value: impl Fn() -> f64 + Send + Sync + 'static) {
         self.0.readings.lock().insert(reading, Box::new(value));
+    }
+
+    /// Has the states of the L2's servers read at every scrape. It must not block.
+    pub fn read_servers(&self, states: impl Fn() -> Vec<ServerState> + Send + Sync + 'static) {
+        *self.0.servers.lock() = Some(Box::new(states));
     }
 
     /// The value of a reading, where one was given.
@@ -321,6 +340,20 @@ pub struct Counts {
     pub leases_missed: Count,
     /// Purges asked of this instance over its admin API.
     pub purges_asked: Count,
+    /// Events that were told to this instance, webhooks among them.
+    pub events: Count,
+    /// Events from a stream that purged nothing, because they were not understood.
+    pub events_refused: Count,
+    /// Entries asked for again after a purge, those that were fetched, such fetches that brought nothing, and entries that could not be asked
+    /// for again.
+    pub rewarms_asked: Count,
+    pub rewarmed: Count,
+    pub rewarms_failed: Count,
+    pub rewarms_skipped: Count,
+    /// Purges told downstream, attempts that failed, and purges that were given up or not told whole.
+    pub downstream_told: Count,
+    pub downstream_retried: Count,
+    pub downstream_failed: Count,
     /// Purges asked of this instance that the log did not take.
     pub purges_detached: Count,
     pub reloads: Count,

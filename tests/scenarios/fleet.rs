@@ -50,7 +50,7 @@ async fn what_one_fetched_the_other_finds() {
 async fn after_a_complete_receipt_no_instance_serves_the_old_content() {
     let redis = RedisServer::start().await;
     let origin = Origin::start().await;
-    let yaml = all_to(&origin).redis(redis.port());
+    let yaml = all_to(&origin).redis(redis.port()).top("purge: { lease: 2s }");
     let (one, two) = (yaml.start().await, yaml.start().await);
     let scopes = [
         json!({"urls": [format!("http://{HOST}/x")]}),
@@ -93,7 +93,7 @@ async fn an_instance_that_is_cut_off_is_named_and_stops_vouching_when_its_lease_
     }
     faults.turns(Weather::BlackHole);
     origin.on("/x", fresh("new"));
-    let what = json!({"urls": [format!("http://{HOST}/x")], "wait": "all", "timeout": "200ms"});
+    let what = json!({"urls": [format!("http://{HOST}/x")], "wait": "all", "timeout": "1s"});
     let receipt = one.purge(what).await;
     let receipt = receipt.has_status(200).json();
     assert_eq!(receipt["complete"], false, "{receipt}");
@@ -101,6 +101,8 @@ async fn an_instance_that_is_cut_off_is_named_and_stops_vouching_when_its_lease_
         .as_array()
         .unwrap()
         .iter()
+        // The log is young: who followed one before it would be waited for as well.
+        .filter(|instance| !instance["id"].as_str().unwrap().starts_with("before-"))
         .filter(|instance| instance["applied"] == false);
     assert_eq!(silent.count(), 1, "{receipt}");
     ask(&one, "/x").await.says("new");
@@ -134,6 +136,34 @@ async fn an_instance_that_is_cut_off_is_named_and_stops_vouching_when_its_lease_
 }
 
 #[tokio::test]
+async fn an_instance_that_is_told_to_serve_on_without_the_log_misses_purges_until_it_is_back() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("old"));
+    let faults = FaultProxy::before(redis.port()).await;
+    let serve = "purge: { when_detached: serve, lease: 1s }\nl1: { max_ttl: 5m }";
+    let one = all_to(&origin).redis(redis.port()).top(serve).start().await;
+    let two = all_to(&origin).redis(faults.port()).top(serve).start().await;
+    for instance in [&one, &two] {
+        until_in_memory(instance, "/x").await;
+    }
+    faults.turns(Weather::BlackHole);
+    origin.on("/x", fresh("new"));
+    until("nobody is waited for any more", async || {
+        let what = json!({"urls": [format!("http://{HOST}/x")], "wait": "all", "timeout": "5s"});
+        (one.purge(what).await.json()["complete"] == true).then_some(())
+    })
+    .await;
+    ask(&one, "/x").await.says("new");
+    ask(&two, "/x").await.is("HIT", "L1").says("old");
+    faults.turns(Weather::Fair);
+    until("the purge is made up for", async || {
+        (ask(&two, "/x").await.text() == "new").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_instance_that_hangs_does_not_hold_up_a_purge_for_ever() {
     let redis = RedisServer::start().await;
     let origin = Origin::start().await;
@@ -157,7 +187,7 @@ async fn an_instance_that_hangs_does_not_hold_up_a_purge_for_ever() {
 async fn the_fleet_is_listed() {
     let redis = RedisServer::start().await;
     let origin = Origin::start().await;
-    let yaml = all_to(&origin).redis(redis.port());
+    let yaml = all_to(&origin).redis(redis.port()).top("purge: { lease: 2s }");
     let (one, mut two) = (yaml.start().await, yaml.start().await);
     let listed = async |n: usize| {
         until("the fleet is listed", async || {

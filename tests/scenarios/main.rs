@@ -4,23 +4,34 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod bodies;
 mod coalescing;
 mod command_line;
 mod company;
+mod depends;
 mod directives;
+mod events;
 mod fleet;
+mod forgetting;
 mod framing;
 mod graphql;
 mod hits;
+mod hooks;
 mod http2;
+mod intake;
 mod interim;
+mod load;
 mod origin_trouble;
+mod partial;
 mod pass_through;
+mod posts;
 mod preconditions;
 mod privacy;
 mod purge_in_the_air;
+mod purge_method;
 mod purges;
+mod redis_fleet;
 mod redis_trouble;
 mod reload;
 mod scopes;

@@ -198,3 +198,21 @@ fn peak_kib(larder: &Larder) -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
+
+/// RFC 9112 §6.3, RFC 9111 §3.1.
+#[tokio::test]
+async fn a_transfer_coding_that_nobody_knows_is_stored_without_it_and_one_that_is_known_is_refused()
+{
+    let answer = |coding: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: {coding}\r\n\r\nhello"
+        )
+    };
+    let unknown = RawOrigin::start(answer("foo"), Afterwards::Close).await;
+    let larder = all_to_url(&unknown.url()).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN").says("hello");
+    get(larder.url("/x")).await.is("HIT", "L1").says("hello").lacks("transfer-encoding");
+    let known = RawOrigin::start(answer("gzip"), Afterwards::Close).await;
+    let larder = all_to_url(&known.url()).start().await;
+    get(larder.url("/x")).await.is_problem(502);
+}

@@ -154,3 +154,25 @@ async fn a_page_named_like_a_picture_is_not_kept() {
         get(larder.url("/account/x.jpg")).await.is_not("HIT");
     }
 }
+
+/// RFC 9111 §5.2.2.7 and §5.2.2.4: the listed fields are not stored; they still are part of the answer to the request
+/// that the origin answered.
+#[tokio::test]
+async fn listed_fields_reach_the_client_whose_request_was_answered_and_no_other() {
+    let origin = Origin::start().await;
+    let answer = ok("x")
+        .field("Cache-Control", "max-age=60, private=\"Set-Cookie\", no-cache=\"X-Once\"")
+        .field("Set-Cookie", "id=1")
+        .field("Set-Cookie", "more=2")
+        .field("X-Once", "1")
+        .field("X-All", "1");
+    origin.on("/x", answer);
+    let larder = all_to(&origin).start().await;
+    let first = get(larder.url("/x")).await;
+    assert_eq!(first.lines("set-cookie"), ["id=1", "more=2"]);
+    assert_eq!((first.field("x-once"), first.field("x-all")), ("1", "1"));
+    let second = get(larder.url("/x")).await;
+    second.is("HIT", "L1").says("x");
+    assert!(second.lines("set-cookie").is_empty() && second.lines("x-once").is_empty());
+    assert_eq!(second.field("x-all"), "1");
+}

@@ -77,8 +77,9 @@ async fn several_scopes_in_one_call_are_one_purge() {
     let receipt = receipt.has_status(200).json();
     assert_eq!(receipt["complete"], true, "{receipt}");
     let mark = receipt["mark"].as_str().unwrap().to_owned();
-    let parts: Vec<_> = mark.split('-').map(str::parse::<u64>).collect();
-    assert!(parts.len() == 2 && parts.iter().all(Result::is_ok), "{mark}");
+    let parts: Vec<_> = mark.split('-').collect();
+    let numbers = parts[..2].iter().all(|part| part.parse::<u64>().is_ok());
+    assert!(parts.len() == 3 && numbers && u64::from_str_radix(parts[2], 16).is_ok(), "{mark}");
     assert_eq!(receipt["instances"].as_array().map(Vec::len), Some(1), "{receipt}");
     assert_eq!(receipt["instances"][0]["applied"], true, "{receipt}");
     assert_eq!(outcomes(&larder, &paths).await, ["MISS", "HIT", "MISS"]);
@@ -91,8 +92,8 @@ async fn marks_rise() {
     let mut last = (0, 0);
     for _ in 0..20 {
         let mark = larder.purges(json!({"tags": ["x"]})).await;
-        let (ms, seq) = mark.split_once('-').unwrap();
-        let mark = (ms.parse::<u64>().unwrap(), seq.parse::<u64>().unwrap());
+        let mut parts = mark.split('-').map_while(|part| part.parse::<u64>().ok());
+        let mark = (parts.next().unwrap(), parts.next().unwrap());
         assert!(mark > last, "{mark:?} after {last:?}");
         last = mark;
     }

@@ -1,12 +1,10 @@
 //! Redis may be killed, hang, be slow or absent: a miss within the deadline, never a failed request, and recovery by itself.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::task::JoinSet;
 
+use crate::load::{Load, NOISE, until_redis_serves};
 use crate::support::answer::fresh;
 use crate::support::client::get;
 use crate::support::faults::{FaultProxy, Weather};
@@ -15,69 +13,6 @@ use crate::support::origin::Origin;
 use crate::support::redis::RedisServer;
 use crate::support::until;
 use crate::support::yaml::all_to;
-
-/// What a busy machine may add to any latency.
-const NOISE: Duration = Duration::from_millis(1500);
-
-/// Clients that ask without pause, for hot and for new paths, until they are told to end.
-struct Load {
-    running: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    clients: JoinSet<Vec<Duration>>,
-}
-
-impl Load {
-    fn on(larder: &Larder) -> Self {
-        let running = Arc::new(AtomicBool::new(true));
-        let done = Arc::new(AtomicU64::new(0));
-        let mut clients = JoinSet::new();
-        for client in 0..4 {
-            let (running, done, base) = (Arc::clone(&running), Arc::clone(&done), larder.url(""));
-            clients.spawn(async move {
-                let mut latencies = Vec::new();
-                for n in 0_u32.. {
-                    if !running.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let path =
-                        if n % 2 == 0 { "/hot".to_owned() } else { format!("/cold/{client}/{n}") };
-                    let reply = get(format!("{base}{path}")).await;
-                    reply.has_status(200).says("hello");
-                    latencies.push(reply.took);
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-                latencies
-            });
-        }
-        Self { running, done, clients }
-    }
-
-    /// Waits until so many more requests have been answered.
-    async fn goes_on_for(&self, more: u64) {
-        let until_done = self.done.load(Ordering::Relaxed) + more;
-        until("the load has gone on", async || {
-            (self.done.load(Ordering::Relaxed) >= until_done).then_some(())
-        })
-        .await;
-    }
-
-    /// Ends it; a client whose request failed fails the test here.
-    async fn latencies(self) -> Vec<Duration> {
-        self.running.store(false, Ordering::Relaxed);
-        let mut all = self.clients.join_all().await.concat();
-        all.sort();
-        all
-    }
-}
-
-async fn until_redis_serves(larder: &Larder, path: &str) {
-    until("Redis serves again", async || {
-        let reply = get(larder.url(path)).await;
-        reply.has_status(200);
-        (reply.outcome() == "HIT" && reply.layer() == "L2").then_some(())
-    })
-    .await;
-}
 
 /// Redis with a deadline of 100 ms; memory forgets at once, so that Redis is asked often.
 async fn larder_on(origin: &Origin, port: u16) -> Larder {
@@ -140,6 +75,67 @@ async fn a_slow_redis_is_not_waited_for() {
     }
     faults.turns(Weather::Fair);
     until_redis_serves(&larder, "/again").await;
+}
+
+/// Answers after 200 ms, twice its deadline.
+#[tokio::test]
+async fn a_redis_that_is_twice_too_slow_costs_its_deadline_until_the_breaker_opens() {
+    let redis = RedisServer::start().await;
+    let faults = FaultProxy::before(redis.port()).await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, faults.port()).await;
+    until_redis_serves(&larder, "/hot").await;
+    let load = Load::on(&larder);
+    load.goes_on_for(100).await;
+    faults.turns(Weather::Slow(Duration::from_millis(200)));
+    load.goes_on_for(400).await;
+    faults.turns(Weather::Fair);
+    let took = until_redis_serves(&larder, "/again").await;
+    assert!(took < Duration::from_secs(5) + NOISE, "hits came back after {took:?}");
+    load.ends_within(Duration::from_millis(300) + NOISE).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_in_the_middle_is_a_miss() {
+    let redis = RedisServer::start().await;
+    let faults = FaultProxy::before(redis.port()).await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, faults.port()).await;
+    until_redis_serves(&larder, "/hot").await;
+    let load = Load::on(&larder);
+    for _ in 0..5 {
+        load.goes_on_for(40).await;
+        faults.turns(Weather::CutAfter(7));
+        load.goes_on_for(40).await;
+        faults.turns(Weather::Fair);
+        let took = until_redis_serves(&larder, "/again").await;
+        assert!(took < Duration::from_secs(2) + NOISE, "hits came back after {took:?}");
+    }
+    load.ends_within(Duration::from_millis(200) + NOISE).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_became_a_replica_or_is_full_costs_misses() {
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, redis.port()).await;
+    until_redis_serves(&larder, "/hot").await;
+    let load = Load::on(&larder);
+    for (begin, end) in [
+        (["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"][..]),
+        (["CONFIG", "SET", "maxmemory 1"], &["CONFIG", "SET", "maxmemory", "0"]),
+    ] {
+        let begin: Vec<&str> = begin.iter().flat_map(|part| part.split(' ')).collect();
+        redis.run(&begin).await;
+        load.goes_on_for(200).await;
+        redis.run(end).await;
+        let took = until_redis_serves(&larder, "/again").await;
+        assert!(took < Duration::from_secs(2) + NOISE, "hits came back after {took:?}");
+    }
+    load.ends_within(Duration::from_millis(200) + NOISE).await;
 }
 
 #[tokio::test]

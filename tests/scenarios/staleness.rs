@@ -117,7 +117,9 @@ async fn a_failing_origin_is_hidden_by_a_stale_entry() {
         get(larder.url(path)).await.is("MISS", "ORIGIN");
     }
     for path in ["/500", "/closes"] {
-        first_non_hit(&larder, path).await.is("STALE", "L1").has_status(200).says("old");
+        let stale = first_non_hit(&larder, path).await;
+        stale.is("STALE", "L1").has_status(200).says("old");
+        assert!(stale.field("cache-status").starts_with("larder; fwd=stale; "), "{stale:?}");
         get(larder.url(path)).await.has_status(200).says("old");
     }
     origin.leave().await;

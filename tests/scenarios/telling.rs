@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::support::answer::fresh;
+use crate::support::answer::{Gate, fresh, ok, status};
 use crate::support::client::{get, post};
 use crate::support::origin::Origin;
 use crate::support::redis::RedisServer;
 use crate::support::yaml::all_to;
+use crate::support::{beside, until};
 
 #[tokio::test]
 async fn hits_and_misses_are_counted_by_layer() {
@@ -189,4 +190,66 @@ async fn why_a_request_was_no_hit_is_told() {
     assert!(private.starts_with("larder; fwd=") && !private.contains("stored"), "{private}");
     let passed = post(larder.url("/private")).body("x").await;
     assert!(passed.field("cache-status").contains("fwd=method"), "{passed:?}");
+}
+
+/// RFC 9211 §2 and §2.7.
+#[tokio::test]
+async fn the_cache_has_the_name_it_is_given_and_shows_keys_without_what_is_secret_in_them() {
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = all_to(&origin)
+        .top("cache_name: \"the \\\"front\\\" one\"")
+        .route("server_fields: debug")
+        .route("key: { cookies: [session], query: { deny: [utm] } }")
+        .start()
+        .await;
+    let told = async |path: &str, session: &str| {
+        let reply = get(larder.url(path)).with("Cookie", format!("session={session}")).await;
+        assert!(reply.field("via").ends_with(" larder"), "{reply:?}");
+        let told = reply.field("cache-status").to_owned();
+        assert!(!told.contains(session), "{told}");
+        told
+    };
+    let url = larder.url("/x?a=%22&b=%5C");
+    let miss = told("/x?a=%22&utm=1&b=%5C", "hush-hush").await;
+    let begins = "\"the \\\"front\\\" one\"; fwd=uri-miss; stored; ttl=60; key=\"";
+    let key = miss.strip_prefix(begins).unwrap_or_else(|| panic!("{miss}"));
+    let digest = key.strip_prefix(&format!("{url} ")).and_then(|key| key.strip_suffix('"'));
+    let digest = digest.unwrap_or_else(|| panic!("{miss}"));
+    assert!(digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{miss}");
+    let hit = told("/x?a=%22&b=%5C", "hush-hush").await;
+    assert!(hit.contains("; hit; ") && hit.ends_with(&format!("key=\"{url} {digest}\"")), "{hit}");
+    let other = told("/x?a=%22&b=%5C", "psst-psst").await;
+    assert!(other.contains(&url) && !other.contains(digest), "{other}");
+    let passed = post(larder.url("/x")).body("x").await;
+    assert!(!passed.field("cache-status").contains("key="), "{passed:?}");
+}
+
+/// RFC 9211 §2.5.
+#[tokio::test]
+async fn stored_is_said_of_what_was_shared_and_not_of_a_304_that_ends_it() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/shared", fresh("hello").held(&gate));
+    let first = ok("hello").field("Cache-Control", "no-cache").field("ETag", "\"v1\"");
+    let last = status(304).field("ETag", "\"v1\"").field("Cache-Control", "no-store");
+    origin.script("/ending", [first, last]);
+    let larder = all_to(&origin).start().await;
+    let (one, two) = (larder.url("/shared"), larder.url("/shared"));
+    let leads = beside(async move { get(one).await });
+    origin.seen("/shared", 1).await;
+    let follows = beside(async move { get(two).await });
+    until("the second follows the first", async || {
+        (larder.metric("larder_flight_followers_total", &[]).await == 1).then_some(())
+    })
+    .await;
+    gate.open();
+    leads.await.unwrap().is("MISS", "ORIGIN");
+    let follower = follows.await.unwrap();
+    let told = follower.field("cache-status");
+    assert!(told.starts_with("larder; fwd=uri-miss; stored; collapsed; ttl="), "{told}");
+    get(larder.url("/ending")).await.is("MISS", "ORIGIN");
+    let ended = get(larder.url("/ending")).await;
+    ended.is("REVALIDATED", "ORIGIN").says("hello");
+    assert_eq!(ended.field("cache-status"), "larder; fwd=stale; fwd-status=304; detail=no-store");
 }

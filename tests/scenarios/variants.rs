@@ -159,7 +159,8 @@ async fn a_stored_language_answers_who_wants_it_most_and_nobody_whose_choice_is_
             .field("Content-Language", "de")
             .with_status(404),
     );
-    let larder = all_to(&origin).redis(redis.port()).start().await;
+    let larder =
+        all_to(&origin).redis(redis.port()).route("vary: { content_language: true }").start().await;
     let ask = async |path, languages| {
         get(larder.url(path)).with("Accept-Language", languages).await.outcome().to_owned()
     };
@@ -170,4 +171,19 @@ async fn a_stored_language_answers_who_wants_it_most_and_nobody_whose_choice_is_
     assert_eq!(ask("/x", "fr;q=0.5, de;q=1.0").await, "HIT");
     assert_eq!(ask("/y", "fr;q=0.5, de;q=1.0").await, "MISS", "an error chooses no language");
     assert_eq!(ask("/x", "fr, de").await, "MISS");
+}
+
+#[tokio::test]
+async fn by_default_a_stored_language_answers_nobody_who_asked_for_others_too() {
+    let origin = Origin::start().await;
+    origin
+        .on("/x", fresh("hallo").field("Vary", "Accept-Language").field("Content-Language", "de"));
+    let larder = all_to(&origin).start().await;
+    let ask = async |languages| {
+        get(larder.url("/x")).with("Accept-Language", languages).await.outcome().to_owned()
+    };
+    assert_eq!(ask("en, de").await, "MISS");
+    assert_eq!(ask("DE ,EN").await, "HIT");
+    assert_eq!(ask("de").await, "MISS");
+    assert_eq!(ask("fr;q=0.5, de;q=1.0").await, "MISS");
 }

@@ -1,6 +1,7 @@
 //! The stores under test, each with what it needs around it.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -9,14 +10,16 @@ use larder::key::vary::{Selector, VaryRules};
 use larder::store::disk::{self, Disk};
 use larder::store::memory::{self, Memory};
 use larder::store::redis::entries::Entries;
-use larder::store::redis::{self, Redis};
+use larder::store::redis::{self, Account, Arrangement, Certificates, Redis};
 use larder::store::{Store, StoreError};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::OnceCell;
 
 use crate::entries::Recipe;
-use crate::support::PATIENCE;
 use crate::support::redis::RedisServer;
+use crate::support::redis_groups::{RedisCluster, SecureRedis, SentinelGroup, Tether};
+use crate::support::{PATIENCE, until};
 
 /// The largest object of every store under test.
 pub(crate) const MAX_OBJECT: usize = 10_000;
@@ -116,7 +119,9 @@ pub(crate) struct InRedis {
 /// As it is shipped but for a deadline that a busy machine can keep.
 pub(crate) fn redis_settings(server: &RedisServer, instance: &str) -> redis::Settings {
     redis::Settings {
-        url: server.url(),
+        servers: Arrangement::Single(server.url()),
+        certificates: Certificates::default(),
+        read_from_replicas: false,
         service: "Shop".into(),
         instance: instance.into(),
         timeout: Duration::from_secs(5),
@@ -124,6 +129,8 @@ pub(crate) fn redis_settings(server: &RedisServer, instance: &str) -> redis::Set
         write_queue: 1000,
         max_object: MAX_OBJECT as u64,
         retention: 100_000,
+        keep_for: Duration::from_hours(1),
+        lease: Duration::from_secs(10),
     }
 }
 
@@ -151,5 +158,148 @@ impl Bench for InRedis {
             let left = self.server.seconds_left(&key).await;
             assert!(left >= 0 || left == -2, "{key} has no end");
         }
+    }
+}
+
+/// Long enough for the busiest machine not to take a living server for a dead one.
+const NEVER: u32 = 60_000;
+
+/// Servers that all tests of this binary share, and what ends them with it.
+type Shared<T> = OnceCell<(T, Tether)>;
+
+pub(crate) async fn cluster() -> &'static RedisCluster {
+    static SHARED: Shared<RedisCluster> = OnceCell::const_new();
+    let start = async || {
+        let cluster = RedisCluster::start(NEVER).await;
+        let tether = Tether::of(cluster.pids());
+        (cluster, tether)
+    };
+    &SHARED.get_or_init(start).await.0
+}
+
+pub(crate) async fn sentinels() -> &'static SentinelGroup {
+    static SHARED: Shared<SentinelGroup> = OnceCell::const_new();
+    let start = async || {
+        let group = SentinelGroup::start(NEVER).await;
+        let tether = Tether::of(group.pids());
+        (group, tether)
+    };
+    &SHARED.get_or_init(start).await.0
+}
+
+/// A service of its own for each test, where tests share servers.
+pub(crate) fn another_service() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("shop-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn settings(servers: Arrangement, service: String) -> redis::Settings {
+    redis::Settings {
+        servers,
+        certificates: Certificates::default(),
+        read_from_replicas: false,
+        service,
+        instance: "a".into(),
+        timeout: Duration::from_secs(5),
+        breaker: breaker::Settings::default(),
+        write_queue: 1000,
+        max_object: MAX_OBJECT as u64,
+        retention: 100_000,
+        keep_for: Duration::from_hours(1),
+        lease: Duration::from_secs(10),
+    }
+}
+
+pub(crate) async fn cluster_settings() -> redis::Settings {
+    settings(Arrangement::Cluster(cluster().await.urls()[..1].to_vec()), another_service())
+}
+
+pub(crate) async fn sentinel_settings() -> redis::Settings {
+    let (master, account) = ("mymaster".to_owned(), Account::default());
+    let sentinels = sentinels().await.urls();
+    settings(Arrangement::Sentinel { master, sentinels, account }, another_service())
+}
+
+pub(crate) fn secure_settings(server: &SecureRedis) -> redis::Settings {
+    let certificates = Certificates {
+        authority: Some(server.papers.file("ca.pem")),
+        client: Some((server.papers.file("client.pem"), server.papers.file("client.key"))),
+    };
+    let settings = settings(Arrangement::Single(server.url()), "shop".into());
+    redis::Settings { certificates, ..settings }
+}
+
+/// No key of the service is ever without an end.
+async fn every_key_ends(servers: &[RedisServer], service: &str) {
+    for server in servers {
+        for key in server.keys(&format!("*{service}*")).await {
+            // The keys of a service whose name only begins alike are looked at by their own test.
+            let left = server.seconds_left(&key).await;
+            assert!(left >= 0 || left == -2, "{key} has no end");
+        }
+    }
+}
+
+macro_rules! remote {
+    ($($(#[$doc:meta])* $name:ident: $settings:expr, $servers:expr);+ $(;)?) => { $(
+        $(#[$doc])*
+        pub(crate) struct $name {
+            settings: redis::Settings,
+            redis: Redis,
+            entries: Entries,
+        }
+
+        impl Bench for $name {
+            type Store = Entries;
+
+            async fn start() -> Self {
+                let settings: redis::Settings = $settings;
+                let redis = redis(&settings);
+                Self { entries: redis.entries(), redis, settings }
+            }
+
+            fn store(&self) -> &Entries {
+                &self.entries
+            }
+
+            async fn settle(&self) {
+                self.entries.flush(PATIENCE).await;
+                until("all servers are up", async || self.redis.is_up().then_some(())).await;
+                every_key_ends($servers, &self.settings.service).await;
+            }
+        }
+    )+ };
+}
+
+remote! {
+    /// In a Cluster of six, of which one is named.
+    InCluster: cluster_settings().await, &cluster().await.nodes[..3];
+    /// Behind Sentinel.
+    BehindSentinel: sentinel_settings().await, &sentinels().await.servers[..1];
+}
+
+/// Over TLS with certificates on both sides, with the rights that the manual gives.
+pub(crate) struct Secured {
+    server: SecureRedis,
+    _redis: Redis,
+    entries: Entries,
+}
+
+impl Bench for Secured {
+    type Store = Entries;
+
+    async fn start() -> Self {
+        let server = SecureRedis::start().await;
+        let redis = redis(&secure_settings(&server));
+        Self { entries: redis.entries(), _redis: redis, server }
+    }
+
+    fn store(&self) -> &Entries {
+        &self.entries
+    }
+
+    async fn settle(&self) {
+        self.entries.flush(PATIENCE).await;
+        every_key_ends(std::slice::from_ref(&self.server.server), "shop").await;
     }
 }

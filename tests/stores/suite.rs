@@ -9,7 +9,9 @@ use larder::key::vary::{Selector, VaryRules};
 use larder::message::fill::Fill;
 use larder::store::{Store, StoreError};
 
-use crate::benches::{Bench, InMemory, InRedis, MAX_OBJECT, OnDisk, body};
+use crate::benches::{
+    BehindSentinel, Bench, InCluster, InMemory, InRedis, MAX_OBJECT, OnDisk, Secured, body,
+};
 use crate::entries::{of, request};
 use crate::support::beside;
 
@@ -28,7 +30,8 @@ macro_rules! suite {
 }
 
 suite! {
-    memory: super::InMemory, disk: super::OnDisk, redis: super::InRedis;
+    memory: super::InMemory, disk: super::OnDisk, redis: super::InRedis, cluster: super::InCluster,
+    sentinel: super::BehindSentinel, secured: super::Secured;
     [
         what_is_put_comes_back_as_it_was,
         what_was_never_put_is_absent,

@@ -23,6 +23,8 @@ pub(crate) enum Weather {
     BlackHole,
     /// Every connection is closed, and each new one at once.
     Cut,
+    /// Every connection is closed when so many more bytes of an answer have passed.
+    CutAfter(usize),
 }
 
 /// A running proxy; dropping it closes everything.
@@ -68,16 +70,23 @@ async fn carry(near: TcpStream, target: u16, mut weather: watch::Receiver<Weathe
     let (far_in, far_out) = far.into_split();
     let (there, back) = (weather.clone(), weather.clone());
     tokio::select! {
-        _ = pump(near_in, far_out, there) => {}
-        _ = pump(far_in, near_out, back) => {}
+        _ = pump(near_in, far_out, there, Way::There) => {}
+        _ = pump(far_in, near_out, back, Way::Back) => {}
         _ = weather.wait_for(|weather| *weather == Weather::Cut) => {}
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
 }
 
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
+    way: Way,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -88,6 +97,13 @@ async fn pump(
         let now = *weather.borrow();
         match now {
             Weather::Fair | Weather::Cut => {}
+            Weather::CutAfter(_) if way == Way::There => {}
+            Weather::CutAfter(bytes) => {
+                // What is whole goes through, so that a connection can be made.
+                if length > bytes {
+                    return to.write_all(&buffer[..bytes]).await;
+                }
+            }
             Weather::Slow(delay) => tokio::time::sleep(delay).await,
             Weather::BlackHole => {
                 let _lifted = weather.wait_for(|weather| *weather != Weather::BlackHole).await;

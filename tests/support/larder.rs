@@ -162,8 +162,11 @@ impl Larder {
             .await
     }
 
-    /// Purges, and returns the receipt's mark.
-    pub(crate) async fn purges(&self, what: Value) -> String {
+    /// Purges, waiting for this instance alone unless `what` says otherwise, and returns the receipt's mark.
+    pub(crate) async fn purges(&self, mut what: Value) -> String {
+        if what.get("wait").is_none() {
+            what["wait"] = "local".into();
+        }
         let reply = self.purge(what).await;
         let mark = reply.has_status(200).json()["mark"].as_str().map(ToOwned::to_owned);
         mark.unwrap_or_else(|| panic!("no mark in {reply:?}"))

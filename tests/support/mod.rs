@@ -10,6 +10,7 @@ pub(crate) mod lines;
 pub(crate) mod origin;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod redis_groups;
 pub(crate) mod reply;
 pub(crate) mod yaml;
 

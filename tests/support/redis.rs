@@ -1,5 +1,6 @@
 //! A Redis server of the test's own: Debian's `redis-server` on a free port, without persistence.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -8,20 +9,33 @@ use tokio::net::TcpStream;
 
 use super::{free_port, signal, until};
 
+/// As the first option it makes the server a sentinel, with the file that follows.
+pub(crate) const SENTINEL: &str = "--sentinel";
+
 /// A running server; dropping it kills it.
 pub(crate) struct RedisServer {
     port: u16,
     child: Child,
     directory: TempDir,
+    /// What it is started with beside what all are.
+    more: Vec<String>,
+    /// User and password of the tests' own questions, with the `@`.
+    account: &'static str,
 }
 
 impl RedisServer {
     pub(crate) async fn start() -> Self {
-        // Somebody else may take the free port in between; then the server ends at once and another port is tried.
+        Self::start_with(|_| Vec::new()).await
+    }
+
+    /// The same with more options, which may depend on the server's directory.
+    pub(crate) async fn start_with(options: impl Fn(&Path) -> Vec<String>) -> Self {
+        // Somebody else may take a free port in between; then the server ends at once and another port is tried.
         for _ in 0..5 {
             let directory = TempDir::new().expect("a temporary directory can be made");
-            let port = free_port();
-            let mut server = Self { port, child: launch(port, &directory), directory };
+            let (port, more) = (free_port(), options(directory.path()));
+            let child = launch(port, &directory, &more);
+            let mut server = Self { port, child, directory, more, account: "" };
             if server.is_up().await {
                 return server;
             }
@@ -29,8 +43,18 @@ impl RedisServer {
         panic!("redis-server found no free port in five attempts");
     }
 
+    /// The tests' own questions are asked by this `user:password@`.
+    pub(crate) fn asked_by(mut self, account: &'static str) -> Self {
+        self.account = account;
+        self
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        format!("redis://{}127.0.0.1:{}/0", self.account, self.port)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -46,7 +70,7 @@ impl RedisServer {
     /// Starts it again, empty, on the same port.
     pub(crate) async fn restart(&mut self) {
         self.kill();
-        self.child = launch(self.port, &self.directory);
+        self.child = launch(self.port, &self.directory, &self.more);
         assert!(self.is_up().await, "redis-server did not come back on port {}", self.port);
     }
 
@@ -61,16 +85,22 @@ impl RedisServer {
 
     /// Runs one command and returns what came back.
     pub(crate) async fn run(&self, command: &[&str]) -> redis::Value {
+        self.try_run(command).await.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// The same as text.
+    pub(crate) async fn text(&self, command: &[&str]) -> String {
+        redis::from_redis_value(self.run(command).await).expect("the answer is text")
+    }
+
+    pub(crate) async fn try_run(&self, command: &[&str]) -> redis::RedisResult<redis::Value> {
         let client = redis::Client::open(self.url()).expect("the URL is one");
-        let mut connection =
-            client.get_multiplexed_async_connection().await.expect("the server answers");
+        let mut connection = client.get_multiplexed_async_connection().await?;
         let mut call = redis::cmd(command[0]);
         for part in &command[1..] {
             call.arg(*part);
         }
-        call.query_async(&mut connection)
-            .await
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        call.query_async(&mut connection).await
     }
 
     /// All keys that match the pattern.
@@ -103,10 +133,15 @@ impl Drop for RedisServer {
     }
 }
 
-fn launch(port: u16, directory: &TempDir) -> Child {
+fn launch(port: u16, directory: &TempDir, more: &[String]) -> Child {
     let port = port.to_string();
-    Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no", "--loglevel", "warning"])
+    let mut command = Command::new("redis-server");
+    match more {
+        [first, file] if first == SENTINEL => command.args([file, SENTINEL]),
+        _ => command.args(["--save", "", "--appendonly", "no"]).args(more),
+    };
+    command
+        .args(["--bind", "127.0.0.1", "--port", &port, "--loglevel", "warning"])
         .arg("--dir")
         .arg(directory.path())
         .stdin(Stdio::null())
@@ -116,10 +151,11 @@ fn launch(port: u16, directory: &TempDir) -> Child {
         .unwrap_or_else(|error| panic!("redis-server cannot be started ({error}): apt-get install redis-server, or run tests/run, which does"))
 }
 
+/// Whether it answers, and be it that it wants a password.
 async fn pong(port: u16) -> bool {
     let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)).await else { return false };
     let mut answer = [0; 7];
     socket.write_all(b"PING\r\n").await.is_ok()
         && socket.read_exact(&mut answer).await.is_ok()
-        && answer == *b"+PONG\r\n"
+        && (answer == *b"+PONG\r\n" || answer == *b"-NOAUTH")
 }

@@ -1,7 +1,9 @@
 //! What no schema can say: whether the parts of a configuration fit each other. Every fault at its place.
 
 mod parts;
+mod purging;
 pub(crate) mod routes;
+mod stores;
 
 use crate::config::fault::{Fault, Faults, Place, Severity};
 use crate::config::file::File;
@@ -67,6 +69,7 @@ pub(crate) fn check(file: &File, root: At<'_>, told: &Told, faults: &mut Faults)
     let mut check = Check { file, root, told, faults };
     check.parts();
     check.routes();
+    check.purging();
 }
 
 struct Check<'a> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::config::check::{At, Check};
 use crate::config::file::OneOrMany;
-use crate::config::file::store::{Disk, L2, Stores, Without};
 use crate::config::scalar::amount::Size;
 
 impl Check<'_> {
@@ -127,59 +126,6 @@ impl Check<'_> {
         }
     }
 
-    fn l2(&mut self) {
-        let at = self.root.key("l2");
-        let stores = match &self.file.l2 {
-            L2::Without(Without::None) => return,
-            L2::Stores(stores) => stores,
-        };
-        let Stores { redis, disk, max_object } = &**stores;
-        match (redis, disk) {
-            (Some(_), Some(_)) => {
-                let both = [at.key("redis"), at.key("disk")];
-                let later =
-                    both.into_iter().max_by_key(|at| at.place).unwrap_or_else(|| at.clone());
-                self.fault(&later, "`l2` names both `redis` and `disk`", "keep one of the two");
-            }
-            (None, None) if !self.is_partly_faulty(&at) => {
-                let right = "add `redis` or `disk`, or write l2: none";
-                self.fault(&at, "`l2` names no store", right);
-            }
-            (Some(_) | None, None) | (None, Some(_)) => {}
-        }
-        if let Some(redis) = redis {
-            let at = at.key("redis");
-            if redis.url.is_none() {
-                self.fault(&at.key("url"), "`redis` has no `url`", "add url: redis://HOST:6379/0");
-            }
-            self.positive(&at.key("timeout"), redis.timeout);
-            self.positive(&at.key("breaker").key("open_for"), redis.breaker.open_for);
-        }
-        if let Some(disk) = disk {
-            self.disk(disk, &at.key("disk"));
-        }
-        if max_object.0 == 0 {
-            let what = "`max_object` is nothing, so that nothing is kept in L2";
-            self.fault(&at.key("max_object"), what, "write a size such as 100KiB, or l2: none");
-        }
-    }
-
-    fn disk(&mut self, disk: &Disk, at: &At<'_>) {
-        if !cfg!(feature = "disk") {
-            let right = "build with the feature `disk`, use `redis`, or write l2: none";
-            self.fault(at, "this Larder was built without the disk store", right);
-        }
-        if disk.path.as_ref().is_none_or(String::is_empty) {
-            let right = "add path: /var/lib/larder";
-            self.fault(&at.key("path"), "`disk` has no `path`", right);
-        }
-        if disk.capacity.0 < 64 << 20 {
-            let what = format!("`{}` is too little for the disk store", disk.capacity);
-            self.fault(&at.key("capacity"), what, "give it at least 64MiB");
-        }
-        self.positive(&at.key("timeout"), disk.timeout);
-    }
-
     /// Spans that must not be zero, or not so short.
     fn spans(&mut self) {
         let at = self.root.key("limits");
@@ -199,6 +145,12 @@ impl Check<'_> {
                 let what = format!("`{key}` of {size} is out of range");
                 self.fault(&at.key(key), what, "write 1KiB to 16MiB");
             }
+        }
+        let keep_for = self.file.purge.keep_for;
+        if keep_for.0 < Duration::from_mins(1) {
+            let at = self.root.key("purge").key("keep_for");
+            let what = format!("a log of the last {keep_for} vouches for next to nothing");
+            self.fault(&at, what, "write 1m or more, better 7d");
         }
         let lease = self.file.purge.lease;
         if lease.0 < Duration::from_secs(1) {

@@ -90,6 +90,7 @@ impl<'a> Check<'a> {
         }
         self.passing(route, at);
         self.content(route, at);
+        self.kept_posts(route, at);
     }
 
     /// Whether there is content to key, and one way of keying it.
@@ -116,6 +117,25 @@ impl<'a> Check<'a> {
         if body.fields.is_some() && body.format != BodyFormat::Json {
             let what = "`fields` are members of JSON, and `format` takes other content too";
             self.fault(&written.key("fields"), what, "add format: json");
+        }
+    }
+
+    /// Whether an answer to a POST could answer a GET. What `defaults` say is for the routes where it can.
+    fn kept_posts(&mut self, route: &Route, at: &At<'_>) {
+        let written = at.key("keep_posts");
+        if route.keys.keep_posts != Some(true) || !written.is_written() {
+            return;
+        }
+        let keys = &route.keys;
+        let body = keys.key.as_ref().and_then(|key| key.body.as_ref());
+        if keys.graphql.is_some() || body.is_some_and(|body| !body.of.is_empty()) {
+            let what = "`keep_posts` is for POST requests that write, and here they are answered by their content";
+            self.fault(&written, what, "remove it");
+        }
+        let methods = route.matches.methods.as_deref();
+        if methods.is_some_and(|methods| !methods.contains(&Method::Get)) {
+            let what = "`keep_posts` keeps answers for GET, which `match.methods` does not list";
+            self.fault(&written, what, "add GET, or remove it");
         }
     }
 
@@ -177,6 +197,9 @@ impl<'a> Check<'a> {
                 self.template(&find("tags").index(index), text, &bad, path);
             }
         }
+        if let Some(method) = &keys.purge_method {
+            self.purge_method(method, &find("purge_method"));
+        }
         let writes = keys.on_write.iter().flat_map(|rule| &rule.purge);
         for (index, text) in writes.enumerate() {
             self.write(&find("on_write").key("purge").index(index), text, path);
@@ -231,17 +254,7 @@ impl<'a> Check<'a> {
     fn write(&mut self, at: &At<'_>, text: &str, path: &PathPattern) {
         match OnWrite::parse(text, path) {
             Err(bad) => self.template(at, text, &bad, path),
-            Ok(OnWrite::Route(id)) => {
-                let names = || self.file.routes.iter().filter_map(|route| route.name.as_ref());
-                if names().all(|name| name.0 != id.as_str()) {
-                    let names = names().map(|name| name.0.as_str());
-                    let right = nearest(id.as_str(), names).map_or_else(
-                        || "name one".to_owned(),
-                        |near| format!("did you mean `{near}`?"),
-                    );
-                    self.fault(at, format!("there is no route `{id}`"), &right);
-                }
-            }
+            Ok(OnWrite::Route(id)) => self.route_id(at, &id),
             Ok(OnWrite::Tag(_) | OnWrite::Url(_) | OnWrite::Prefix(_)) => {}
         }
     }

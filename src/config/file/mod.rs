@@ -3,6 +3,7 @@
 //! The schema, the reader and the printed configuration all come from these types, so that they cannot disagree.
 
 pub mod origin;
+pub mod purging;
 pub mod route;
 pub mod service;
 pub mod store;
@@ -15,12 +16,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::origin::Origin;
+use crate::config::file::purging::{Downstream, Event, Hook, Intake};
 use crate::config::file::route::{Keys, Layer, Route};
 use crate::config::file::service::{Admin, Limits, Log, Purge};
 use crate::config::file::store::{L1, L2, Without};
 use crate::config::scalar::address::{Address, Network};
 use crate::config::scalar::amount::{Size, Span};
-use crate::config::scalar::name::Name;
+use crate::config::scalar::name::{CacheName, EventName, Name};
 
 /// The name of the only route where none is configured.
 const DEFAULT_ROUTE: &str = "default";
@@ -32,6 +34,8 @@ const DEFAULT_ROUTE: &str = "default";
 pub struct File {
     /// Names the fleet: instances of one service share their entries and purges. Part of every key in Redis.
     pub service: Name,
+    /// What `Cache-Status` calls this cache (RFC 9211), so that caches in a row can be told apart.
+    pub cache_name: CacheName,
     /// Where clients connect: an address with a port, or a list of them. Port 0 lets the system choose.
     pub listen: OneOrMany<Address>,
     /// Threads that serve; the number of cores where it is not given.
@@ -48,6 +52,21 @@ pub struct File {
     pub l2: L2,
     /// The log of purges.
     pub purge: Purge,
+    /// What happens elsewhere, by name, and what it purges: `POST /admin/events`. `order.*` is every name that begins
+    /// so; of several that fit, all count.
+    #[schemars(extend("x-keys" = "event-name"))]
+    pub events: BTreeMap<EventName, Event>,
+    /// A Redis stream with events, on the server of `l2.redis`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intake: Option<Intake>,
+    /// Purging the left also purges the right: `"tag:user:{id}": [ "tag:feed:{id}" ]`.
+    pub depends: BTreeMap<String, OneOrMany<String>>,
+    /// Webhooks that tell of events: `POST /admin/hooks/NAME`.
+    #[schemars(extend("x-keys" = "name"))]
+    pub hooks: BTreeMap<Name, Hook>,
+    /// Who is told of purges: a CDN before Larder.
+    #[schemars(extend("x-keys" = "name"))]
+    pub downstream: BTreeMap<Name, Downstream>,
     /// Bounds on what clients can make large or slow.
     pub limits: Limits,
     /// Addresses and networks whose `Forwarded` and `X-Forwarded-*` are believed.
@@ -77,6 +96,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             service: Name("default".into()),
+            cache_name: CacheName("larder".into()),
             listen: OneOrMany::One(Address(([127, 0, 0, 1], 8080).into())),
             workers: None,
             admin: Admin::default(),
@@ -84,6 +104,11 @@ impl Default for File {
             l1: L1::default(),
             l2: L2::default(),
             purge: Purge::default(),
+            events: BTreeMap::new(),
+            intake: None,
+            depends: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            downstream: BTreeMap::new(),
             limits: Limits::default(),
             trusted_proxies: Vec::new(),
             defaults: Keys::default(),

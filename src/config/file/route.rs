@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::purging::PurgeMethod;
 use crate::config::file::{OneOrMany, count, kib, seconds};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
@@ -121,13 +122,23 @@ pub struct Keys {
     /// Whether `Surrogate-Key`, `Cache-Tag` and `xkey` are kept from clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strip_tags: Option<bool>,
+    /// Whether a 200 to a POST is kept for a GET of the URL, where its `Content-Location` is the URL and it states how
+    /// long it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_posts: Option<bool>,
     /// What else a successful POST, PUT, PATCH or DELETE purges, beside its own URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_write: Option<OnWrite>,
+    /// Whose `PURGE` requests purge their URL; without it they pass like any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purge_method: Option<PurgeMethod>,
     /// Whether simultaneous requests for one URL share one fetch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<bool>,
-    /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`.
+    /// What the origin is asked for when a request wants a part of what is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Ranges>,
+    /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`, and the key in `Cache-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
 }
@@ -255,6 +266,9 @@ pub struct Vary {
     /// Variants of one URL that are kept.
     #[schemars(range(max = 1024))]
     pub max_variants: NonZeroUsize,
+    /// Whether a success with one `Content-Language` also answers requests whose `Accept-Language` wants that
+    /// language above all others. RFC 9111 §4.1 does not allow it: for origins that choose by nothing else.
+    pub content_language: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -268,12 +282,25 @@ pub enum Share {
     Private,
 }
 
+/// What the origin is asked for when a request wants a part of what is not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranges {
+    /// The whole: one fetch serves every part, now and later.
+    #[default]
+    FetchWhole,
+    /// The same part; what comes is stored as a part, and parts are combined.
+    AsAsked,
+}
+
 /// What a successful write purges.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OnWrite {
     /// `tag:product:{id}`, `/api/products` on the same host, `prefix:/api/products` on every host, `route:NAME`.
     pub purge: Vec<String>,
+    /// Whether the URLs that were purged are fetched again at once.
+    pub refresh: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -283,6 +310,8 @@ pub enum ServerFields {
     Full,
     /// None of them is shown.
     Minimal,
+    /// All of them, and the key in `Cache-Status`: the URL as it is keyed, and the digest of the whole key.
+    Debug,
 }
 
 impl Default for EarlyRefresh {
@@ -317,7 +346,7 @@ impl Default for GraphQl {
 
 impl Default for Vary {
     fn default() -> Self {
-        Self { normalize: BTreeMap::new(), max_variants: count(64) }
+        Self { normalize: BTreeMap::new(), max_variants: count(64), content_language: false }
     }
 }
 
@@ -342,7 +371,9 @@ impl Keys {
             vary: Some(Vary::default()),
             share: Some(Vec::new()),
             strip_tags: Some(true),
+            keep_posts: Some(false),
             coalesce: Some(true),
+            ranges: Some(Ranges::FetchWhole),
             server_fields: Some(ServerFields::Full),
             ..Self::default()
         }
@@ -359,8 +390,7 @@ impl Keys {
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
             early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags strip_tags
-            on_write coalesce
-            server_fields
+            keep_posts on_write purge_method coalesce ranges server_fields
         }
     }
 
@@ -377,13 +407,14 @@ impl Keys {
             negative: None,
             layers: None,
             graphql: None,
+            keep_posts: None,
             key: self.key.map(|key| Key { body: None, ..key }),
             ..self
         }
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 9] = [
+    pub(crate) const STORING: [&str; 10] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -393,6 +424,7 @@ impl Keys {
         "negative",
         "layers",
         "graphql",
+        "keep_posts",
     ];
 
     pub(super) fn is_empty(&self) -> bool {

@@ -5,6 +5,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::purging::Rewarm;
 use crate::config::file::{count, kib, seconds};
 use crate::config::scalar::address::Address;
 use crate::config::scalar::amount::{Size, Span};
@@ -55,6 +56,10 @@ pub struct Purge {
     pub lease: Span,
     /// Purges that the log keeps. Entries older than the oldest are validated with the origin before use.
     pub retention: NonZeroU64,
+    /// How the hottest entries that a purge takes are fetched again.
+    pub rewarm: Rewarm,
+    /// How long the log keeps a purge, at most.
+    pub keep_for: Span,
 }
 
 /// What an instance does when it cannot know what was purged.
@@ -135,6 +140,8 @@ impl Default for Purge {
             when_detached: WhenDetached::Validate,
             lease: seconds(10),
             retention: NonZeroU64::MIN.saturating_add(99_999),
+            rewarm: Rewarm::default(),
+            keep_for: seconds(7 * 24 * 3600),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::config::file::origin::Breaker;
 use crate::config::file::{count, kib, mib, seconds};
 use crate::config::scalar::address::RedisUrl;
 use crate::config::scalar::amount::{Size, Span};
+use crate::config::scalar::name::{Secret, Word};
 
 /// The entries in memory.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +46,7 @@ pub enum Without {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stores {
-    /// A Redis server, shared by all instances of the service.
+    /// Redis, shared by all instances of the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
     /// A directory on this machine, for one instance.
@@ -55,18 +56,77 @@ pub struct Stores {
     pub max_object: Size,
 }
 
-/// A Redis server.
+/// Redis: one server (`url`), a Cluster (`cluster`), or a master that Sentinel watches (`sentinel`).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redis {
     /// `redis://:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<RedisUrl>,
+    /// Some nodes of a Cluster, which name the others; user, password and TLS of the first hold for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minItems" = 1))]
+    pub cluster: Option<Vec<RedisUrl>>,
+    /// The master that Sentinel watches, and its replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<Sentinel>,
+    /// Certificates for `rediss://`; without, those that the machine trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RedisTls>,
+    /// Whether replicas answer for entries, in turn with their master. Purges and leases never come from them.
+    pub read_from_replicas: bool,
     /// How long a request waits for it; then the answer is a miss.
     pub timeout: Span,
-    /// When it is left alone for a while.
+    /// When a server is left alone for a while.
     pub breaker: Breaker,
     /// Entries that may wait to be written; what comes when it is full is dropped and counted.
     pub write_queue: NonZeroUsize,
+}
+
+/// Sentinels, and who Larder is to the servers that they watch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sentinel {
+    /// What the sentinels call the master.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master: Option<Word>,
+    /// The sentinels, with user and password for each where they want one; `rediss://` is TLS for the servers, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minItems" = 1))]
+    pub urls: Option<Vec<RedisUrl>>,
+    /// Who Larder is to the servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<Word>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// The database of the servers.
+    pub database: u32,
+}
+
+/// Files in PEM format, read at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisTls {
+    /// Who signed the servers' certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Larder's own certificate, for servers that want one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The key of the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl Redis {
+    /// Every URL, under the key that it stands under.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = (&'static str, &[RedisUrl])> {
+        let one = self.url.as_ref().map(|url| ("url", std::slice::from_ref(url)));
+        let cluster = self.cluster.as_ref().map(|urls| ("cluster", urls.as_slice()));
+        let sentinels = self.sentinel.as_ref().and_then(|sentinel| sentinel.urls.as_ref());
+        let sentinels = sentinels.map(|urls| ("sentinel.urls", urls.as_slice()));
+        [one, cluster, sentinels].into_iter().flatten()
+    }
 }
 
 /// A directory on this machine.
@@ -105,6 +165,10 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: None,
+            cluster: None,
+            sentinel: None,
+            tls: None,
+            read_from_replicas: false,
             timeout: Span(Duration::from_millis(50)),
             breaker: Breaker::default(),
             write_queue: count(10_000),

@@ -144,6 +144,31 @@ impl FromStr for RedisUrl {
     }
 }
 
+impl RedisUrl {
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.expose_secret().starts_with("rediss://")
+    }
+
+    /// Host, and port where there is one.
+    pub(crate) fn server(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The number of the database; 0 where none is named.
+    pub(crate) fn database(&self) -> u32 {
+        self.parts().1.parse().unwrap_or_default()
+    }
+
+    /// Server and database, without the user and the password.
+    fn parts(&self) -> (&str, &str) {
+        let url = self.0.expose_secret();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        let (server, database) = host.split_once('/').unwrap_or((host, ""));
+        (server, database.split('?').next().unwrap_or_default())
+    }
+}
+
 impl fmt::Display for RedisUrl {
     /// Without the user and the password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,6 +182,48 @@ impl fmt::Display for RedisUrl {
 }
 
 impl fmt::Debug for RedisUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// An `http` or `https` URL; what stands behind the host may hold a secret, and is not shown.
+#[derive(Clone)]
+pub struct WebUrl(pub SecretString);
+
+impl WebUrl {
+    /// What may be shown: scheme and host.
+    pub fn place(&self) -> String {
+        let uri = self.0.expose_secret().parse::<Uri>().unwrap_or_default();
+        match (uri.scheme(), uri.authority()) {
+            (Some(scheme), Some(host)) => format!("{scheme}://{host}"),
+            _ => HIDDEN.to_owned(),
+        }
+    }
+}
+
+impl FromStr for WebUrl {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right = "write http:// or https://, a host and a path";
+        let uri: Uri = text.parse().map_err(|_| Wrong::new("", right))?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        let host = uri.authority().map(Authority::as_str).unwrap_or_default();
+        if !is_web || host.is_empty() || host.contains('@') {
+            return Err(Wrong::new("", right));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for WebUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{HIDDEN}", self.place())
+    }
+}
+
+impl fmt::Debug for WebUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }

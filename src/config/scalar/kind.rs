@@ -7,9 +7,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::scalar::Wrong;
-use crate::config::scalar::address::{Address, Endpoint, HostField, Network, RedisUrl};
+use crate::config::scalar::address::{Address, Endpoint, HostField, Network, RedisUrl, WebUrl};
 use crate::config::scalar::amount::{Part, Size, Span};
-use crate::config::scalar::name::{FieldName, Host, Name, Path, Secret, Status, Word};
+use crate::config::scalar::name::{
+    CacheName, EventName, FieldName, FieldValue, Host, Name, Path, Secret, Status, Word,
+};
 
 /// The schema keyword that names a text's kind.
 pub(crate) const KEYWORD: &str = "x-kind";
@@ -84,7 +86,11 @@ scalars! {
     HostField "host-field" "`preserve` or a host" "preserve" shown
     RedisUrl "redis-url" "the URL of a Redis server" "redis://127.0.0.1:6379/0" hidden
     Secret "secret" "a secret" "${TOKEN}" hidden
+    WebUrl "url" "a URL" "https://api.cdn.example/purge" hidden
+    FieldValue "text" "a text" "Bearer ${TOKEN}" hidden
+    EventName "event-name" "the name of an event" "user.updated" shown
     Name "name" "a name" "shop" shown
+    CacheName "cache-name" "the name of a cache" "larder" shown
     FieldName "field-name" "the name of a field" "Accept-Language" shown
     Network "network" "a network or an address" "10.0.0.0/8" shown
     Path "path-pattern" "a pattern of paths" "/api/products/**" shown

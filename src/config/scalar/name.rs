@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::header::HeaderName;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::scalar::{HIDDEN, Wrong};
 use crate::key::host::HostPattern;
@@ -39,6 +39,63 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A text that may hold a secret, and is never shown: a field's value, or a body.
+#[derive(Clone)]
+pub struct FieldValue(pub SecretString);
+
+impl FieldValue {
+    pub(crate) fn text(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl FromStr for FieldValue {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let is_text = text.chars().all(|char| !char.is_control() || char == '\n');
+        if text.trim().is_empty() || !is_text {
+            return Err(Wrong::new("it is empty, or holds control characters", "write a text"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for FieldValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Debug for FieldValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
+
+/// The name of an event; `*` stands for any text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventName(pub String);
+
+impl FromStr for EventName {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/*".contains(&byte);
+        if text.is_empty() || text.len() > 128 || !text.bytes().all(fits) || text.contains("**") {
+            let right = "write 1 to 128 letters, digits, `-`, `_`, `.`, `:`, `/` and `*`";
+            return Err(Wrong::new("", right));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 /// A name of ours: in keys of Redis, labels of metrics, and fields of responses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(pub String);
@@ -56,6 +113,28 @@ impl FromStr for Name {
 }
 
 impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What a cache is called in responses: a token or a string of RFC 9651.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheName(pub String);
+
+impl FromStr for CacheName {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let fits = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
+            return Err(Wrong::new("", "write 1 to 64 printable ASCII characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for CacheName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }

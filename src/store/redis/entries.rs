@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Script};
 use tokio::time::timeout;
 
 use crate::entry::Entry;
@@ -14,13 +12,16 @@ use crate::entry::wire;
 use crate::key::vary::{Selector, Variant};
 use crate::store::index::{self, Listed};
 use crate::store::queue::{Before, Job, Queue};
-use crate::store::redis::link::{Link, Use};
+use crate::store::redis::link::Trouble;
+use crate::store::redis::script::Script;
+use crate::store::redis::servers::Servers;
+use crate::store::redis::sweep::Sweeper;
 use crate::store::redis::{Settings, name};
 use crate::store::{Counts, Place, Store, StoreError};
 use crate::time::Timestamp;
 
 /// The field that holds the index.
-const INDEX: &str = "v";
+pub(super) const INDEX: &str = "v";
 /// How long one write may take; nobody waits for it.
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 /// Writes on their way at a time.
@@ -38,37 +39,50 @@ static PUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("put.lu
 pub struct Entries(Arc<Parts>);
 
 struct Parts {
-    link: Arc<Link>,
+    servers: Arc<Servers>,
     queue: Arc<Queue>,
     counts: Arc<Counts>,
     /// `cache:{service}:`
     prefix: Arc<str>,
+    /// `larder:{service}:`, with the braces.
+    own: Arc<str>,
     max_object: u64,
 }
 
 impl Entries {
-    pub(super) fn new(link: &Arc<Link>, settings: &Settings) -> Self {
+    pub(super) fn new(servers: &Arc<Servers>, settings: &Settings) -> Self {
         let queue = Arc::new(Queue::new(settings.write_queue));
         let counts = Arc::new(Counts::default());
         let prefix: Arc<str> = format!("cache:{}:", name(&settings.service)).into();
-        link.spawn(write_all(Writer {
-            // Not the link itself: it owns this task.
-            link: Arc::downgrade(link),
+        servers.spawn(write_all(Writer {
+            // Not the servers themselves: they own this task.
+            servers: Arc::downgrade(servers),
             queue: queue.clone(),
             counts: counts.clone(),
             prefix: prefix.clone(),
         }));
         Self(Arc::new(Parts {
-            link: link.clone(),
+            servers: servers.clone(),
             queue,
             counts,
             prefix,
+            own: format!("larder:{{{}}}:", name(&settings.service)).into(),
             max_object: settings.max_object,
         }))
     }
 
     pub fn counts(&self) -> &Counts {
         &self.0.counts
+    }
+
+    /// What walks over all of them.
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper {
+            servers: self.0.servers.clone(),
+            counts: self.0.counts.clone(),
+            prefix: self.0.prefix.clone(),
+            own: self.0.own.clone(),
+        }
     }
 
     /// How many entries wait to be written.
@@ -82,13 +96,38 @@ impl Entries {
         let _late = timeout(patience, self.0.queue.drained()).await;
     }
 
-    /// The variants under a key and the bytes of the newest that the request selects, in at most two questions.
+    /// The bytes of the newest variant under a key that the request selects, in at most two questions.
     async fn find(
         &self,
         key: &str,
         selector: &Selector<'_>,
     ) -> Result<Result<Option<Bytes>, NoIndex>, StoreError> {
-        self.0.link.ask(|connection| look_up(connection, key, selector)).await
+        let asking = self.0.servers.for_request(key).of_entries();
+        let plain = index::digest(&Variant::default());
+        let mut fields = redis::cmd("HMGET");
+        fields.arg(key).arg(INDEX).arg(&plain);
+        let (index, body) = match asking.try_ask::<(Option<Bytes>, Option<Bytes>)>(&fields).await {
+            Ok(answer) => answer,
+            // Another type of value under our key: nobody but us can set it right.
+            Err(Trouble::Refused(error)) if error.code() == Some("WRONGTYPE") => {
+                return Ok(Err(NoIndex));
+            }
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let Some(index) = index else {
+            return Ok(if body.is_some() { Err(NoIndex) } else { Ok(None) });
+        };
+        let Ok(variants) = rmp_serde::from_slice::<Vec<Listed>>(&index) else {
+            return Ok(Err(NoIndex));
+        };
+        match index::newest(&variants, selector, Timestamp::now()) {
+            None => Ok(Ok(None)),
+            Some(listed) if listed.digest == plain => Ok(Ok(body)),
+            Some(listed) => {
+                let mut field = redis::cmd("HGET");
+                Ok(Ok(asking.ask(field.arg(key).arg(&listed.digest)).await?))
+            }
+        }
     }
 
     /// Deletes in the background what cannot be used.
@@ -136,7 +175,7 @@ impl Store for Entries {
             Counts::one(&counts.too_large);
             return Err(StoreError::TooLarge);
         }
-        if self.0.link.is_open() {
+        if self.0.servers.is_open(&key(&self.0.prefix, place)) {
             return Err(StoreError::Open);
         }
         self.0.queue.put(place, entry).inspect_err(|_| Counts::one(&counts.queue_full))
@@ -156,39 +195,8 @@ fn key(prefix: &str, place: &Place) -> String {
 /// The index of a slot cannot be read.
 struct NoIndex;
 
-async fn look_up(
-    mut connection: MultiplexedConnection,
-    key: &str,
-    selector: &Selector<'_>,
-) -> RedisResult<Result<Option<Bytes>, NoIndex>> {
-    let plain = index::digest(&Variant::default());
-    let mut fields = redis::cmd("HMGET");
-    fields.arg(key).arg(INDEX).arg(&plain);
-    let answer = fields.query_async::<(Option<Bytes>, Option<Bytes>)>(&mut connection).await;
-    let (index, body) = match answer {
-        Ok(answer) => answer,
-        // Another type of value under our key: nobody but us can set it right.
-        Err(error) if error.code() == Some("WRONGTYPE") => return Ok(Err(NoIndex)),
-        Err(error) => return Err(error),
-    };
-    let Some(index) = index else {
-        return Ok(if body.is_some() { Err(NoIndex) } else { Ok(None) });
-    };
-    let Ok(variants) = rmp_serde::from_slice::<Vec<Listed>>(&index) else {
-        return Ok(Err(NoIndex));
-    };
-    match index::newest(&variants, selector, Timestamp::now()) {
-        None => Ok(Ok(None)),
-        Some(listed) if listed.digest == plain => Ok(Ok(body)),
-        Some(listed) => {
-            let mut field = redis::cmd("HGET");
-            Ok(Ok(field.arg(key).arg(&listed.digest).query_async(&mut connection).await?))
-        }
-    }
-}
-
 struct Writer {
-    link: std::sync::Weak<Link>,
+    servers: std::sync::Weak<Servers>,
     queue: Arc<Queue>,
     counts: Arc<Counts>,
     prefix: Arc<str>,
@@ -204,20 +212,22 @@ async fn write_all(writer: Writer) {
 
 impl Writer {
     async fn write(&self, job: Job<'_>) {
-        let Some(link) = self.link.upgrade() else { return };
+        let Some(servers) = self.servers.upgrade() else { return };
         let key = key(&self.prefix, &job.work.place);
+        // A server that hangs must not hold up what is for the others.
+        if servers.is_open(&key) {
+            job.work.entries.iter().for_each(|_| self.counts.lose(&StoreError::Open));
+            return;
+        }
         if job.work.before == Before::Remove {
-            let removed =
-                link.ask_within(Use::Write, WRITE_PATIENCE, |connection| unlink(connection, &key));
-            if let Err(error) = removed.await {
+            let mut unlink = redis::cmd("UNLINK");
+            let asking = servers.in_background(&key, WRITE_PATIENCE);
+            if let Err(error) = asking.ask::<i64>(unlink.arg(&key)).await {
                 tracing::debug!(redis.cause = %error, "an entry could not be removed from Redis");
             }
         }
         for entry in &job.work.entries {
-            let put = link.ask_within(Use::Write, WRITE_PATIENCE, |connection| {
-                put(connection, &key, entry, job.work.place.max_variants)
-            });
-            match put.await {
+            match put(&servers, &key, entry, job.work.place.max_variants).await {
                 Ok(()) => Counts::one(&self.counts.written),
                 Err(error) => {
                     tracing::debug!(redis.cause = %error, "an entry could not be written to Redis");
@@ -228,16 +238,12 @@ impl Writer {
     }
 }
 
-async fn unlink(mut connection: MultiplexedConnection, key: &str) -> RedisResult<()> {
-    redis::cmd("UNLINK").arg(key).query_async(&mut connection).await
-}
-
 async fn put(
-    mut connection: MultiplexedConnection,
+    servers: &Servers,
     key: &str,
     entry: &Entry,
     max_variants: usize,
-) -> RedisResult<()> {
+) -> Result<(), StoreError> {
     let now = Timestamp::now();
     let listed = Listed::of(entry);
     if listed.expires <= now.as_millis() {
@@ -246,7 +252,8 @@ async fn put(
     // Only whole entries are queued.
     let Some(bytes) = wire::encode(entry) else { return Ok(()) };
     let as_of = listed.as_of();
-    PUT.key(key)
+    let mut put = PUT.call();
+    put.key(key)
         .arg(&listed.digest)
         .arg(&*bytes)
         .arg(&listed.names)
@@ -257,8 +264,9 @@ async fn put(
         .arg(max_variants.max(1))
         .arg(now.as_millis())
         .arg(u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX))
-        .invoke_async(&mut connection)
-        .await
+        .arg(as_of.epoch.number());
+    servers.in_background(key, WRITE_PATIENCE).call::<i64>(&put).await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
-use redis::Script;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::key::Key;
-use crate::store::redis::link::{Link, Use};
 use crate::store::redis::name;
+use crate::store::redis::script::Script;
+use crate::store::redis::servers::Servers;
 use crate::store::{Lease, Leases, StoreError};
 
 /// Between two looks at somebody else's lease, at first and at last.
@@ -28,22 +28,22 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| {
 /// The fleet's leases.
 #[derive(Clone)]
 pub struct RedisLeases {
-    link: Arc<Link>,
+    servers: Arc<Servers>,
     /// `larder:{service}:lease:`
     prefix: Arc<str>,
 }
 
 /// A lease of this process; dropping it lets go in the background. One that is lost with its process ends by itself.
 pub struct Held {
-    link: Arc<Link>,
+    servers: Arc<Servers>,
     key: String,
     token: String,
 }
 
 impl RedisLeases {
-    pub(super) fn new(link: &Arc<Link>, service: &str) -> Self {
+    pub(super) fn new(servers: &Arc<Servers>, service: &str) -> Self {
         let prefix = format!("larder:{}:lease:", name(service)).into();
-        Self { link: link.clone(), prefix }
+        Self { servers: servers.clone(), prefix }
     }
 }
 
@@ -51,20 +51,19 @@ impl Leases for RedisLeases {
     type Held = Held;
 
     async fn acquire(&self, key: Key, span: Duration) -> Lease<Held> {
+        let name = format!("{}{key}", self.prefix);
         // What is fetched could not be stored now: nobody would gain anything by waiting for it.
-        if !self.link.can_write() {
+        if !self.servers.can_write(&name) {
             return Lease::Mine(None);
         }
         // Nobody else can guess the token, so nobody else lets go of this lease.
         let token = format!("{:032x}", rand::random::<u128>());
-        let held = Held { link: self.link.clone(), key: format!("{}{key}", self.prefix), token };
+        let held = Held { servers: self.servers.clone(), key: name, token };
         let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut set = redis::cmd("SET");
         set.arg(&held.key).arg(&held.token).arg("NX").arg("PX").arg(millis);
-        let asked = self.link.ask(|mut connection| async move {
-            set.query_async::<Option<String>>(&mut connection).await
-        });
-        match asked.await {
+        let asked = self.servers.for_request(&held.key).ask::<Option<String>>(&set).await;
+        match asked {
             Ok(None) => {
                 held.forget();
                 Lease::Theirs
@@ -91,10 +90,7 @@ impl Leases for RedisLeases {
             pause = (pause * 2).min(PAUSES.1);
             let mut exists = redis::cmd("EXISTS");
             exists.arg(&key);
-            let asked = self.link.ask(|mut connection| async move {
-                exists.query_async::<bool>(&mut connection).await
-            });
-            match asked.await {
+            match self.servers.for_request(&key).ask::<bool>(&exists).await {
                 Ok(true) => {}
                 Ok(false) | Err(_) => return,
             }
@@ -115,9 +111,9 @@ impl Drop for Held {
             return;
         }
         let (key, token) = (std::mem::take(&mut self.key), std::mem::take(&mut self.token));
-        let link = Arc::downgrade(&self.link);
-        self.link.spawn(async move {
-            if timeout(RELEASE_PATIENCE, release(link, &key, &token)).await.is_err() {
+        let servers = Arc::downgrade(&self.servers);
+        self.servers.spawn(async move {
+            if timeout(RELEASE_PATIENCE, release(servers, &key, &token)).await.is_err() {
                 tracing::debug!("a lease could not be released; it ends by itself");
             }
         });
@@ -125,16 +121,15 @@ impl Drop for Held {
 }
 
 /// Lets go, as often as it takes: a connection that was lost is made again soon.
-async fn release(link: Weak<Link>, key: &str, token: &str) {
-    while let Some(link) = link.upgrade() {
-        let released = link.ask_within(Use::Write, RELEASE_PATIENCE, |mut connection| async move {
-            RELEASE.key(key).arg(token).invoke_async::<i64>(&mut connection).await
-        });
-        match released.await {
+async fn release(servers: Weak<Servers>, key: &str, token: &str) {
+    let mut release = RELEASE.call();
+    release.key(key).arg(token);
+    while let Some(servers) = servers.upgrade() {
+        match servers.in_background(key, RELEASE_PATIENCE).call::<i64>(&release).await {
             Err(StoreError::Away(_)) => {}
             Ok(_) | Err(_) => return,
         }
-        drop(link);
+        drop(servers);
         sleep(RELEASE_PAUSE).await;
     }
 }

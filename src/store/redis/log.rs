@@ -4,16 +4,17 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult, Script, Value};
+use redis::{RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
-use crate::entry::facts::Mark;
-use crate::purge::log::{Instance, LogError, Page, PurgeLog};
+use crate::entry::facts::{Epoch, Mark};
+use crate::purge::log::{Appended, Instance, LogError, Page, PurgeLog};
 use crate::purge::{Cause, Effect, Purge, Record, Scope};
-use crate::store::StoreError;
-use crate::store::redis::link::{Link, Use};
+use crate::store::redis::home::{Home, Seat};
+use crate::store::redis::script::{Call, Script};
+use crate::store::redis::servers::Servers;
 use crate::store::redis::{Settings, name};
+use crate::store::{StoreError, fresh_epoch};
 use crate::time::Timestamp;
 
 /// How long an append, an acknowledgement or a look at the registry may take.
@@ -31,29 +32,32 @@ macro_rules! script {
     };
 }
 
-/// ARGV: known (2), retention, record. Returns the record's id.
+/// ARGV: retention, longest life in ms, record. Returns the record's id, that of the one before it, and the log's epoch.
 static APPEND: LazyLock<Script> = script! {
-    "last()"
-    "local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[4])"
+    "local before, epoch = last()"
+    "local id = redis.call('XADD', KEYS[1], '*', 'record', ARGV[8])"
+    "trim(tonumber(ARGV[6]), tonumber(ARGV[7]), id)"
     "renew()"
-    "return id"
+    "return { id, before, epoch }"
 };
 
-/// ARGV: known (2), after, count. Returns the first record, the last id, and the records after `after`.
+/// ARGV: the epoch and the id of the last record that the caller has, count. Returns the epoch, the first id, the
+/// beginning, the last id, and the records after the caller's; all of them where the caller's are another log's.
 static READ: LazyLock<Script> = script! {
-    "local last_id = last()"
-    "local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]"
-    "local records = redis.call('XRANGE', KEYS[1], '(' .. ARGV[3], '+', 'COUNT', ARGV[4])"
-    "return { first, last_id, records }"
+    "local last_id, epoch = last()"
+    "local first, begins = beginning()"
+    "local from = epoch == ARGV[6] and '(' .. ARGV[7] or '-'"
+    "local records = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[8])"
+    "return { epoch, first, begins, last_id, records }"
 };
 
-/// ARGV: known (2), instance, applied, lease in milliseconds.
+/// ARGV: instance, applied, lease in ms.
 static ACKNOWLEDGE: LazyLock<Script> = script! {
-    "local lease = tonumber(ARGV[5])"
+    "local lease = tonumber(ARGV[8])"
     "if lease == 0 then"
-    "  redis.call('HDEL', KEYS[3], ARGV[3])"
+    "  redis.call('HDEL', KEYS[3], ARGV[6])"
     "else"
-    "  redis.call('HSET', KEYS[3], ARGV[3], ARGV[4] .. ' ' .. number(now() + lease))"
+    "  redis.call('HSET', KEYS[3], ARGV[6], ARGV[7] .. ' ' .. number(now() + lease))"
     "end"
     "renew()"
     "return 0"
@@ -61,6 +65,7 @@ static ACKNOWLEDGE: LazyLock<Script> = script! {
 
 /// Returns instance, applied and end of lease of each in turn, and drops those whose lease is over.
 static INSTANCES: LazyLock<Script> = script! {
+    "last()"
     "local all = redis.call('HGETALL', KEYS[3])"
     "local alive, clock = {}, now()"
     "for at = 1, #all, 2 do"
@@ -81,64 +86,68 @@ static INSTANCES: LazyLock<Script> = script! {
 pub struct StreamLog(Arc<Parts>);
 
 struct Parts {
-    link: Arc<Link>,
+    home: Home,
     /// The stream, its identity, the registry.
     keys: [String; 3],
     instance: String,
     retention: u64,
+    keep_for: Duration,
+    lease: Duration,
     seen: Mutex<Seen>,
     /// The reader's own connection, because its commands block. It is taken while a read is on its way, so that a
     /// read that is dropped takes the connection with it, and with that the answer that nobody waits for.
-    reader: Mutex<Option<MultiplexedConnection>>,
+    reader: Mutex<Option<Seat>>,
 }
 
 #[derive(Default)]
 struct Seen {
-    /// The greatest mark that this instance knows of.
+    /// The last mark of the log that this instance knows of: it is there, or it was trimmed, or the log was lost.
     mark: Mark,
     /// The beginning that the last page told.
     beginning: Option<Mark>,
 }
 
 impl StreamLog {
-    pub(super) fn new(link: &Arc<Link>, settings: &Settings) -> Self {
+    pub(super) fn new(servers: &Arc<Servers>, settings: &Settings) -> Self {
         let service = name(&settings.service);
-        let key = |kind: &str| format!("larder:{service}:{kind}");
+        // The braces give all three one slot of a Cluster, and so one server.
+        let key = |kind: &str| format!("larder:{{{service}}}:{kind}");
+        let keys = [key("purges"), key("log"), key("instances")];
         Self(Arc::new(Parts {
-            link: link.clone(),
-            keys: [key("purges"), key("log"), key("instances")],
+            home: Home::new(servers, &keys[0]),
+            keys,
             instance: settings.instance.clone(),
             retention: settings.retention.max(1),
+            keep_for: settings.keep_for,
+            lease: settings.lease,
             seen: Mutex::default(),
             reader: Mutex::default(),
         }))
     }
 
-    /// The call of a script with its keys and the greatest known mark.
-    fn call(&self, script: &'static Script) -> redis::ScriptInvocation<'static> {
+    /// The call of a script with its keys and what every script is told.
+    fn call(&self, script: &'static Script) -> Call {
         let known = self.0.seen.lock().mark;
-        let mut call = script.prepare_invoke();
+        let mut call = script.call();
         for key in &self.0.keys {
             call.key(key);
         }
-        call.arg(known.millis).arg(known.number);
+        call.arg(epoch(known)).arg(known.millis).arg(known.number);
+        call.arg(fresh_epoch().to_string()).arg(millis(self.0.lease));
         call
     }
 
     fn learn(&self, mark: Mark) {
         let mut seen = self.0.seen.lock();
-        seen.mark = seen.mark.max(mark);
+        let is_same_log = seen.mark.epoch == mark.epoch;
+        seen.mark = if is_same_log { seen.mark.or_later(mark) } else { mark };
     }
 
-    async fn run<T>(&self, call: redis::ScriptInvocation<'static>) -> Result<T, LogError>
+    async fn run<T>(&self, call: Call) -> Result<T, LogError>
     where
-        T: redis::FromRedisValue + Send,
+        T: redis::FromRedisValue,
     {
-        let link = &self.0.link;
-        let asked = link.ask_within(Use::Write, PATIENCE, |mut connection| async move {
-            call.invoke_async(&mut connection).await
-        });
-        asked.await.map_err(|error| match error {
+        self.0.home.call(&call, PATIENCE).await.map_err(|error| match error {
             StoreError::Failed(why) => LogError::Unwritable(why),
             StoreError::Late(_)
             | StoreError::Open
@@ -148,29 +157,29 @@ impl StreamLog {
         })
     }
 
-    async fn reader(&self) -> Result<MultiplexedConnection, LogError> {
+    async fn reader(&self) -> Result<Seat, LogError> {
         let idle = self.0.reader.lock().take();
-        match idle {
-            Some(connection) => Ok(connection),
-            None => self.0.link.connect().await.map_err(|error| LogError::Away(error.to_string())),
+        match idle.filter(|seat| self.0.home.is_at(seat)) {
+            Some(seat) => Ok(seat),
+            None => self.0.home.seat().await.map_err(|error| LogError::Away(error.to_string())),
         }
     }
 
     /// All that the log holds after `after`, at once.
-    async fn page(
-        &self,
-        reader: &mut MultiplexedConnection,
-        after: Mark,
-    ) -> Result<Page, LogError> {
+    async fn page(&self, reader: &mut Seat, after: Mark) -> Result<Page, LogError> {
         let mut page = Page { end: after, ..Page::default() };
         loop {
             let from = page.records.last().map_or(after, |(mark, _)| *mark);
             let mut call = self.call(&READ);
-            call.arg(from.to_string()).arg(PAGE);
-            let value: Value = within(PAGE_PATIENCE, call.invoke_async(reader)).await?;
+            call.arg(epoch(from)).arg(id(from)).arg(PAGE);
+            let value: Value = within(PAGE_PATIENCE, reader.call(&call)).await?;
             let part = Part::of(value).ok_or_else(|| LogError::Away("an odd answer".into()))?;
             self.learn(part.end);
-            page.beginning = page.beginning.max(part.beginning);
+            if part.end.epoch != page.end.epoch {
+                // All that was read of another log is of no more use.
+                page.records.clear();
+            }
+            page.beginning = part.beginning;
             page.end = part.end;
             page.records.extend(part.records);
             if part.length < PAGE {
@@ -186,19 +195,20 @@ impl StreamLog {
 }
 
 impl PurgeLog for StreamLog {
-    async fn append(&self, record: &Record) -> Result<Mark, LogError> {
+    async fn append(&self, record: &Record) -> Result<Appended, LogError> {
         let text = serde_json::to_string(record)
             .map_err(|error| LogError::Unwritable(error.to_string()))?;
         let mut call = self.call(&APPEND);
-        call.arg(self.0.retention).arg(text);
-        let id: String = self.run(call).await?;
-        let mark = id.parse().map_err(|_| LogError::Unwritable(format!("odd id {id}")))?;
+        call.arg(self.0.retention).arg(millis(self.0.keep_for)).arg(text);
+        let (id, before, epoch): (String, String, String) = self.run(call).await?;
+        let mark =
+            |id: &str| mark(id, &epoch).ok_or_else(|| LogError::Unwritable(format!("odd id {id}")));
+        let (mark, after) = (mark(&id)?, mark(&before)?);
         self.learn(mark);
-        Ok(mark)
+        Ok(Appended { mark, after })
     }
 
     async fn read(&self, after: Mark, patience: Duration) -> Result<Page, LogError> {
-        self.learn(after);
         let end = Instant::now() + patience;
         let mut reader = self.reader().await?;
         loop {
@@ -210,13 +220,15 @@ impl PurgeLog for StreamLog {
                 return Ok(page);
             }
             wait(&mut reader, &self.0.keys[0], page.end, left.min(SILENCE)).await?;
+            if !self.0.home.is_at(&reader) {
+                return Err(LogError::Away("the log is on another server now".into()));
+            }
         }
     }
 
     async fn acknowledge(&self, applied: Mark, lease: Duration) -> Result<(), LogError> {
-        let lease = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         let mut call = self.call(&ACKNOWLEDGE);
-        call.arg(&self.0.instance).arg(applied.to_string()).arg(lease);
+        call.arg(&self.0.instance).arg(applied.to_string()).arg(millis(lease));
         self.run::<i64>(call).await?;
         Ok(())
     }
@@ -237,7 +249,7 @@ impl PurgeLog for StreamLog {
 
 /// Waits until the stream has a record after `after`, or `patience` is over.
 async fn wait(
-    reader: &mut MultiplexedConnection,
+    reader: &mut Seat,
     stream: &str,
     after: Mark,
     patience: Duration,
@@ -246,8 +258,8 @@ async fn wait(
     let block = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
     let mut read = redis::cmd("XREAD");
     read.arg("COUNT").arg(1).arg("BLOCK").arg(block).arg("STREAMS").arg(stream);
-    read.arg(after.to_string());
-    within(patience + PAGE_PATIENCE, read.query_async::<Value>(reader)).await?;
+    read.arg(id(after));
+    within(patience + PAGE_PATIENCE, reader.ask::<Value>(&read)).await?;
     Ok(())
 }
 
@@ -272,17 +284,18 @@ struct Part {
 
 impl Part {
     fn of(value: Value) -> Option<Self> {
-        let [first, end, records] = array(value)?.try_into().ok()?;
-        let (first, content) = record(first)?;
-        let beginning = match content {
-            Content::Start => first,
-            // What was before it is gone.
-            Content::Record(_) => before(first),
+        let [epoch, first, beginning, end, records] = array(value)?.try_into().ok()?;
+        let epoch = text(epoch)?;
+        let beginning = match text(beginning)?.as_str() {
+            // Somebody else trimmed it: what was before the first record is gone.
+            "" => before(mark(&text(first)?, &epoch)?),
+            id => mark(id, &epoch)?,
         };
-        let records: Vec<_> = array(records)?.into_iter().map(record).collect::<Option<_>>()?;
+        let records = array(records)?.into_iter().map(|value| record(value, &epoch));
+        let records: Vec<_> = records.collect::<Option<_>>()?;
         Some(Self {
             beginning,
-            end: mark(end)?,
+            end: mark(&text(end)?, &epoch)?,
             length: records.len(),
             records: records
                 .into_iter()
@@ -307,11 +320,30 @@ fn array(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-fn mark(value: Value) -> Option<Mark> {
-    redis::from_redis_value::<String>(value).ok()?.parse().ok()
+fn text(value: Value) -> Option<String> {
+    redis::from_redis_value(value).ok()
 }
 
-fn record(value: Value) -> Option<(Mark, Content)> {
+/// The mark at a stream's id.
+fn mark(id: &str, epoch: &str) -> Option<Mark> {
+    Some(id.parse::<Mark>().ok()?.of(Epoch::new(epoch.parse().ok()?)))
+}
+
+/// A stream's id at a mark.
+fn id(mark: Mark) -> String {
+    mark.of(Epoch::NONE).to_string()
+}
+
+fn epoch(mark: Mark) -> String {
+    mark.epoch.number().to_string()
+}
+
+fn millis(span: Duration) -> u64 {
+    // A year is as good as for ever, and every script takes it exactly.
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).min(Epoch::GREATEST)
+}
+
+fn record(value: Value, epoch: &str) -> Option<(Mark, Content)> {
     let [id, fields] = array(value)?.try_into().ok()?;
     let fields: Vec<String> = redis::from_redis_value(fields).ok()?;
     let content = match &fields[..] {
@@ -319,14 +351,18 @@ fn record(value: Value) -> Option<(Mark, Content)> {
         [kind, text] if kind == "record" => Content::Record(parse(text)),
         _ => Content::Record(parse("")),
     };
-    Some((mark(id)?, content))
+    Some((mark(&text(id)?, epoch)?, content))
 }
 
 /// The record that a text is. One that cannot be read, such as a later version's, may purge anything: so it does.
 pub(crate) fn parse(text: &str) -> Record {
     serde_json::from_str(text).unwrap_or_else(|error| Record {
         purges: vec![Purge { scope: Scope::Everything, effect: Effect::Remove }],
-        cause: Cause { by: "an unreadable record".into(), reason: Some(error.to_string()) },
+        cause: Cause {
+            by: "an unreadable record".into(),
+            reason: Some(error.to_string()),
+            ..Cause::default()
+        },
         at: Timestamp::now(),
     })
 }
@@ -334,9 +370,9 @@ pub(crate) fn parse(text: &str) -> Record {
 /// The greatest mark before this one.
 fn before(mark: Mark) -> Mark {
     match (mark.millis, mark.number) {
-        (0, 0) => Mark::ZERO,
-        (millis, 0) => Mark::new(millis - 1, u64::MAX),
-        (millis, number) => Mark::new(millis, number - 1),
+        (0, 0) => mark,
+        (millis, 0) => Mark { millis: millis - 1, number: u64::MAX, ..mark },
+        (_, number) => Mark { number: number - 1, ..mark },
     }
 }
 

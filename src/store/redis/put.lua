@@ -1,7 +1,8 @@
--- KEYS: the slot. ARGV: digest, entry, names, expires, as_of (2), received, most variants, now, longest life in ms.
+-- KEYS: the slot. ARGV: digest, entry, names, expires, as_of (2), received, most variants, now, longest life in ms, epoch of as_of.
 local digest, expires = ARGV[1], tonumber(ARGV[4])
 local millis, number, received = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local most, now, longest = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local epoch = tonumber(ARGV[11])
 
 -- What is not a slot of ours gives way.
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
@@ -25,7 +26,9 @@ end
 local kept = {}
 for _, old in ipairs(known) do
   if old[1] == digest then
-    if old[4][1] > millis or (old[4][1] == millis and old[4][2] > number) then return 0 end
+    -- Marks of two epochs are in no order: the last one written stays.
+    local later = old[4][1] > millis or (old[4][1] == millis and old[4][2] > number)
+    if old[6] == epoch and later then return 0 end
   elseif old[3] > now then
     kept[#kept + 1] = old
   else
@@ -37,7 +40,7 @@ while #kept >= most and #kept > 0 do
   redis.call('HDEL', KEYS[1], kept[#kept][1])
   kept[#kept] = nil
 end
-kept[#kept + 1] = { digest, ARGV[3], expires, { millis, number }, received }
+kept[#kept + 1] = { digest, ARGV[3], expires, { millis, number }, received, epoch }
 
 local last = expires
 for _, listed in ipairs(kept) do last = math.max(last, listed[3]) end
