@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::row::{Clause, Level};
-use super::{rfc5861, rfc9110, rfc9111, rfc9211, rfc9213};
+use super::{rfc5861, rfc9110, rfc9111, rfc9211, rfc9213, rfc10008};
 
 /// What an RFC asks that no row shows, and why.
 struct Elsewhere {
@@ -14,7 +14,7 @@ struct Elsewhere {
 }
 
 /// Clauses that do not concern a shared cache before an origin, or that Larder obeys in a way of its own.
-const ELSEWHERE: [Elsewhere; 12] = [
+const ELSEWHERE: [Elsewhere; 13] = [
     Elsewhere {
         clause: "RFC 9110 §3, §4, §7.1, §7.3",
         what: "user agents; URI schemes; how a client finds a server",
@@ -47,6 +47,11 @@ const ELSEWHERE: [Elsewhere; 12] = [
     },
     Elsewhere { clause: "RFC 9111 §4", what: "a cache without a clock", why: "Larder has one" },
     Elsewhere {
+        clause: "RFC 9111 §4.1",
+        what: "no match but by the values of the fields that `Vary` names",
+        why: "`vary.content_language`, off by default and on in `config/strict.yaml`, also goes by what the origin chose",
+    },
+    Elsewhere {
         clause: "RFC 9111 §4.3.2",
         what: "`If-Match` and `If-Unmodified-Since` are not applicable to a cache",
         why: "a stored response that may be reused says of them what the origin would: 412",
@@ -77,13 +82,15 @@ pub(crate) fn document() -> String {
         ("RFC 5861", "Stale Content", rfc5861::clauses()),
         ("RFC 9211", "Cache-Status", rfc9211::clauses()),
         ("RFC 9213", "Targeted Cache Control", rfc9213::clauses()),
+        ("RFC 10008", "QUERY", rfc10008::clauses()),
     ];
     let mut text = String::from(
         "# Conformance\n\n\
          Each clause below is quoted and shown on the wire: a client's requests, a scripted origin's answers, and what must\n\
          come of them, against the binary with `config/strict.yaml`. A row stands here because it passes; the tests\n\
-         `rfc9110`, `rfc9111`, `rfc5861`, `rfc9211` and `rfc9213` play them all, and this page is made from the same tables\n\
-         (`LARDER_WRITE=1 cargo test --test conformance` writes it anew).\n\n\
+         `rfc9110`, `rfc9111`, `rfc5861`, `rfc9211`, `rfc9213` and `rfc10008` play them all; this page is made from the same tables\n\
+         (`LARDER_WRITE=1 cargo test --test conformance` writes it anew). Quotes leave out references to other sections; [...]\n\
+         stands for what else is left out.\n\n\
          | RFC | | clauses | rows | of MUST | of SHOULD | of MAY | of what is defined |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
@@ -136,6 +143,7 @@ pub(crate) fn twins() -> Vec<String> {
         rfc5861::clauses(),
         rfc9211::clauses(),
         rfc9213::clauses(),
+        rfc10008::clauses(),
     ];
     let mut twins = Vec::new();
     for clause in all.iter().flatten() {

@@ -11,6 +11,7 @@ pub(crate) mod play;
 pub(crate) mod row;
 pub(crate) mod wire;
 
+pub(crate) mod rfc10008;
 pub(crate) mod rfc5861;
 pub(crate) mod rfc9110;
 pub(crate) mod rfc9111;

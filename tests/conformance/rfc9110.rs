@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, closes, controlled, fresh, ok, raw, status};
 use super::row::Level::{Defined, Must, Should};
-use super::row::{Clause, ask, clause, get, head, post};
+use super::row::{Clause, Exchange, ask, clause, get, head, post};
 
 const TAG: &str = "\"abcdef\"";
 const MODIFIED: &str = "Tue, 15 Nov 1994 12:45:26 GMT";
@@ -68,7 +68,7 @@ fn fields() -> Vec<Clause> {
             .row("of a POST as well", [post().with("Authorization", "Bearer a").origin_saw("Authorization", "Bearer a")]),
         clause("11.6.1", Must, "A proxy forwarding a response MUST NOT modify any WWW-Authenticate header fields in that response.")
             .row("WWW-Authenticate arrives as it is", [get().origin(status(401).with("WWW-Authenticate", "Newauth realm=\"apps\", type=1, Basic realm=\"simple\""))]),
-        clause("12.5.5", Defined, "A Vary field value of \"*\" signals that anything about the request might have played a role in selecting the response representation")
+        clause("12.5.5", Defined, "A list containing the member \"*\" signals that other aspects of the request might have played a role in selecting the response representation")
             .row("the field reaches the client as it came", [get().origin(fresh().with("Vary", "*").with("Vary", "")).has("Vary", "*, ")]),
     ]
 }
@@ -151,7 +151,7 @@ fn ranges() -> Vec<Clause> {
         ]
     };
     vec![
-        clause("15.3.7", Must, "If a single part is being transferred, the server generating the 206 response MUST generate a Content-Range header field, describing what range of the selected representation is enclosed, and a content consisting of the range.")
+        clause("15.3.7.1", Must, "If a single part is being transferred, the server generating the 206 response MUST generate a Content-Range header field, describing what range of the selected representation is enclosed, and a content consisting of the range.")
             .row("bytes=0-1", part("bytes=0-1", "bytes 0-1/10", "01"))
             .row("bytes=1-", part("bytes=1-", "bytes 1-9/10", "123456789"))
             .row("bytes=-1", part("bytes=-1", "bytes 9-9/10", "9"))
@@ -174,6 +174,22 @@ fn ranges() -> Vec<Clause> {
             .row("another tag: the whole", [get().origin(stored()), get().with("Range", "bytes=0-1").with("If-Range", "\"x\"").reuses(1).lacks("Content-Range")])
             .row("a weak tag: the whole", [get().origin(stored()), get().with("Range", "bytes=0-1").with("If-Range", "W/\"abcdef\"").reuses(1).lacks("Content-Range")])
             .row("another date: the whole", [get().origin(stored()), get().with("Range", "bytes=0-1").with("If-Range", "Tue, 15 Nov 1994 12:45:27 GMT").reuses(1).lacks("Content-Range")]),
+        clause("15.3.7", Must, "When a 206 response is generated, the server MUST generate the following header fields, in addition to those required in the subsections below, if the field would have been sent in a 200 (OK) response to the same request: Date, Cache-Control, ETag, Expires, Content-Location, and Vary")
+            .row("all of them, from a stored part", [
+                get().with("Range", "bytes=0-4").origin(beginning().with("Content-Location", "/a").with("Vary", "Foo").with("Expires", "Fri, 01 Jan 2038 00:00:00 GMT")),
+                get().after(1).with("Range", "bytes=0-1").reuses(1).content("01").has("Content-Range", "bytes 0-1/10"),
+            ]),
+        clause("14.4", Must, "The recipient of an invalid Content-Range MUST NOT attempt to recombine the received content with a stored representation.")
+            .each("Content-Range: {} on the rest: all of it is asked for", &["bytes 9-5/10", "bytes 5-9/9", "bytes 5-9/5"], not_recombined),
+        clause("14.4", Must, "If a 206 (Partial Content) response contains a Content-Range header field with a range unit that the recipient does not understand, the recipient MUST NOT attempt to recombine it with a stored representation.")
+            .each("Content-Range: {} on the rest: all of it is asked for", &["lines 5-9/10", "foo"], not_recombined),
+        clause("15.3.7.3", Defined, "These ranges can only be safely combined if they all have in common the same strong validator")
+            .each("ETag: {} on the rest: all of it is asked for", &["\"x\"", "W/\"abcdef\""], |tag| {
+                [
+                    get().with("Range", "bytes=0-4").origin(beginning()),
+                    get().after(1).origin(rest("bytes 5-9/10", tag)).origin_again(stored()).says_of_itself().status(200).content("0123456789"),
+                ]
+            }),
         clause("13.2.2", Defined, "if false for GET/HEAD, respond 304 (Not Modified)")
             .row("a tag that matches is a 304, whatever the range", [get().origin(stored()), get().with("Range", "bytes=0-1").with("If-None-Match", TAG).is_not_modified(1)]),
     ]
@@ -181,7 +197,7 @@ fn ranges() -> Vec<Clause> {
 
 fn statuses() -> Vec<Clause> {
     vec![
-        clause("15", Must, "A client MUST understand the class of any status code, as indicated by the first digit, and treat an unrecognized status code as being equivalent to the x00 status code of that class")
+        clause("15", Must, "a client MUST understand the class of any status code, as indicated by the first digit, and treat an unrecognized status code as being equivalent to the x00 status code of that class")
             .each("a {} passes with its fields and content", &[200, 201, 299, 300, 399, 400, 418, 499, 500, 599], |code| [get().origin(status(code).with("Foo", "1").content("said"))])
             .row("a 999 passes", [get().origin(status(999).with("Foo", "1").content("said"))]),
         clause("15.6.3", Defined, "The 502 (Bad Gateway) status code indicates that the server, while acting as a gateway or proxy, received an invalid response from an inbound server it accessed while attempting to fulfill the request.")
@@ -205,5 +221,35 @@ fn interim() -> Vec<Clause> {
             .row("a passed request gets it too", [post().origin(ok().first(103, "Link", "</a.css>; rel=preload")).interim(&[103]).lacks("Link")]),
         clause("15.2", Must, "A client MUST be able to parse one or more 1xx responses received prior to a final response, even if the client does not expect one.")
             .row("two of them, and then the final response", [get().origin(fresh().first(102, "A", "1").first(103, "B", "2")).interim(&[102, 103]).lacks("A").lacks("B"), get().reuses(1).interim(&[])]),
+    ]
+}
+
+fn beginning() -> Answer {
+    status(206)
+        .with("Cache-Control", "max-age=3600")
+        .with("ETag", TAG)
+        .with("Content-Range", "bytes 0-4/10")
+        .content("01234")
+}
+
+fn rest(place: &str, tag: &str) -> Answer {
+    status(206)
+        .with("Cache-Control", "max-age=3600")
+        .with("ETag", tag)
+        .with("Content-Range", place)
+        .content("56789")
+}
+
+/// A stored beginning, and a rest whose place is none: the client has the whole, asked for anew.
+fn not_recombined(place: &str) -> [Exchange; 2] {
+    [
+        get().with("Range", "bytes=0-4").origin(beginning()),
+        get()
+            .after(1)
+            .origin(rest(place, TAG))
+            .origin_again(stored())
+            .says_of_itself()
+            .status(200)
+            .content("0123456789"),
     ]
 }

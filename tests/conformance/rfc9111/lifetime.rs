@@ -32,6 +32,9 @@ const BAD_DATES: [&str; 12] = [
     "Thu, 18 Aug 2050",
 ];
 
+/// How long a slow origin takes.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(2);
+
 pub(crate) fn clauses() -> Vec<Clause> {
     [freshness(), calculated(), expires(), dates(), heuristic(), age()]
         .into_iter()
@@ -221,6 +224,14 @@ fn age() -> Vec<Clause> {
             .row("an Age above the lifetime is stale at once", [get().origin(fresh().with("Age", "7200")), get()])
             .row("an Age below the lifetime is fresh", [get().origin(fresh().with("Age", "1800")), get().reuses(1).age(1800..=1801)])
             .row("an Age near the lifetime runs out", [get().origin(fresh().with("Age", "3599")), get().after(2)]),
+        clause("4.2.3", Defined, "response_delay = response_time - request_time")
+            .row("what the origin took is an age", [get().origin(fresh().after(SLOW)), get().after(3).reuses(1).age(3..=5)])
+            .row("what the origin took comes on top of an Age", [
+                get().origin(fresh().with("Age", "100").after(SLOW)).says_of_itself(),
+                get().after(3).reuses(1).age(103..=105),
+            ])
+            .row("what took longer than it is fresh for is not reused", [get().origin(controlled("max-age=1").after(SLOW)), get()])
+            .row("a quick answer has no such age", [get().origin(fresh()), get().reuses(1).age(0..=1)]),
         clause("4.2.3", Defined, "apparent_age = max(0, response_time - date_value)")
             .row("a Date of two hours ago is an age", [get().origin(fresh().dated("Date", -7200)), get()])
             .row("a Date of half an hour ago is an age", [get().origin(fresh().dated("Date", -1800)), get().reuses(1).age(1800..=1801)])

@@ -1,7 +1,9 @@
 //! RFC 9111, HTTP Caching; and RFC 8246, which adds a directive to it.
 
 mod directives;
+mod heads;
 mod lifetime;
+mod parts;
 mod storing;
 mod using;
 mod validation;
@@ -14,6 +16,8 @@ pub(crate) fn clauses() -> Vec<Clause> {
         using::clauses(),
         lifetime::clauses(),
         validation::clauses(),
+        heads::clauses(),
+        parts::clauses(),
         directives::clauses(),
     ]
     .into_iter()

@@ -74,7 +74,7 @@ fn keys() -> Vec<Clause> {
             .row("the answer to a POST does not answer a GET", [post().origin(fresh()), get()])
             .row("the answer to a POST does not answer a POST", [post().origin(fresh()), post()])
             .row("the answer to a PUT does not answer a GET", [ask("PUT").sending("a").origin(fresh()), get()]),
-        clause("7.3", Defined, "The presence of the Set-Cookie response header field [RFC6265] does not inhibit caching")
+        clause("7.3", Defined, "Note that the Set-Cookie response header field [COOKIE] does not inhibit caching")
             .row("a fresh response with Set-Cookie is reused with it", [get().origin(fresh().with("Set-Cookie", "a=b")), get().reuses(1)])
             .row("a Cookie does not prevent reuse", [
                 get().with("Cookie", "a=b").origin(fresh()).origin_saw("Cookie", "a=b"),

@@ -79,6 +79,17 @@ fn stars() -> Vec<Clause> {
         [get().with("Foo", "1").origin(on(first).with("Vary", second)), get().with("Foo", "1")]
     };
     vec![
+        clause("4.1", Defined, "If no stored response matches, the cache cannot satisfy the presented request.")
+            .each("`vary.content_language`, which goes beyond the clause: a stored de answers {}", &["de", "fr;q=0.5, de", "de, en;q=0.9"], |wanted| {
+                [in_german("de"), get().with("Accept-Language", wanted).reuses(1)]
+            })
+            .each("but not {}", &["en", "fr, de", "de-AT", "*", "de;q=0"], |wanted| [in_german("de"), get().with("Accept-Language", wanted)])
+            .row("but not where two languages are in it", [in_german("de, en"), get().with("Accept-Language", "de")])
+            .row("but not where another field differs", [
+                get().with("Accept-Language", "en, de").with("Foo", "1").origin(fresh().with("Vary", "Accept-Language, Foo").with("Content-Language", "de")),
+                get().with("Accept-Language", "de").with("Foo", "2"),
+            ])
+            .row("but not without a wish", [in_german("de"), get()]),
         clause("4.1", Must, "A stored response with a Vary header field value containing a member \"*\" always fails to match.")
             .each("Vary: {}", &["*", "*, *", ", *", "*, Foo", "Foo, *", "Foo,*,Bar"], |vary| {
                 [get().with("Foo", "1").origin(on(vary)), get().with("Foo", "1")]
@@ -279,4 +290,11 @@ fn invalidated() -> Vec<Clause> {
             ])
             .row("Location with another scheme", by("Location", "https://{host}{path}/other", hits)),
     ]
+}
+
+/// What an origin chose in these languages for a client that takes two.
+fn in_german(languages: &str) -> Exchange {
+    get()
+        .with("Accept-Language", "en, de")
+        .origin(fresh().with("Vary", "Accept-Language").with("Content-Language", languages))
 }
