@@ -95,7 +95,10 @@ async fn the_fleet_gets_what_depends_on_a_purge_with_it_in_one_record() {
     })
     .await;
     one.purges(json!({"tags": ["user:7"]})).await;
-    assert_eq!(outcomes(&two, &[path]).await, ["MISS"]);
+    until("the other instance has heard of it", async || {
+        (outcomes(&two, &[path]).await == ["MISS"]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn after_a_complete_receipt_no_instance_serves_what_any_scope_took() {
                 assert_eq!(ask(instance, stored).await.text(), expected, "{stored:?} after {what}");
             }
         }
-        one.purges(json!({"everything": true, "timeout": "10s"})).await;
+        one.purges(json!({"everything": true, "wait": "all", "timeout": "10s"})).await;
     }
 }
 
