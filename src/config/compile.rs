@@ -357,7 +357,7 @@ fn origin_of(file: &File, keys: &Keys) -> Arc<str> {
 }
 
 fn tag_fields(keys: &Keys) -> TagFields {
-    if keys.strip_tags == Some(false) { TagFields::Kept } else { TagFields::Stripped }
+    if keys.strip_tags == Some(true) { TagFields::Stripped } else { TagFields::Kept }
 }
 
 fn ranges(keys: &Keys) -> RangeFetch {

@@ -122,7 +122,7 @@ async fn fields_of_tags_are_for_caches_like_this_one_unless_the_route_shows_them
     origin.on("/x", tagged(fresh("x")));
     origin.on("/once", tagged(fresh("x")).field("Cache-Control", "no-store"));
     for (yaml, shown) in
-        [(all_to(&origin), false), (all_to(&origin).route("strip_tags: false"), true)]
+        [(all_to(&origin), true), (all_to(&origin).route("strip_tags: true"), false)]
     {
         let larder = yaml.start().await;
         let replies = [

@@ -370,7 +370,7 @@ impl Keys {
             key: Some(Key::default()),
             vary: Some(Vary::default()),
             share: Some(Vec::new()),
-            strip_tags: Some(true),
+            strip_tags: Some(false),
             keep_posts: Some(false),
             coalesce: Some(true),
             ranges: Some(Ranges::FetchWhole),
