@@ -28,6 +28,7 @@ use crate::app::admin::Changing;
 use crate::app::assemble::{House, Loose, limits};
 use crate::app::downstream::Desk;
 use crate::app::reloading::{Outside, Reloading};
+use crate::app::routes::Origins;
 use crate::app::workers::Workers;
 use crate::breaker;
 use crate::config::settings::{self, Settings};
@@ -159,8 +160,10 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
         metrics: house.metrics.clone(),
     };
     tasks.spawn(downstream::tell(desk, house.purger.submissions()));
+    routes::watch(&origins, &Origins::new(), &tasks);
     let (reloading, loader) = Reloading::new(reloading::Start {
         house: house.clone(),
+        tasks: tasks.clone(),
         running: settings,
         origins,
         level,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::admin::reload::{Refusal, Reload, Reloaded};
 use crate::app::admin::Changing;
 use crate::app::assemble::{House, networks};
-use crate::app::routes::{Origins, table};
+use crate::app::routes::{Origins, table, watch};
 use crate::app::{StartError, access_format};
 use crate::config::reload::{Watch, carry_over};
 use crate::config::settings::Settings;
@@ -20,6 +21,7 @@ use crate::telemetry::logs::Level;
 /// The one task that changes the configuration in force.
 pub(crate) struct Reloading {
     house: Arc<House>,
+    tasks: TaskTracker,
     running: Settings,
     origins: Origins,
     level: Level,
@@ -61,6 +63,8 @@ impl Outside {
 /// What the task starts from.
 pub(crate) struct Start {
     pub(crate) house: Arc<House>,
+    /// Where what watches new origins runs.
+    pub(crate) tasks: TaskTracker,
     pub(crate) running: Settings,
     pub(crate) origins: Origins,
     pub(crate) level: Level,
@@ -72,11 +76,22 @@ pub(crate) struct Start {
 
 impl Reloading {
     pub(crate) fn new(start: Start) -> (Self, mpsc::Sender<Reload>) {
-        let Start { house, running, origins, level, changing, config, overrides, outside } = start;
+        let Start { house, tasks, running, origins, level, changing, config, overrides, outside } =
+            start;
         // One at a time: who asks while one is loaded is told to come back.
         let (loader, asked) = mpsc::channel(1);
-        let reloading =
-            Self { house, running, origins, level, changing, config, overrides, asked, outside };
+        let reloading = Self {
+            house,
+            tasks,
+            running,
+            origins,
+            level,
+            changing,
+            config,
+            overrides,
+            asked,
+            outside,
+        };
         (reloading, loader)
     }
 
@@ -123,6 +138,7 @@ impl Reloading {
             warn!(error = %why, "the log's level stays as it was");
         }
         self.changing.change(&settings);
+        watch(&origins, &self.origins, &self.tasks);
         self.origins = origins;
         self.running = settings;
         Ok(())

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Uri;
+use tokio_util::task::TaskTracker;
 
 use crate::app::StartError;
 use crate::breaker;
 use crate::config::settings::{self, Settings};
-use crate::origin::{self, HostRule, Origin, Retries, Timeouts};
+use crate::origin::health;
+use crate::origin::tls::Identity;
+use crate::origin::{self, HostRule, Origin, Protocol, Retries, Timeouts};
 use crate::route::Route;
 use crate::route::table::RouteTable;
-use crate::telemetry::metrics::{Metrics, OriginMetrics};
+use crate::telemetry::metrics::{EndpointState, Metrics, OriginMetrics};
 
 /// The origins in use, by name, each with the settings that it was built from.
 pub(crate) type Origins = HashMap<Arc<str>, (settings::Origin, Arc<Origin>)>;
@@ -28,7 +31,7 @@ pub(crate) fn table(
         let kept = before.get(&wanted.name).filter(|(known, _)| known == wanted);
         let origin = match kept {
             Some((_, origin)) => origin.clone(),
-            None => Arc::new(build(wanted, metrics.origin(&wanted.name))?),
+            None => origin(wanted, metrics)?,
         };
         origins.insert(wanted.name.clone(), (wanted.clone(), origin));
     }
@@ -43,6 +46,24 @@ pub(crate) fn table(
     let table = RouteTable::new(routes, route(&settings.last_resort)?)
         .with(settings.events.clone(), settings.depends.clone());
     Ok((table, origins))
+}
+
+/// A new origin, whose endpoints the metrics tell of for as long as there is one of this name.
+fn origin(settings: &settings::Origin, metrics: &Metrics) -> Result<Arc<Origin>, StartError> {
+    let metrics = metrics.origin(&settings.name);
+    let origin = Arc::new(build(settings, metrics.clone())?);
+    let told = Arc::downgrade(&origin);
+    metrics.read_endpoints(move || {
+        let endpoints = told.upgrade().map(|origin| origin.condition().endpoints);
+        let endpoints = endpoints.into_iter().flatten();
+        endpoints.map(|(uri, is_used)| EndpointState { name: place(&uri), is_used }).collect()
+    });
+    Ok(origin)
+}
+
+/// An endpoint without the slash that a URI ends with.
+fn place(uri: &Uri) -> String {
+    uri.to_string().trim_end_matches('/').to_owned()
 }
 
 fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, StartError> {
@@ -69,7 +90,39 @@ fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, 
             None => HostRule::Preserve,
             Some(authority) => HostRule::Fixed(authority.clone()),
         },
+        protocol: match settings.protocol {
+            settings::OriginProtocol::Auto => Protocol::Auto,
+            settings::OriginProtocol::Http2 => Protocol::Http2,
+        },
+        health: settings.health.as_ref().map(health),
+        slow_start: settings.slow_start,
+        identity: Identity {
+            authority: settings.tls.authority.clone(),
+            client: settings.tls.client.clone(),
+            server_name: settings.tls.server_name.clone(),
+        },
         ..origin::Settings::new(settings.name.clone(), endpoints)
     };
     Origin::new(settings, metrics).map_err(|why| fault(why.to_string()))
+}
+
+fn health(settings: &settings::Health) -> health::Settings {
+    health::Settings {
+        path: settings.path.clone(),
+        every: settings.every,
+        timeout: settings.timeout,
+        unhealthy_after: settings.unhealthy_after,
+        healthy_after: settings.healthy_after,
+    }
+}
+
+/// Has the endpoints of every origin asked how they are that is not among those `before`; each for as long as there is
+/// that origin.
+pub(crate) fn watch(origins: &Origins, before: &Origins, tasks: &TaskTracker) {
+    for (name, (_, origin)) in origins {
+        let is_known = before.get(name).is_some_and(|(_, known)| Arc::ptr_eq(known, origin));
+        if !is_known {
+            tasks.spawn(health::watch(Arc::downgrade(origin)));
+        }
+    }
 }

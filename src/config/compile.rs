@@ -16,9 +16,9 @@ use crate::config::scalar::address::{HostField, RedisUrl};
 use crate::config::scalar::amount::{Size, Span};
 use crate::config::scalar::name::{EventName, FieldName, Word};
 use crate::config::settings::{
-    AccessLog, Admin, Breaker, Disk, Downstream, Hook, L1, L2, Limits, Log, LogFormat, LogLevel,
-    Origin, Purge, Redis, RedisServers, RedisTls, Rewarm, Sentinel, Settings, Token, TokenScope,
-    WhenDetached,
+    AccessLog, Admin, Breaker, Disk, Downstream, Health, Hook, L1, L2, Limits, Log, LogFormat,
+    LogLevel, Origin, OriginProtocol, OriginTls, Purge, Redis, RedisServers, RedisTls, Rewarm,
+    Sentinel, Settings, Token, TokenScope, WhenDetached,
 };
 use crate::entry::facts::RouteId;
 use crate::key::canonical::{QueryLanguage, QueryOrder, QueryRules};
@@ -193,6 +193,32 @@ fn server(name: &str, origin: &file::origin::Origin) -> Origin {
             HostField::Preserve => None,
             HostField::Fixed(host) => Some(host.clone()),
         },
+        protocol: match origin.protocol {
+            file::origin::Protocol::Auto => OriginProtocol::Auto,
+            file::origin::Protocol::H2 => OriginProtocol::Http2,
+        },
+        health: origin.health.as_ref().and_then(health),
+        slow_start: origin.slow_start.0,
+        tls: origin.tls.as_ref().map(origin_tls).unwrap_or_default(),
+    }
+}
+
+fn health(health: &file::origin::Health) -> Option<Health> {
+    Some(Health {
+        path: health.path.as_ref()?.0.clone(),
+        every: health.every.0,
+        timeout: health.timeout.0,
+        unhealthy_after: health.unhealthy_after.get(),
+        healthy_after: health.healthy_after.get(),
+    })
+}
+
+fn origin_tls(tls: &file::origin::Tls) -> OriginTls {
+    let client = tls.certificate.as_ref().zip(tls.key.as_ref());
+    OriginTls {
+        authority: tls.ca.as_ref().map(PathBuf::from),
+        client: client.map(|(certificate, key)| (certificate.into(), key.into())),
+        server_name: tls.server_name.as_ref().map(|name| name.0.clone()),
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, Method};
+use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 
 use crate::config::file::File;
@@ -88,6 +89,35 @@ pub struct Origin {
     pub max_connections: usize,
     /// The fixed `Host`; none, and the client's goes through.
     pub host: Option<Authority>,
+    pub protocol: OriginProtocol,
+    pub health: Option<Health>,
+    pub slow_start: Duration,
+    pub tls: OriginTls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginProtocol {
+    Auto,
+    Http2,
+}
+
+/// How endpoints are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub path: PathAndQuery,
+    pub every: Duration,
+    pub timeout: Duration,
+    pub unhealthy_after: u32,
+    pub healthy_after: u32,
+}
+
+/// Files in PEM format, and the name that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginTls {
+    pub authority: Option<PathBuf>,
+    /// A certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+    pub server_name: Option<ServerName<'static>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::ext::on_informational;
-use hyper_rustls::ConfigBuilderExt;
 use hyper_util::client::legacy::{self, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::RwLock;
@@ -23,6 +21,7 @@ use crate::message::interim::Interim;
 use crate::origin::body::{Feed, Outgoing, RequestBodyFailure};
 use crate::origin::dial::{Dial, Unsent, cause};
 use crate::origin::failure::OriginFailure;
+use crate::origin::tls::Tls;
 use crate::origin::{Protocol, Timeouts};
 
 /// The largest response head, and what is read from an origin at a time at most.
@@ -45,37 +44,6 @@ pub(crate) struct Blueprint {
     pub(crate) pool_idle: Duration,
     pub(crate) connections: usize,
     pub(crate) tls: Tls,
-}
-
-/// TLS as the two ways want it: they differ in the protocols that ALPN offers.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    pub(crate) usual: Arc<rustls::ClientConfig>,
-    pub(crate) upgrade: Arc<rustls::ClientConfig>,
-}
-
-impl Tls {
-    /// Reads the machine's authorities only if an endpoint needs them; an error says why it cannot.
-    pub(crate) fn of(endpoints: &[Uri], protocol: Protocol) -> io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider knows the protocol versions that rustls has by default");
-        let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
-        let builder = if endpoints.iter().any(is_https) {
-            builder.with_native_roots()?
-        } else {
-            builder.with_root_certificates(rustls::RootCertStore::empty())
-        };
-        let mut usual = builder.with_no_client_auth();
-        let mut upgrade = usual.clone();
-        upgrade.alpn_protocols = vec![b"http/1.1".to_vec()];
-        usual.alpn_protocols = match protocol {
-            Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            Protocol::Http2 => vec![b"h2".to_vec()],
-        };
-        Ok(Self { usual: Arc::new(usual), upgrade: Arc::new(upgrade) })
-    }
 }
 
 /// Upgrades exist in HTTP/1.1 only, so they must not share connections whose protocol was negotiated.
@@ -156,7 +124,8 @@ impl Clients {
             Way::Usual => (&tls.usual, *protocol == Protocol::Http2),
             Way::Upgrade => (&tls.upgrade, false),
         };
-        let dial = Dial::new(self.endpoint.clone(), timeouts.connect, Arc::clone(tls));
+        let names = self.blueprint.tls.server_name.clone();
+        let dial = Dial::new(self.endpoint.clone(), timeouts.connect, Arc::clone(tls), names);
         // hyper-util's own retry stays on. It repeats a request in one case only: when hyper hands the whole
         // message back, body included, because the connection closed before its task took the message from the
         // queue (hyper's `TrySendError::take_message`: "If an error occurs after the message has been

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -34,14 +35,27 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    pub(crate) fn new(endpoint: Uri, within: Duration, tls: Arc<rustls::ClientConfig>) -> Self {
+    /// `server_name` is the name that the certificate must bear, where it is not the endpoint's host.
+    pub(crate) fn new(
+        endpoint: Uri,
+        within: Duration,
+        tls: Arc<rustls::ClientConfig>,
+        server_name: Option<ServerName<'static>>,
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));
         // Shared among the addresses of a name, so that a dead one leaves time for the next.
         tcp.set_connect_timeout(Some(within));
-        Self { endpoint, within, tls: HttpsConnector::from((Tcp(tcp), tls)) }
+        let tls = match server_name {
+            None => HttpsConnector::from((Tcp(tcp), tls)),
+            Some(name) => {
+                let names = Arc::new(FixedServerNameResolver::new(name));
+                HttpsConnector::new(Tcp(tcp), tls, false, names)
+            }
+        };
+        Self { endpoint, within, tls }
     }
 }
 

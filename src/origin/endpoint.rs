@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, Response, Uri, Version};
 use crate::breaker::{self, Breaker, Permit, State};
 use crate::origin::body::{Feed, Outgoing};
 use crate::origin::client::{Blueprint, Clients, Trouble};
+use crate::origin::health::Vitals;
 use crate::origin::{HostRule, Protocol};
 
 /// How long an endpoint that could not be connected to is passed over.
@@ -21,7 +22,10 @@ pub(crate) struct Endpoint {
     scheme: Scheme,
     authority: Authority,
     naming: Naming,
+    /// Whether it could be connected to lately.
     health: Breaker,
+    /// What its checks say, where there are any.
+    vitals: Vitals,
     clients: Clients,
 }
 
@@ -78,11 +82,20 @@ impl Endpoint {
         };
         let health = Breaker::new(breaker::Settings { failures: 1, open_for: EJECTION });
         let clients = Clients::new(uri.clone(), blueprint);
-        Ok(Self { uri, scheme, authority, naming, health, clients })
+        let vitals = Vitals::new();
+        Ok(Self { uri, scheme, authority, naming, health, vitals, clients })
     }
 
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub(super) fn vitals(&self) -> &Vitals {
+        &self.vitals
     }
 
     /// Leave to use the endpoint, unless it is ejected.
@@ -90,8 +103,9 @@ impl Endpoint {
         self.health.admit(now).ok()
     }
 
-    pub(crate) fn health(&self, now: Instant) -> State {
-        self.health.state(now)
+    /// Whether it gets requests: its checks speak for it, and it could be connected to lately.
+    pub(crate) fn is_used(&self, now: Instant) -> bool {
+        self.vitals.is_up() && self.health.state(now) == State::Closed
     }
 
     /// Sends one request and waits for the head of its response. `permit` hears whether there was a connection.

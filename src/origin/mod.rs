@@ -3,6 +3,8 @@
 pub mod body;
 pub mod endpoint;
 pub mod failure;
+pub mod health;
+pub mod tls;
 pub mod tunnel;
 
 mod budget;
@@ -10,7 +12,6 @@ mod client;
 mod dial;
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -27,9 +28,10 @@ use tokio::time::timeout;
 use crate::breaker::{self, Breaker, Permit, State};
 use crate::origin::body::{Feed, Incoming, Outgoing};
 use crate::origin::budget::Budget;
-use crate::origin::client::{Blueprint, Tls, Trouble};
+use crate::origin::client::{Blueprint, Trouble};
 use crate::origin::endpoint::{Endpoint, EndpointFault};
 use crate::origin::failure::OriginFailure;
+use crate::origin::tls::{Identity, IdentityFault, Tls};
 use crate::telemetry::labels::BreakerState;
 use crate::telemetry::metrics::OriginMetrics;
 
@@ -57,6 +59,12 @@ pub struct Settings {
     pub host: HostRule,
     /// What is spoken.
     pub protocol: Protocol,
+    /// How endpoints are asked whether they are well; where they are not, only what requests meet counts.
+    pub health: Option<health::Settings>,
+    /// How long it takes until an endpoint that is well again gets its full share of the requests.
+    pub slow_start: Duration,
+    /// Whom it trusts, and what it shows of itself, where it is https.
+    pub identity: Identity,
     /// How long an unused connection is kept: shorter than origins do, because to write a request to a
     /// connection that the origin is closing is to lose it.
     pub pool_idle: Duration,
@@ -111,9 +119,9 @@ pub enum SettingsFault {
     /// One of its endpoints is none.
     #[error("endpoint {0}: {1}")]
     Endpoint(Uri, EndpointFault),
-    /// It is https, and this machine trusts nobody.
-    #[error("cannot read the machine's certificate authorities: {0}")]
-    Trust(io::Error),
+    /// It is https, and that cannot be set up.
+    #[error("origin {0}: {1}")]
+    Tls(Arc<str>, Box<IdentityFault>),
 }
 
 /// An origin as metrics and explanations see it.
@@ -125,8 +133,8 @@ pub struct Condition {
     pub in_flight: usize,
     /// Retries since the start, of both kinds.
     pub retries: u64,
-    /// Each endpoint; one that is not `Closed` is passed over.
-    pub endpoints: Vec<(Uri, State)>,
+    /// Each endpoint, and whether it gets requests.
+    pub endpoints: Vec<(Uri, bool)>,
 }
 
 impl Settings {
@@ -141,6 +149,9 @@ impl Settings {
             max_connections: 256,
             host: HostRule::Preserve,
             protocol: Protocol::Auto,
+            health: None,
+            slow_start: Duration::ZERO,
+            identity: Identity::default(),
             pool_idle: Duration::from_secs(4),
         }
     }
@@ -172,6 +183,8 @@ pub struct Origin {
     timeouts: Timeouts,
     attempts: u32,
     budget: Budget,
+    health: Option<health::Settings>,
+    slow_start: Duration,
     retries: AtomicU64,
     breaker: Breaker,
     places: Arc<Semaphore>,
@@ -186,12 +199,14 @@ impl Origin {
             return Err(SettingsFault::NoEndpoints(settings.name));
         }
         let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let tls = Tls::of(&settings.endpoints, settings.protocol, &settings.identity)
+            .map_err(|fault| SettingsFault::Tls(settings.name.clone(), Box::new(fault)))?;
         let blueprint = Blueprint {
             timeouts: settings.timeouts,
             protocol: settings.protocol,
             pool_idle: settings.pool_idle,
             connections: max_connections,
-            tls: Tls::of(&settings.endpoints, settings.protocol).map_err(SettingsFault::Trust)?,
+            tls,
         };
         let endpoints = settings.endpoints.into_iter().map(|uri| {
             Endpoint::new(uri.clone(), blueprint.clone())
@@ -206,6 +221,8 @@ impl Origin {
             timeouts: settings.timeouts,
             attempts: settings.retries.attempts,
             budget: Budget::new(settings.retries.budget),
+            health: settings.health,
+            slow_start: settings.slow_start,
             retries: AtomicU64::new(0),
             breaker: Breaker::new(settings.breaker),
             places: Arc::new(Semaphore::new(max_connections)),
@@ -311,7 +328,7 @@ impl Origin {
             breaker: self.breaker.state(now),
             in_flight: self.max_connections - self.places.available_permits(),
             retries: self.retries.load(Ordering::Relaxed),
-            endpoints: self.endpoints.iter().map(|e| (e.uri().clone(), e.health(now))).collect(),
+            endpoints: self.endpoints.iter().map(|e| (e.uri().clone(), e.is_used(now))).collect(),
         }
     }
 
@@ -376,18 +393,26 @@ impl Origin {
         }
     }
 
-    /// The next endpoint that is not ejected; if all are, the next.
+    /// The next endpoint that is well and not ejected; one that has only just come back is passed over most of the
+    /// time, unless there is no other. If none is left, the next: a check may be wrong about all of them.
     fn pick(&self) -> (&Endpoint, Option<Permit<'_>>) {
         let now = Instant::now();
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
         let (before, from) = self.endpoints.split_at(first);
-        for endpoint in from.iter().chain(before) {
-            if let Some(permit) = endpoint.admit(now) {
-                return (endpoint, Some(permit));
-            }
+        let round = || from.iter().chain(before).filter(|endpoint| endpoint.vitals().is_up());
+        let warm =
+            round().filter(|endpoint| is_its_turn(endpoint.vitals().share(now, self.slow_start)));
+        let found = warm.chain(round()).find_map(|endpoint| Some((endpoint, endpoint.admit(now)?)));
+        match found {
+            Some((endpoint, permit)) => (endpoint, Some(permit)),
+            None => (&self.endpoints[first], None),
         }
-        (&self.endpoints[first], None)
     }
+}
+
+/// Whether an endpoint with this share of its usual requests takes one; no dice are thrown where it takes all.
+fn is_its_turn(share: f64) -> bool {
+    share >= 1.0 || rand::random::<f64>() < share
 }
 
 fn label(state: State) -> BreakerState {

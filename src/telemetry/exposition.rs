@@ -245,6 +245,17 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
         "larder_origin_breaker_state",
         "An origin's breaker: 0 closed, 1 half open, 2 open",
         each().map(|(name, cells)| ([("origin", name)], small(cells.breaker()))),
+    )?;
+    let endpoints: Vec<_> = each()
+        .flat_map(|(name, cells)| cells.endpoints().into_iter().map(move |it| (name, it)))
+        .collect();
+    page.gauge(
+        "larder_origin_endpoint_up",
+        "Whether an endpoint of an origin gets requests: 1, or 0 where its checks failed or it was out of reach",
+        endpoints.iter().map(|(origin, endpoint)| {
+            let labels = [("origin", *origin), ("endpoint", endpoint.name.as_str())];
+            (labels, small(endpoint.is_used.into()))
+        }),
     )
 }
 

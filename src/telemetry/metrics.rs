@@ -38,6 +38,18 @@ pub struct ServerState {
     pub breaker: BreakerState,
 }
 
+/// An endpoint of an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Its URL.
+    pub name: String,
+    /// Whether it gets requests.
+    pub is_used: bool,
+}
+
+/// Reads the states of an origin's endpoints when they are asked for.
+pub(super) type ReadEndpoints = Box<dyn Fn() -> Vec<EndpointState> + Send + Sync>;
+
 /// Reads the states of a store's servers when they are asked for.
 pub(super) type ReadServers = Box<dyn Fn() -> Vec<ServerState> + Send + Sync>;
 
@@ -279,19 +291,31 @@ impl LayerMetrics {
 }
 
 /// The handles of one origin's metrics. Cloning shares them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct OriginMetrics(Arc<OriginCells>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct OriginCells {
     /// From the request's first byte to the response's head.
     pub(super) durations: Latency,
     pub(super) retries: Count,
     pub(super) failures: Mutex<BTreeMap<&'static str, u64>>,
     breaker: Count,
+    endpoints: Mutex<Option<ReadEndpoints>>,
+}
+
+impl fmt::Debug for OriginMetrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("OriginMetrics").finish_non_exhaustive()
+    }
 }
 
 impl OriginMetrics {
+    /// Has the states of the endpoints read at every scrape, in the place of those of before. It must not block.
+    pub fn read_endpoints(&self, states: impl Fn() -> Vec<EndpointState> + Send + Sync + 'static) {
+        *self.0.endpoints.lock() = Some(Box::new(states));
+    }
+
     /// The origin's answer began after this long.
     pub fn answered(&self, took: Duration) {
         self.0.durations.observe(took);
@@ -317,6 +341,10 @@ impl OriginMetrics {
 }
 
 impl OriginCells {
+    pub(super) fn endpoints(&self) -> Vec<EndpointState> {
+        self.endpoints.lock().as_ref().map(|read| read()).unwrap_or_default()
+    }
+
     pub(super) fn breaker(&self) -> u64 {
         self.breaker.get()
     }

@@ -97,7 +97,8 @@ fn write_files(directory: &TempDir) {
     }
 }
 
-fn launch(directory: &TempDir) -> Child {
+/// An nginx with the configuration in this directory.
+pub(crate) fn launch(directory: &TempDir) -> Child {
     let prefix = format!("{}/", directory.path().display());
     Command::new("nginx")
         .args(["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"])

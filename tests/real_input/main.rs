@@ -7,3 +7,4 @@ mod support;
 mod compare;
 mod files;
 mod httpbin;
+mod https;

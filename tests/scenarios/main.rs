@@ -11,6 +11,7 @@ mod command_line;
 mod company;
 mod depends;
 mod directives;
+mod endpoints;
 mod events;
 mod fleet;
 mod forgetting;

@@ -246,7 +246,7 @@ pub(crate) struct Papers {
 }
 
 impl Papers {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::TempDir::new().expect("a temporary directory can be made");
         let authority_key = KeyPair::generate().expect("a key can be made");
         let mut authority = CertificateParams::new(vec![]).expect("no names are names");

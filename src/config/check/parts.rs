@@ -3,8 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use http::uri::Scheme;
+
 use crate::config::check::{At, Check};
 use crate::config::file::OneOrMany;
+use crate::config::file::origin::Origin;
 use crate::config::scalar::amount::Size;
 
 impl Check<'_> {
@@ -101,6 +104,41 @@ impl Check<'_> {
             self.positive(&timeouts.key("first_byte"), spans.first_byte);
             self.positive(&timeouts.key("idle"), spans.idle);
             self.positive(&at.key("breaker").key("open_for"), origin.breaker.open_for);
+            self.health(origin, &at);
+            self.origin_tls(origin, &at);
+        }
+    }
+
+    fn health(&mut self, origin: &Origin, at: &At<'_>) {
+        let Some(health) = &origin.health else { return };
+        let at = at.key("health");
+        if health.path.is_none() && !self.told.covers(&at.key("path").path) {
+            self.fault(&at, "`health` has no `path`", "add what is asked for: path: /healthz");
+        }
+        if health.every.0 < Duration::from_millis(100) {
+            let what = format!("checks every {} are a load of their own", health.every);
+            self.fault(&at.key("every"), what, "write 100ms or more, better 5s");
+        }
+        self.positive(&at.key("timeout"), health.timeout);
+    }
+
+    fn origin_tls(&mut self, origin: &Origin, at: &At<'_>) {
+        let Some(tls) = &origin.tls else { return };
+        let at = at.key("tls");
+        if !origin.endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::HTTPS) {
+            let right = "write https:// instead of http://, or remove `tls`";
+            self.fault(&at, "`tls` is for endpoints that are reached by TLS", right);
+        }
+        self.pair(&at, ("certificate", tls.certificate.is_some()), ("key", tls.key.is_some()));
+    }
+
+    /// Two keys of which none is of use without the other.
+    pub(super) fn pair(&mut self, at: &At<'_>, one: (&str, bool), other: (&str, bool)) {
+        for ((key, is_given), (missing, is_there)) in [(one, other), (other, one)] {
+            if is_given && !is_there {
+                let what = format!("there is a `{key}` and no `{missing}`");
+                self.fault(&at.key(key), what, &format!("add `{missing}`, or remove `{key}`"));
+            }
         }
     }
 

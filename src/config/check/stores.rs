@@ -120,15 +120,7 @@ impl Check<'_> {
             let right = "write rediss:// instead of redis://, or remove `tls`";
             self.fault(&at, "`tls` is for servers that are reached by TLS", right);
         }
-        for (key, is_given, other, needs) in [
-            ("certificate", tls.certificate.is_some(), "key", tls.key.is_some()),
-            ("key", tls.key.is_some(), "certificate", tls.certificate.is_some()),
-        ] {
-            if is_given && !needs {
-                let what = format!("there is a `{key}` and no `{other}`");
-                self.fault(&at.key(key), what, &format!("add `{other}`, or remove `{key}`"));
-            }
-        }
+        self.pair(&at, ("certificate", tls.certificate.is_some()), ("key", tls.key.is_some()));
     }
 
     fn disk(&mut self, disk: &Disk, at: &At<'_>) {

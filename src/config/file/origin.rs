@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::{count, seconds};
-use crate::config::scalar::address::{Endpoint, HostField};
+use crate::config::scalar::address::{Endpoint, HostField, ServerName, Target};
 use crate::config::scalar::amount::{Part, Span};
 
 /// A server that Larder stands before.
@@ -26,6 +26,63 @@ pub struct Origin {
     pub max_connections: NonZeroUsize,
     /// What it gets as `Host`: `preserve`, what the client sent, or a fixed host.
     pub host: HostField,
+    /// What is spoken to it.
+    pub protocol: Protocol,
+    /// How its endpoints are asked whether they are well; without it, only what requests meet counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// How long it takes until an endpoint that is well again gets its full share of the requests.
+    pub slow_start: Span,
+    /// Whom it has to be where it is https, and what Larder shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+/// What is spoken to an origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Protocol {
+    /// HTTP/1.1; over TLS, HTTP/2 where the origin agrees.
+    #[default]
+    Auto,
+    /// HTTP/2 without asking, over plain TCP too.
+    H2,
+}
+
+/// How the endpoints of an origin are asked whether they are well.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// What is asked for by GET; 2xx and 3xx say that the endpoint is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Target>,
+    /// From one check to the next.
+    pub every: Span,
+    /// How long an answer may take.
+    pub timeout: Span,
+    /// Checks in a row that fail before an endpoint gets no more requests.
+    pub unhealthy_after: NonZeroU32,
+    /// Checks in a row that succeed before it gets requests again.
+    pub healthy_after: NonZeroU32,
+}
+
+/// Whom an https origin has to be, and what Larder shows it. Files in PEM format.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Who signed its certificate; without, whom this machine trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Larder's own certificate, for origins that want one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The key of the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The name that it is asked for, and that its certificate must bear; without, the host of the endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<ServerName>,
 }
 
 /// How long an origin may take.
@@ -70,6 +127,10 @@ impl Default for Origin {
             breaker: Breaker::default(),
             max_connections: count(256),
             host: HostField::Preserve,
+            protocol: Protocol::default(),
+            health: None,
+            slow_start: seconds(0),
+            tls: None,
         }
     }
 }
@@ -83,6 +144,18 @@ impl Default for Timeouts {
 impl Default for Retries {
     fn default() -> Self {
         Self { attempts: 1, budget: Part(0.1) }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            path: None,
+            every: seconds(5),
+            timeout: seconds(1),
+            unhealthy_after: NonZeroU32::MIN.saturating_add(2),
+            healthy_after: NonZeroU32::MIN.saturating_add(1),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use http::uri::{Authority, Scheme, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::scalar::{HIDDEN, Wrong};
@@ -114,6 +114,52 @@ impl fmt::Display for HostField {
             Self::Preserve => formatter.write_str("preserve"),
             Self::Fixed(host) => formatter.write_str(host.as_str()),
         }
+    }
+}
+
+/// A path, perhaps with a query, that an origin is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target(pub PathAndQuery);
+
+impl FromStr for Target {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right = "write a path such as /healthz";
+        if !text.starts_with('/') {
+            return Err(Wrong::new("it does not begin with a slash", right));
+        }
+        if text.contains('#') {
+            return Err(Wrong::new("it has a fragment, which is never sent", right));
+        }
+        text.parse().map(Self).map_err(|_| Wrong::new("", right))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// The name of a server as TLS knows it: a host name or an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName(pub rustls::pki_types::ServerName<'static>);
+
+impl FromStr for ServerName {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right = "write a host name without a port, such as api.internal";
+        rustls::pki_types::ServerName::try_from(text.to_owned())
+            .map(Self)
+            .map_err(|_| Wrong::new("", right))
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.to_str())
     }
 }
 

@@ -7,7 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::scalar::Wrong;
-use crate::config::scalar::address::{Address, Endpoint, HostField, Network, RedisUrl, WebUrl};
+use crate::config::scalar::address::{
+    Address, Endpoint, HostField, Network, RedisUrl, ServerName, Target, WebUrl,
+};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{
     CacheName, EventName, FieldName, FieldValue, Host, Name, Path, Secret, Status, Word,
@@ -84,6 +86,8 @@ scalars! {
     Address "socket-address" "an address with a port" "127.0.0.1:8080" shown
     Endpoint "origin-url" "the URL of an origin" "http://10.0.0.1:3000" shown
     HostField "host-field" "`preserve` or a host" "preserve" shown
+    Target "target" "a path" "/healthz" shown
+    ServerName "server-name" "the name of a server" "api.internal" shown
     RedisUrl "redis-url" "the URL of a Redis server" "redis://127.0.0.1:6379/0" hidden
     Secret "secret" "a secret" "${TOKEN}" hidden
     WebUrl "url" "a URL" "https://api.cdn.example/purge" hidden
@@ -135,6 +139,9 @@ mod tests {
             ("duration", "99999999999years", "write"),
             ("duration", "", "write a number"),
             ("status", "103", "200 to 999"),
+            ("target", "healthz", "write a path such as /healthz"),
+            ("target", "/a b", "write a path"),
+            ("server-name", "api.internal:8443", "without a port"),
         ];
         for (keyword, text, right) in rows {
             let kind = KINDS.iter().find(|kind| kind.keyword == keyword).unwrap();
