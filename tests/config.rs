@@ -369,6 +369,33 @@ const FAULTS: &[(&str, &str)] = &[
         "l2: { disk: { path: /x, capacity: 1MiB } }",
         "2:35: `1MiB` is too little for the disk store; ",
     ),
+    ("l2: { disk: { path: /x }, encrypt: { keys: [] } }", "2:44: `keys` is an empty list; "),
+    ("l2: { disk: { path: /x }, encrypt: {} }", "2:27: `encrypt` has no key; add keys: "),
+    (
+        "l2: { disk: { path: /x }, encrypt: { keys: [ { id: a, secret: hunter2 } ] } }",
+        "2:63: `secret` takes a key of 32 bytes (it is not 32 bytes in hexadecimal or base64); make one with `openssl rand",
+    ),
+    (
+        "l2: { disk: { path: /x }, encrypt: { keys: [ { secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY= } ] } }",
+        "2:46: this key has no `id`; ",
+    ),
+    (
+        "l2: { disk: { path: /x }, encrypt: { keys: [ { id: a, secret: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= } ] } }",
+        "2:63: `secret` takes a key of 32 bytes (its bytes repeat, so that it is not random); ",
+    ),
+    ("l2: { disk: { path: /x }, compress: { level: 10 } }", "2:46: `level` takes "),
+    (
+        "l2: { redis: { url: redis://h } }\nroutes: [ { name: a, key: { headers: [Authorization] } } ]",
+        "3:22: `Authorization` tells persons apart, and `l2` keeps what is theirs unsealed; add `l2.encrypt`; or ",
+    ),
+    (
+        "l2: { disk: { path: /x } }\ndefaults: { key: { cookies: [session] } }",
+        "3:13: `session` tells persons apart, and `l2` keeps what is theirs unsealed; ",
+    ),
+    (
+        "routes: [ { name: a, key: { cookies: [session] } } ]",
+        "2:22: warning: `session` tells persons apart, and what is personal is not kept in memory unless it is said; ",
+    ),
     ("purge: { lease: 1ms }", "2:17: a lease of 1ms ends before the log can be heard; "),
     ("limits: { header_timeout: 0s }", "2:27: `header_timeout` of 0s lets nothing succeed; "),
     ("limits: { header_bytes: 1B }", "2:25: `header_bytes` of 1B is out of range; "),
@@ -646,8 +673,11 @@ fn the_printed_configuration_says_the_same_when_it_is_read_again() {
     for name in ["minimal.yaml", "example.yaml", "production.yaml", "strict.yaml"] {
         let settings = settings(&shipped(name));
         let printed = settings.print();
+        // What is hidden is no key.
+        let key = "secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+        let readable = printed.replace("secret: '***'", key).replace("secret: \"***\"", key);
         let again =
-            try_load(&printed).unwrap_or_else(|faults| panic!("{name}: {faults}\n{printed}"));
+            try_load(&readable).unwrap_or_else(|faults| panic!("{name}: {faults}\n{printed}"));
         // Tokens are hidden there, and their digests are of what hides them.
         let routes = |settings: &Settings| format!("{:?}", settings.routes);
         assert_eq!(routes(&again.settings), routes(&settings), "{name}");
@@ -749,6 +779,43 @@ fn another_password_alone_is_a_change_that_waits() {
     assert_eq!(carry_over(&one, &two).1, ["l2"]);
     assert!(carry_over(&one, &with("one")).1.is_empty());
     assert!(!format!("{} {one:?}", one.print()).contains("password: one"), "{}", one.print());
+}
+
+#[test]
+fn what_tells_persons_apart_is_kept_in_l2_alone_and_sealed_unless_the_file_says_otherwise() {
+    let key =
+        "encrypt: { keys: [ { id: a, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY= } ] }";
+    let layers = |l2: &str, route: &str| {
+        let text = format!(
+            "{ORIGIN}l2: {{ redis: {{ url: redis://h }}, {l2} }}\nroutes: [ {{ name: a, {route} }} ]\n"
+        );
+        settings(&text).routes[0].layers
+    };
+    assert_eq!(layers(key, "key: { cookies: [session] }"), Layers::OnlyL2);
+    assert_eq!(layers(key, "key: { headers: [authorization] }"), Layers::OnlyL2);
+    assert_eq!(layers(key, "key: { personal: true }"), Layers::OnlyL2);
+    assert_eq!(layers(key, "key: { headers: [Accept-Language] }"), Layers::Both);
+    assert_eq!(layers(key, "key: { cookies: [currency], personal: false }"), Layers::Both);
+    assert_eq!(layers(key, "key: { cookies: [session] }, layers: [l1, l2]"), Layers::Both);
+    let clear = "personal_in_clear: true";
+    assert_eq!(layers(clear, "key: { cookies: [session] }"), Layers::OnlyL2);
+    assert_eq!(layers("", "key: { cookies: [session] }, layers: [l1]"), Layers::OnlyL1);
+}
+
+#[test]
+fn another_key_alone_is_a_change_that_waits() {
+    let with = |secret: &str| {
+        let key = format!("{{ id: a, secret: {secret} }}");
+        settings(&format!(
+            "{ORIGIN}l2: {{ disk: {{ path: /x }}, encrypt: {{ keys: [ {key} ] }} }}\n"
+        ))
+    };
+    let one = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let other = "303132333435363738396162636465663031323334353637383961626364656e";
+    assert_eq!(carry_over(&with(one), &with(other)).1, ["l2"]);
+    assert!(carry_over(&with(one), &with(one)).1.is_empty());
+    let shown = format!("{:?} {} {}", with(other), with(other).print(), with(other).to_json());
+    assert!(!shown.contains("3031"), "{shown}");
 }
 
 #[test]

@@ -217,6 +217,7 @@ async fn stores(
                 },
                 write_queue: redis.write_queue,
                 max_object: redis.max_object,
+                seal: redis.seal.clone(),
                 retention: settings.purge.retention,
                 keep_for: settings.purge.keep_for,
                 lease: settings.purge.lease,
@@ -275,6 +276,7 @@ async fn open_disk(
         max_object: settings.max_object,
         timeout: settings.timeout,
         write_queue: settings.write_queue,
+        seal: settings.seal.clone(),
     };
     let disk = Disk::open(settings, background).await;
     disk.map(SecondLevel::Disk).map_err(|why| StartError::Failed(why.to_string()))

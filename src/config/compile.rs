@@ -21,6 +21,7 @@ use crate::config::settings::{
     Sentinel, Settings, Token, TokenScope, WhenDetached,
 };
 use crate::entry::facts::RouteId;
+use crate::entry::seal::{self, Compression, Seal, SealKey};
 use crate::key::canonical::{QueryLanguage, QueryOrder, QueryRules};
 use crate::key::content::{ContentRules, Form, Writes};
 use crate::key::pattern::PathPattern;
@@ -232,6 +233,7 @@ fn l2(l2: &file::store::L2) -> L2 {
         file::store::L2::Stores(stores) => stores,
     };
     let max_object = stores.max_object.0;
+    let seal = seal(stores);
     if let Some((redis, servers)) =
         stores.redis.as_ref().and_then(|redis| Some((redis, redis_servers(redis)?)))
     {
@@ -243,6 +245,7 @@ fn l2(l2: &file::store::L2) -> L2 {
             breaker: breaker(&redis.breaker),
             write_queue: redis.write_queue.get(),
             max_object,
+            seal,
         });
     }
     if let Some((disk, path)) =
@@ -254,9 +257,28 @@ fn l2(l2: &file::store::L2) -> L2 {
             max_object,
             timeout: disk.timeout.0,
             write_queue: disk.write_queue.get(),
+            seal,
         });
     }
     L2::None
+}
+
+fn seal(stores: &file::store::Stores) -> Seal {
+    let compression = match stores.compress {
+        file::store::Compress::Without(file::store::Without::None) => None,
+        file::store::Compress::With(file::store::Compression { over, with, level }) => match with {
+            file::store::Coding::Zstd => {
+                Some(Compression { over: over.0, level: i32::from(level) })
+            }
+        },
+    };
+    let keys = stores.encrypt.iter().flat_map(|encrypt| &encrypt.keys);
+    let keys = keys.filter_map(|key| {
+        let (id, secret) = (key.id.as_ref()?, key.secret.as_ref()?);
+        Some(SealKey::new(&id.0, secret.0.expose_secret()))
+    });
+    let keys = keys.collect();
+    Seal::new(seal::Settings { compression, keys, max_object: stores.max_object.0 })
 }
 
 fn redis_servers(redis: &file::store::Redis) -> Option<RedisServers> {

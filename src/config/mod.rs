@@ -184,7 +184,7 @@ fn cache_directory() -> Option<PathBuf> {
 fn on_disk(stores: &Stores, directory: &Path) -> L2 {
     let path = Some(directory.to_string_lossy().into_owned());
     let disk = Disk { path, ..stores.disk.clone().unwrap_or_default() };
-    L2::Stores(Box::new(Stores { disk: Some(disk), redis: None, max_object: stores.max_object }))
+    L2::Stores(Box::new(Stores { disk: Some(disk), redis: None, ..stores.clone() }))
 }
 
 impl Overrides {
@@ -209,8 +209,7 @@ impl Overrides {
                 let (cluster, sentinel) = (None, None);
                 let configured = stores.redis.clone().unwrap_or_default();
                 let redis = Redis { url, cluster, sentinel, ..configured };
-                let stores =
-                    Stores { redis: Some(redis), disk: None, max_object: stores.max_object };
+                let stores = Stores { redis: Some(redis), disk: None, ..*stores };
                 file.l2 = L2::Stores(Box::new(stores));
             }
         }

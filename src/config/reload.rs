@@ -120,7 +120,9 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     keep("workers", running.workers == new.workers);
     keep("admin.listen", running.admin.listen == new.admin.listen);
     keep("l1", running.l1 == new.l1);
-    keep("l2", is_same(&old.l2, &wanted.l2) && redis_secrets(old) == redis_secrets(wanted));
+    let same_secrets =
+        redis_secrets(old) == redis_secrets(wanted) && seal_secrets(old) == seal_secrets(wanted);
+    keep("l2", is_same(&old.l2, &wanted.l2) && same_secrets);
     keep("purge", running.purge == new.purge);
     keep("intake", running.intake == new.intake);
     keep("limits", running.limits == new.limits);
@@ -153,6 +155,15 @@ fn redis_secrets(file: &File) -> Vec<&str> {
     let sentinel = redis.and_then(|redis| redis.sentinel.as_ref());
     let password = sentinel.and_then(|sentinel| sentinel.password.as_ref()).map(|secret| &secret.0);
     urls.chain(password).map(ExposeSecret::expose_secret).collect()
+}
+
+fn seal_secrets(file: &File) -> Vec<&[u8; 32]> {
+    let encrypt = match &file.l2 {
+        L2::Without(Without::None) => None,
+        L2::Stores(stores) => stores.encrypt.as_ref(),
+    };
+    let keys = encrypt.into_iter().flat_map(|encrypt| &encrypt.keys);
+    keys.filter_map(|key| Some(key.secret.as_ref()?.0.expose_secret())).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::config::file::File;
 use crate::config::scalar::address::{Endpoint, Network};
+use crate::entry::seal::Seal;
 use crate::purge::announce::Words;
 use crate::purge::events::Events;
 use crate::purge::template::Template;
@@ -141,13 +142,14 @@ pub enum L2 {
     Redis(Redis),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Disk {
     pub path: PathBuf,
     pub capacity: u64,
     pub max_object: u64,
     pub timeout: Duration,
     pub write_queue: usize,
+    pub seal: Seal,
 }
 
 #[derive(Clone, Debug)]
@@ -159,6 +161,7 @@ pub struct Redis {
     pub breaker: Breaker,
     pub write_queue: usize,
     pub max_object: u64,
+    pub seal: Seal,
 }
 
 /// Where Redis is; URLs hold passwords.

@@ -3,6 +3,7 @@
 pub mod facts;
 pub mod freshness;
 pub mod partial;
+pub mod seal;
 pub mod slot;
 pub mod wire;
 

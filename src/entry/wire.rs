@@ -1,17 +1,21 @@
 //! One entry as bytes: how it is written to a store that outlives the process.
 //!
 //! ```text
-//! offset  0   4       5            9            17       33     33 + head
-//!         | LRDR | version | head length | body length | digest | head ... | body ... |
+//! offset  0   4         5        6      7           8             12              20                28
+//!         | LRDR | version | coding | seal | id length | head length | body length | stored length | ...
+//! in clear:   digest (16) | head ... | body ... |
+//! encrypted:  nonce (12) | key's id ... | head ... and body ..., encrypted | tag (16) |
 //! ```
 //!
-//! Lengths are big-endian; the digest is the first half of BLAKE3 over all bytes but its own. The head is
-//! `MessagePack` in array form. The law of upgrades: a change of any of this is a new version, an unknown version is a
-//! miss, and a version that a release wrote keeps its golden test.
+//! Numbers are big-endian. The body may be compressed: its length is what it becomes, the stored length what it takes
+//! here. The digest is the first half of BLAKE3 over all bytes but its own; what is encrypted is bound to all that stands
+//! before it and to the place where it lies. The head is `MessagePack` in array form. The law of upgrades: a change of
+//! any of this is a new version, an unknown version is a miss, and a version that a release wrote keeps its golden test.
+//! Versions 1 and 2 are in clear, uncompressed, and begin with version, head length, body length and digest.
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -19,18 +23,23 @@ use serde_bytes::ByteArray;
 
 use crate::entry::facts::{Epoch, Facts, Mark, RouteId, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
+use crate::entry::seal::{Body, NONCE, Seal, Spot, TAG};
 use crate::entry::{Entry, Head, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
 use crate::time::Timestamp;
 
 const MAGIC: &[u8; 4] = b"LRDR";
+/// Version 3 added compression and encryption.
+const VERSION: u8 = 3;
 /// Version 2 added the epoch of `as_of`; without it, no log vouches for the entry.
-const VERSION: u8 = 2;
-const OLDEST: u8 = 1;
-const PREFIX: usize = 33;
-/// Where the digest lies within the prefix.
-const DIGEST: std::ops::Range<usize> = 17..PREFIX;
+const CLEAR: std::ops::RangeInclusive<u8> = 1..=2;
+/// What stands before head and body in versions 1 and 2, and where the digest lies in it.
+const OLD_PREFIX: usize = 33;
+const OLD_DIGEST: std::ops::Range<usize> = 17..OLD_PREFIX;
+/// What every entry of this version begins with.
+const PREFIX: usize = 28;
+const DIGEST: std::ops::Range<usize> = PREFIX..PREFIX + 16;
 
 /// Why bytes are not an entry that can be used. All of them are misses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -47,59 +56,165 @@ pub enum Unreadable {
     Malformed,
     #[error("the entry is another URL's")]
     OtherKey,
+    #[error("the entry is in clear, where only encrypted ones are trusted")]
+    Unsealed,
+    #[error("the entry is encrypted under a key that is not known")]
+    UnknownKey,
+    #[error("the entry was changed or moved after it was encrypted")]
+    Seal,
+    #[error("the entry's body does not expand to what it should be")]
+    Compression,
 }
 
-/// The entry as bytes; nothing while its body arrives, and nothing for a part: no version has a place to say that it is
-/// one. Copies the body once.
-pub fn encode(entry: &Entry) -> Option<Bytes> {
+/// An entry as bytes.
+pub struct Encoded {
+    pub bytes: Bytes,
+    /// Bytes of its body as it is served, and as it is stored.
+    pub body: usize,
+    pub stored: usize,
+}
+
+/// The entry as bytes for `spot`; nothing while its body arrives, and nothing for a part: no version has a place to say
+/// that it is one. Of two entries that `seal` encrypts, no two may have one `nonce`. Copies the body once.
+pub fn encode(entry: &Entry, seal: &Seal, spot: &Spot<'_>, nonce: [u8; NONCE]) -> Option<Encoded> {
     let body = entry.whole().filter(|_| entry.part.is_none())?;
     // Numbers, texts and bytes into memory: there is nothing that could fail.
     let head = rmp_serde::to_vec(&WireHead::of(entry)).ok()?;
-    let mut bytes = BytesMut::with_capacity(PREFIX + head.len() + body.len());
+    let coded = seal.compress(&entry.head.fields, body);
+    let (coding, stored) = match &coded {
+        Body::Plain(body) => (0, *body),
+        Body::Zstd(body) => (1, &**body),
+    };
+    let key = seal.key();
+    let id = key.map_or("", |key| key.id());
+    let mut bytes = Vec::with_capacity(PREFIX + NONCE + id.len() + head.len() + stored.len() + TAG);
     bytes.put_slice(MAGIC);
-    bytes.put_u8(VERSION);
+    bytes.put_slice(&[VERSION, coding, u8::from(key.is_some()), u8::try_from(id.len()).ok()?]);
     bytes.put_u32(u32::try_from(head.len()).ok()?);
     bytes.put_u64(body.len() as u64);
-    bytes.put_bytes(0, DIGEST.len());
-    bytes.put_slice(&head);
-    bytes.put_slice(body);
-    let digest = digest(&bytes);
-    bytes[DIGEST].copy_from_slice(&digest);
-    Some(bytes.freeze())
+    bytes.put_u64(stored.len() as u64);
+    match key {
+        None => {
+            bytes.put_bytes(0, DIGEST.len());
+            bytes.put_slice(&head);
+            bytes.put_slice(stored);
+            let digest = digest(&bytes, DIGEST);
+            bytes[DIGEST].copy_from_slice(&digest);
+        }
+        Some(key) => {
+            bytes.put_slice(&nonce);
+            bytes.put_slice(id.as_bytes());
+            let mut text = [&head, stored].concat();
+            key.encrypt(nonce, &about(&bytes, spot), &mut text);
+            bytes.put_slice(&text);
+        }
+    }
+    Some(Encoded { bytes: bytes.into(), body: body.len(), stored: stored.len() })
 }
 
-/// The entry that the bytes are, its body a slice of them. No bytes make it panic.
-pub fn decode(bytes: &Bytes, expected: Key) -> Result<Entry, Unreadable> {
-    if bytes.len() < PREFIX {
-        return Err(if bytes.starts_with(MAGIC) { Unreadable::Cut } else { Unreadable::Foreign });
-    }
-    let (prefix, rest) = bytes.split_at(PREFIX);
-    if !prefix.starts_with(MAGIC) {
+/// The entry that the bytes at `spot` are; its body is a slice of them where it is neither compressed nor encrypted. No
+/// bytes make it panic, and none make it take more memory than they have and the largest object has.
+pub fn decode(bytes: &Bytes, seal: &Seal, spot: &Spot<'_>) -> Result<Entry, Unreadable> {
+    let too_short = || if bytes.starts_with(MAGIC) { Unreadable::Cut } else { Unreadable::Foreign };
+    let version = *bytes.get(MAGIC.len()).ok_or_else(too_short)?;
+    if !bytes.starts_with(MAGIC) {
         return Err(Unreadable::Foreign);
     }
-    if !(OLDEST..=VERSION).contains(&prefix[4]) {
-        return Err(Unreadable::Version(prefix[4]));
+    let opened = match version {
+        version if CLEAR.contains(&version) => old(bytes, seal)?,
+        VERSION => opened(bytes, seal, spot)?,
+        version => return Err(Unreadable::Version(version)),
+    };
+    let (head, body) = opened.text.split_at_checked(opened.head).ok_or(Unreadable::Cut)?;
+    let wire: WireHead<'_> = rmp_serde::from_slice(head).map_err(|_| Unreadable::Malformed)?;
+    if wire.facts.key.into_array() != spot.key.bits().to_be_bytes() {
+        return Err(Unreadable::OtherKey);
     }
+    let body = match opened.coding {
+        Coding::Plain => opened.text.slice_ref(body),
+        Coding::Zstd { length } => seal.expand(body, length)?.into(),
+    };
+    wire.entry(Stored::Whole(body)).ok_or(Unreadable::Malformed)
+}
+
+/// What is known to be as it was written.
+struct Opened {
+    /// Head and body.
+    text: Bytes,
+    /// Bytes of the head.
+    head: usize,
+    coding: Coding,
+}
+
+enum Coding {
+    Plain,
+    Zstd { length: u64 },
+}
+
+/// Versions 1 and 2. A digest without a key is easily made: where there are keys, it is no proof.
+fn old(bytes: &Bytes, seal: &Seal) -> Result<Opened, Unreadable> {
+    let (prefix, rest) = bytes.split_at_checked(OLD_PREFIX).ok_or(Unreadable::Cut)?;
     let head = u32::from_be_bytes(fixed(&prefix[5..9])) as usize;
     let body = u64::from_be_bytes(fixed(&prefix[9..17]));
     if (rest.len() as u64).checked_sub(head as u64) != Some(body) {
         return Err(Unreadable::Cut);
     }
-    if digest(bytes) != prefix[DIGEST] {
+    if seal.key().is_some() {
+        return Err(Unreadable::Unsealed);
+    }
+    if digest(bytes, OLD_DIGEST) != prefix[OLD_DIGEST] {
         return Err(Unreadable::Digest);
     }
-    let wire: WireHead<'_> =
-        rmp_serde::from_slice(&rest[..head]).map_err(|_| Unreadable::Malformed)?;
-    if wire.facts.key.into_array() != expected.bits().to_be_bytes() {
-        return Err(Unreadable::OtherKey);
-    }
-    wire.entry(Stored::Whole(bytes.slice(PREFIX + head..))).ok_or(Unreadable::Malformed)
+    Ok(Opened { text: bytes.slice(OLD_PREFIX..), head, coding: Coding::Plain })
 }
 
-fn digest(bytes: &[u8]) -> [u8; 16] {
+/// Version 3.
+fn opened(bytes: &Bytes, seal: &Seal, spot: &Spot<'_>) -> Result<Opened, Unreadable> {
+    let prefix = bytes.get(..PREFIX).ok_or(Unreadable::Cut)?;
+    let head = u32::from_be_bytes(fixed(&prefix[8..12])) as usize;
+    let length = u64::from_be_bytes(fixed(&prefix[12..20]));
+    let stored = u64::from_be_bytes(fixed(&prefix[20..28]));
+    let coding = match prefix[5] {
+        0 if length == stored => Coding::Plain,
+        1 => Coding::Zstd { length },
+        _ => return Err(Unreadable::Malformed),
+    };
+    let id = usize::from(prefix[7]);
+    let (begin, end) = match prefix[6] {
+        0 if id == 0 => (DIGEST.end, 0),
+        1 => (PREFIX + NONCE + id, TAG),
+        _ => return Err(Unreadable::Malformed),
+    };
+    let rest = bytes.len().checked_sub(begin + end).and_then(|text| text.checked_sub(head));
+    if rest.map(|body| body as u64) != Some(stored) {
+        return Err(Unreadable::Cut);
+    }
+    let text = if end == 0 {
+        if seal.key().is_some() {
+            return Err(Unreadable::Unsealed);
+        }
+        if digest(bytes, DIGEST) != bytes[DIGEST] {
+            return Err(Unreadable::Digest);
+        }
+        bytes.slice(begin..)
+    } else {
+        let key = seal.key_of(&bytes[PREFIX + NONCE..begin]).ok_or(Unreadable::UnknownKey)?;
+        let (nonce, about) = (&bytes[PREFIX..PREFIX + NONCE], about(&bytes[..begin], spot));
+        key.decrypt(nonce, &about, &bytes[begin..]).ok_or(Unreadable::Seal)?.into()
+    };
+    Ok(Opened { text, head, coding })
+}
+
+/// What an encrypted entry is bound to: all that stands before it, and where it lies.
+fn about(before: &[u8], spot: &Spot<'_>) -> Vec<u8> {
+    let slot = (spot.slot.len() as u64).to_be_bytes();
+    [before, &slot, spot.slot.as_bytes(), spot.field.as_bytes()].concat()
+}
+
+fn digest(bytes: &[u8], its_own: std::ops::Range<usize>) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&bytes[..DIGEST.start]);
-    hasher.update(&bytes[DIGEST.end..]);
+    hasher.update(&bytes[..its_own.start]);
+    hasher.update(&bytes[its_own.end..]);
     fixed(&hasher.finalize().as_bytes()[..16])
 }
 

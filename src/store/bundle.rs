@@ -2,9 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::entry::{Entry, wire};
+use crate::entry::wire::{Encoded, Unreadable};
 use crate::key::vary::Selector;
-use crate::store::index::{self, Listed};
+use crate::store::index::{self, Listed, Slot};
 use crate::time::Timestamp;
 
 /// A slot as it is written to one place: the length of the index, the index, the variants in the order of the index.
@@ -30,19 +30,33 @@ impl Bundle {
 
     /// The bytes of the newest variant that the request selects, without the others where these would keep much more
     /// memory than it costs.
-    pub(crate) fn newest(&self, selector: &Selector<'_>) -> Option<Bytes> {
+    pub(crate) fn newest(
+        &self,
+        selector: &Selector<'_>,
+        slot: &Slot<'_>,
+    ) -> Result<Option<(&str, Bytes)>, Unreadable> {
         let listed: Vec<_> = self.0.iter().map(|(listed, _)| listed.clone()).collect();
-        let newest = index::newest(&listed, selector, Timestamp::now())?;
-        let (_, bytes) = self.0.iter().find(|(listed, _)| listed.digest == newest.digest)?;
-        let all: usize = self.0.iter().map(|(_, bytes)| bytes.len()).sum();
-        let mostly_others = all > bytes.len() * 5 / 4;
-        Some(if mostly_others { Bytes::copy_from_slice(bytes) } else { bytes.clone() })
+        let Some(newest) = index::newest(&listed, selector, slot, Timestamp::now())? else {
+            return Ok(None);
+        };
+        let found = self.0.iter().find(|(listed, _)| listed.digest == newest.digest);
+        Ok(found.map(|(listed, bytes)| {
+            let all: usize = self.0.iter().map(|(_, bytes)| bytes.len()).sum();
+            let mostly_others = all > bytes.len() * 5 / 4;
+            let bytes = if mostly_others { Bytes::copy_from_slice(bytes) } else { bytes.clone() };
+            (&*listed.digest, bytes)
+        }))
     }
 
-    /// Whether the entry is now part of the slot.
-    pub(crate) fn add(&mut self, entry: &Entry, max_variants: usize, now: Timestamp) -> bool {
-        let Some(bytes) = wire::encode(entry) else { return false };
-        let listed = Listed::of(entry);
+    /// Whether the entry, with how it is listed, is now part of the slot.
+    pub(crate) fn add(
+        &mut self,
+        listed: Listed,
+        encoded: &Encoded,
+        max_variants: usize,
+        now: Timestamp,
+    ) -> bool {
+        let bytes = &encoded.bytes;
         let digest = listed.digest.clone();
         let known: Vec<_> = self.0.iter().map(|(listed, _)| listed.clone()).collect();
         let Some(index) = index::with(known, listed, max_variants, now) else { return false };
@@ -92,6 +106,8 @@ mod tests {
     use proptest::{prop_assert, proptest};
 
     use super::*;
+    use crate::entry::seal::Seal;
+    use crate::key::Key;
     use crate::key::vary::VaryRules;
 
     fn listed(digest: u32, received: u64) -> Listed {
@@ -132,7 +148,10 @@ mod tests {
         let bytes = bundle.bytes(10_000).unwrap();
         let (fields, rules) = (HeaderMap::new(), VaryRules::default());
         let selector = Selector { fields: &fields, rules: &rules };
-        let plain = Bundle::parse(&bytes).unwrap().newest(&selector).unwrap();
+        let seal = Seal::default();
+        let slot = Slot { seal: &seal, name: "a", key: Key::from_bits(1) };
+        let whole = Bundle::parse(&bytes).unwrap();
+        let (_, plain) = whole.newest(&selector, &slot).unwrap().unwrap();
         assert_eq!(plain, "plain");
         assert!(!bytes.as_ptr_range().contains(&plain.as_ptr()));
     }

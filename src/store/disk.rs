@@ -17,11 +17,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::entry::seal::Seal;
 use crate::entry::{Entry, wire};
 use crate::key::vary::Selector;
 use crate::store::bundle::Bundle;
+use crate::store::index::{Listed, Slot};
 use crate::store::queue::{Before, Queue, Work};
-use crate::store::{Counts, Place, Store, StoreError};
+use crate::store::{Counts, Place, Store, StoreError, nonce};
 use crate::time::Timestamp;
 
 /// Bytes of the newest values in memory; L1 is the cache in memory, this only bridges the time to the disk.
@@ -49,6 +51,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Entries that may wait to be written.
     pub write_queue: usize,
+    /// How entries lie there.
+    pub seal: Seal,
 }
 
 /// Entries on the disk. Cloning shares them.
@@ -61,6 +65,7 @@ struct Parts {
     counts: Arc<Counts>,
     timeout: Duration,
     max_object: u64,
+    seal: Seal,
     closed: AtomicBool,
     /// Ends when the queue is closed.
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -100,6 +105,7 @@ impl Disk {
             queue: queue.clone(),
             counts: counts.clone(),
             most: most(block),
+            seal: settings.seal.clone(),
             _lock: lock.clone(),
         };
         let writer = background.spawn(writer.write_all());
@@ -109,6 +115,7 @@ impl Disk {
             counts,
             timeout: settings.timeout,
             max_object: settings.max_object.min(most(block) as u64),
+            seal: settings.seal,
             closed: AtomicBool::new(false),
             writer: Mutex::new(Some(writer)),
             lock: Mutex::new(Some(lock)),
@@ -203,8 +210,14 @@ impl Store for Disk {
             self.discard(place, "index");
             return Ok(None);
         };
-        let Some(entry) = bundle.newest(selector) else { return Ok(None) };
-        match wire::decode(&entry, place.key) {
+        let name = name(place);
+        let slot = Slot { seal: &self.0.seal, name: &name, key: place.key };
+        let entry = match bundle.newest(selector, &slot) {
+            Ok(Some((field, bytes))) => wire::decode(&bytes, slot.seal, &slot.spot(field)),
+            Ok(None) => return Ok(None),
+            Err(why) => Err(why),
+        };
+        match entry {
             Ok(entry) if entry.variant.is_selected_by(selector) => Ok(Some(Arc::new(entry))),
             Ok(_) => Ok(None),
             Err(why) => {
@@ -231,6 +244,11 @@ impl Store for Disk {
     async fn remove(&self, place: &Place) -> Result<(), StoreError> {
         self.0.queue.remove(place)
     }
+}
+
+/// Names a slot to what is encrypted for it.
+fn name(place: &Place) -> String {
+    format!("disk:{}", place.key)
 }
 
 /// Makes the directory and takes it for this process.
@@ -295,6 +313,7 @@ struct Writer {
     counts: Arc<Counts>,
     /// The most bytes that a slot may have.
     most: usize,
+    seal: Seal,
     /// The directory stays taken until the last write.
     _lock: Arc<File>,
 }
@@ -322,8 +341,17 @@ impl Writer {
         let old = old.map(|old| old.value().0.clone());
         let mut bundle = old.as_ref().and_then(Bundle::parse).unwrap_or_default();
         let now = Timestamp::now();
-        let entries = work.entries.iter();
-        let added = entries.filter(|entry| bundle.add(entry, work.place.max_variants, now)).count();
+        let name = name(&work.place);
+        let slot = Slot { seal: &self.seal, name: &name, key: work.place.key };
+        let mut added = 0;
+        for entry in &work.entries {
+            let listed = Listed::of(entry, &slot);
+            let spot = slot.spot(&listed.digest);
+            // Only whole entries are queued.
+            let Some(encoded) = wire::encode(entry, slot.seal, &spot, nonce()) else { continue };
+            self.counts.encoded(&encoded);
+            added += usize::from(bundle.add(listed, &encoded, work.place.max_variants, now));
+        }
         if added == 0 && work.before == Before::Nothing {
             return 0;
         }

@@ -5,18 +5,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
 use crate::entry::facts::{Epoch, Mark};
+use crate::entry::seal::{Seal, Spot};
+use crate::entry::wire::Unreadable;
+use crate::key::Key;
 use crate::key::vary::{Selector, Variant};
 use crate::time::Timestamp;
 
 /// The greatest number that every reader of an index takes exactly, Redis' scripts among them.
 const EXACT: u64 = (1 << 53) - 1;
 
+/// A slot under its name, and how what lies in it is hidden.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'a> {
+    pub seal: &'a Seal,
+    pub name: &'a str,
+    pub key: Key,
+}
+
+impl<'a> Slot<'a> {
+    /// How the variant of a response without `Vary` is named.
+    pub(crate) fn plain(&self) -> String {
+        self.seal.field(self.name, Variant::PLAIN)
+    }
+
+    pub(crate) fn spot(&self, field: &'a str) -> Spot<'a> {
+        Spot { slot: self.name, field, key: self.key }
+    }
+}
+
 /// One variant, as an index tells of it. Written as a `MessagePack` array, in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listed {
-    /// [`Variant::digest`] in hexadecimal digits; names the variant within its slot.
+    /// [`Variant::digest`] as [`Seal::field`] writes it; names the variant within its slot.
     pub digest: String,
-    /// The names of the fields that select it, with commas between them.
+    /// The names of the fields that select it, with commas between them, as [`Seal::hide`] writes them.
     pub names: String,
     /// Its last use, in milliseconds since the epoch.
     pub expires: u64,
@@ -28,12 +50,13 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    pub(crate) fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(entry: &Entry, slot: &Slot<'_>) -> Self {
         let names: Vec<_> = entry.variant.names().map(HeaderName::as_str).collect();
         let as_of = entry.facts.as_of;
+        let digest = slot.seal.field(slot.name, entry.variant.digest());
         Self {
-            digest: digest(&entry.variant),
-            names: names.join(","),
+            names: slot.seal.hide(slot.name, &digest, names.join(",")),
+            digest,
             expires: entry.freshness.last_use().as_millis().min(EXACT),
             as_of: (as_of.millis.min(EXACT), as_of.number.min(EXACT)),
             received: entry.freshness.received.as_millis().min(EXACT),
@@ -49,38 +72,41 @@ impl Listed {
         self.received
     }
 
-    /// Whether this is the variant of a response without `Vary`, which every request selects.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.names.is_empty()
-    }
-
     /// Whether the request selects this variant. Says no where a name makes no sense.
-    fn is_selected_by(&self, selector: &Selector<'_>) -> bool {
-        if self.is_plain() {
-            return true;
+    fn is_selected_by(&self, selector: &Selector<'_>, slot: &Slot<'_>) -> Result<bool, Unreadable> {
+        let (names, field) = slot.seal.reveal(slot.name, &self.digest, &self.names)?;
+        if names.is_empty() {
+            // Every request selects a response without `Vary`.
+            return Ok(true);
         }
-        let names: Result<Vec<HeaderName>, _> = self.names.split(',').map(str::parse).collect();
-        names.is_ok_and(|names| {
-            format!("{:x}", Variant::digest_for(&names, selector)) == self.digest
-        })
+        let names: Result<Vec<HeaderName>, _> = names.split(',').map(str::parse).collect();
+        let selected =
+            names.is_ok_and(|names| field(Variant::digest_for(&names, selector)) == self.digest);
+        Ok(selected)
     }
 }
 
-/// How an index names a variant.
-pub(crate) fn digest(variant: &Variant) -> String {
-    format!("{:x}", variant.digest())
-}
-
-/// The newest of the variants that the request selects.
+/// The newest of the variants that the request selects. Where there is none, and one cannot be read: why not.
 pub(crate) fn newest<'a>(
     variants: &'a [Listed],
     selector: &Selector<'_>,
+    slot: &Slot<'_>,
     now: Timestamp,
-) -> Option<&'a Listed> {
-    variants
-        .iter()
-        .filter(|listed| listed.expires > now.as_millis() && listed.is_selected_by(selector))
-        .max_by_key(|listed| listed.received)
+) -> Result<Option<&'a Listed>, Unreadable> {
+    let (mut newest, mut unreadable) = (None::<&Listed>, None);
+    for listed in variants.iter().filter(|listed| listed.expires > now.as_millis()) {
+        match listed.is_selected_by(selector, slot) {
+            Ok(true) if newest.is_none_or(|newest| newest.received <= listed.received) => {
+                newest = Some(listed);
+            }
+            Ok(_) => {}
+            Err(why) => unreadable = Some(why),
+        }
+    }
+    match (newest, unreadable) {
+        (None, Some(why)) => Err(why),
+        (newest, _) => Ok(newest),
+    }
 }
 
 /// The index with `new` in the place of what it replaces, at most `cap` variants and none that is of no more use;

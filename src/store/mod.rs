@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::entry::facts::{Epoch, RouteId};
-use crate::entry::wire::Unreadable;
+use crate::entry::seal::NONCE;
+use crate::entry::wire::{Encoded, Unreadable};
 use crate::key::Key;
 use crate::key::vary::Selector;
 use crate::telemetry::labels::Operation;
@@ -111,6 +112,26 @@ impl StoreError {
     }
 }
 
+/// Bytes that are drawn anew for each entry that is encrypted.
+fn nonce() -> [u8; NONCE] {
+    rand::random()
+}
+
+/// Why values are unreadable, as labels: those of [`Counts::unreadable`], and those of the metrics.
+const UNREADABLE: [(&str, &str); 11] = [
+    ("foreign", "unreadable_foreign"),
+    ("version", "unreadable_version"),
+    ("cut", "unreadable_cut"),
+    ("digest", "unreadable_digest"),
+    ("malformed", "unreadable_malformed"),
+    ("other_key", "unreadable_other_key"),
+    ("index", "unreadable_index"),
+    ("unsealed", "unreadable_unsealed"),
+    ("unknown_key", "unreadable_unknown_key"),
+    ("seal", "unreadable_seal"),
+    ("compression", "unreadable_compression"),
+];
+
 /// What became of an L2's writes and of the bytes that it read, since it was opened.
 #[derive(Default)]
 pub struct Counts {
@@ -124,7 +145,7 @@ pub struct Counts {
     pub too_large: AtomicU64,
     /// Entries that were removed by a sweep: purged, or of no more use.
     pub swept: AtomicU64,
-    unreadable: [AtomicU64; 7],
+    unreadable: [AtomicU64; UNREADABLE.len()],
     metrics: OnceLock<Metrics>,
 }
 
@@ -137,9 +158,8 @@ impl Counts {
 
     /// How many stored values could not be used, by reason.
     pub fn unreadable(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let labels = ["foreign", "version", "cut", "digest", "malformed", "other_key", "index"];
         let counts = self.unreadable.iter().map(|count| count.load(Ordering::Relaxed));
-        labels.into_iter().zip(counts)
+        UNREADABLE.into_iter().map(|(label, _)| label).zip(counts)
     }
 
     pub(crate) fn one(counter: &AtomicU64) {
@@ -163,12 +183,31 @@ impl Counts {
             Unreadable::Digest => 3,
             Unreadable::Malformed => 4,
             Unreadable::OtherKey => 5,
+            Unreadable::Unsealed => 7,
+            Unreadable::UnknownKey => 8,
+            Unreadable::Seal => 9,
+            Unreadable::Compression => 10,
         };
-        Self::one(&self.unreadable[at]);
+        self.unread_at(at);
     }
 
     /// A slot whose index of variants makes no sense.
     pub(crate) fn unread_index(&self) {
-        Self::one(&self.unreadable[6]);
+        self.unread_at(6);
+    }
+
+    fn unread_at(&self, at: usize) {
+        Self::one(&self.unreadable[at]);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.l2().failed(Operation::Get, UNREADABLE[at].1);
+        }
+    }
+
+    /// An entry was given to the store in these bytes.
+    pub(crate) fn encoded(&self, encoded: &Encoded) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.counts().bodies_put.add(encoded.body as u64);
+            metrics.counts().bodies_stored.add(encoded.stored as u64);
+        }
     }
 }

@@ -262,7 +262,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 25] = [
+    let table: [(&str, &str, &Count); 27] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -329,6 +329,16 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_bodies_cut_off",
             "Responses cut off because their origin was",
             &counts.bodies_cut_off,
+        ),
+        (
+            "larder_l2_body_bytes",
+            "Bytes of the bodies written to the L2, before they are compressed",
+            &counts.bodies_put,
+        ),
+        (
+            "larder_l2_stored_body_bytes",
+            "Bytes that these bodies take in the L2",
+            &counts.bodies_stored,
         ),
         ("larder_clients_left", "Responses whose client left before the end", &counts.clients_left),
         (

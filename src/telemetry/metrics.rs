@@ -388,6 +388,9 @@ pub struct Counts {
     pub reloads_refused: Count,
     /// Responses whose body ended before its end because of the origin, or because the client left.
     pub bodies_cut_off: Count,
+    /// Bytes of the bodies that were written to L2, as they are served and as they are stored.
+    pub bodies_put: Count,
+    pub bodies_stored: Count,
     pub clients_left: Count,
     pub admin_refusals: Count,
 }

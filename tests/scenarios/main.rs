@@ -36,6 +36,7 @@ mod redis_fleet;
 mod redis_trouble;
 mod reload;
 mod scopes;
+mod sealed;
 mod shutdown;
 mod staleness;
 mod tags;

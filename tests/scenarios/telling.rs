@@ -200,7 +200,7 @@ async fn the_cache_has_the_name_it_is_given_and_shows_keys_without_what_is_secre
     let larder = all_to(&origin)
         .top("cache_name: \"the \\\"front\\\" one\"")
         .route("server_fields: debug")
-        .route("key: { cookies: [session], query: { deny: [utm] } }")
+        .route("key: { cookies: [session], personal: false, query: { deny: [utm] } }")
         .start()
         .await;
     let told = async |path: &str, session: &str| {

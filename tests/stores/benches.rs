@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use larder::breaker;
+use larder::entry::seal::Seal;
 use larder::key::vary::{Selector, VaryRules};
 use larder::store::disk::{self, Disk};
 use larder::store::memory::{self, Memory};
@@ -89,6 +90,7 @@ pub(crate) fn disk_settings(directory: &TempDir) -> disk::Settings {
         max_object: MAX_OBJECT as u64,
         timeout: PATIENCE,
         write_queue: 1000,
+        seal: Seal::default(),
     }
 }
 
@@ -128,6 +130,7 @@ pub(crate) fn redis_settings(server: &RedisServer, instance: &str) -> redis::Set
         breaker: breaker::Settings::default(),
         write_queue: 1000,
         max_object: MAX_OBJECT as u64,
+        seal: Seal::default(),
         retention: 100_000,
         keep_for: Duration::from_hours(1),
         lease: Duration::from_secs(10),
@@ -204,6 +207,7 @@ fn settings(servers: Arrangement, service: String) -> redis::Settings {
         breaker: breaker::Settings::default(),
         write_queue: 1000,
         max_object: MAX_OBJECT as u64,
+        seal: Seal::default(),
         retention: 100_000,
         keep_for: Duration::from_hours(1),
         lease: Duration::from_secs(10),

@@ -191,6 +191,7 @@ impl<'a> Check<'a> {
             }
         }
         self.layers(keys, &find("layers"));
+        self.personal(keys, &find("key"));
         self.shares(keys, &find("share"));
         for (index, text) in keys.tags.iter().flatten().enumerate() {
             if let Err(bad) = TagRules::default().add(text, path) {
@@ -238,6 +239,40 @@ impl<'a> Check<'a> {
         let without = matches!(self.file.l2, L2::Without(Without::None));
         if at.is_written() && without && layers.contains(&Layer::L2) && !self.told.covers("l2") {
             self.fault(at, "`layers` names l2, and there is none", "configure `l2`, or write [l1]");
+        }
+    }
+
+    /// Whether what is one person's is kept as it should be.
+    fn personal(&mut self, keys: &Keys, at: &At<'_>) {
+        let Some(key) = keys.key.as_ref().filter(|key| key.is_personal()) else { return };
+        if keys.cache == Some(false) {
+            return;
+        }
+        let layers = keys.layers.as_deref().unwrap_or_default();
+        let identity = key.identity().unwrap_or("the key");
+        let is_faulty = self.told.covers("l2") || self.is_partly_faulty(&self.root.key("l2"));
+        match &self.file.l2 {
+            L2::Without(Without::None) if !layers.contains(&Layer::L1) => {
+                let what = format!(
+                    "`{identity}` tells persons apart, and what is personal is not kept in memory unless it is said"
+                );
+                let right = "write layers: [l1], configure `l2`, or say that it is nobody's in particular: personal: false";
+                self.warn(at, what, right);
+            }
+            L2::Stores(stores)
+                if layers.contains(&Layer::L2)
+                    && stores.encrypt.is_none()
+                    && !stores.personal_in_clear
+                    && !is_faulty =>
+            {
+                let what = format!(
+                    "`{identity}` tells persons apart, and `l2` keeps what is theirs unsealed"
+                );
+                let right = "add `l2.encrypt`; or write personal: false here where it is nobody's in particular, \
+                             layers: [l1] for memory alone, or l2.personal_in_clear: true";
+                self.fault(at, what, right);
+            }
+            L2::Without(Without::None) | L2::Stores(_) => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::config::check::{At, Check};
-use crate::config::file::store::{Disk, L2, Redis, Sentinel, Stores, Without};
+use crate::config::file::store::{Disk, Encrypt, L2, Redis, Sentinel, Stores, Without};
 use crate::config::scalar::address::RedisUrl;
 
 impl Check<'_> {
@@ -13,7 +13,7 @@ impl Check<'_> {
             L2::Without(Without::None) => return,
             L2::Stores(stores) => stores,
         };
-        let Stores { redis, disk, max_object } = &**stores;
+        let Stores { redis, disk, max_object, encrypt, .. } = &**stores;
         match (redis, disk) {
             (Some(_), Some(_)) => {
                 let both = [at.key("redis"), at.key("disk")];
@@ -36,6 +36,36 @@ impl Check<'_> {
         if max_object.0 == 0 {
             let what = "`max_object` is nothing, so that nothing is kept in L2";
             self.fault(&at.key("max_object"), what, "write a size such as 100KiB, or l2: none");
+        }
+        if let Some(encrypt) = encrypt {
+            self.encrypt(encrypt, &at.key("encrypt"));
+        }
+    }
+
+    fn encrypt(&mut self, encrypt: &Encrypt, at: &At<'_>) {
+        let mut ids = HashSet::new();
+        for (index, key) in encrypt.keys.iter().enumerate() {
+            let at = at.key("keys").index(index);
+            for (name, is_missing, right) in [
+                ("id", key.id.is_none(), "give it one, such as 2026a"),
+                ("secret", key.secret.is_none(), "take it from the environment: ${CACHE_KEY}"),
+            ] {
+                if is_missing && !self.told.covers(&at.key(name).path) {
+                    self.fault(&at.key(name), format!("this key has no `{name}`"), right);
+                }
+            }
+            if let Some(id) = &key.id
+                && !ids.insert(id)
+            {
+                let what = format!("there is a key `{id}` already");
+                self.fault(&at.key("id"), what, "give each its own id");
+            }
+        }
+        let keys = at.key("keys");
+        if encrypt.keys.is_empty() && !self.is_partly_faulty(at) && !self.told.covers(&keys.path) {
+            let right =
+                "add keys: [ { id: 2026a, secret: \"${CACHE_KEY}\" } ], or remove `encrypt`";
+            self.fault(&keys, "`encrypt` has no key", right);
         }
     }
 

@@ -144,9 +144,12 @@ impl File {
             L2::Without(Without::None) => vec![Layer::L1],
             L2::Stores(_) => vec![Layer::L1, Layer::L2],
         };
-        let base = Keys { origin: only, layers: Some(layers), ..Keys::builtin() };
+        let base = Keys { origin: only, ..Keys::builtin() };
         for route in &mut self.routes {
-            let keys = std::mem::take(&mut route.keys).or(&self.defaults).or(&base);
+            let mut keys = std::mem::take(&mut route.keys).or(&self.defaults).or(&base);
+            let is_personal = keys.key.as_ref().is_some_and(|key| key.is_personal());
+            let usual = if is_personal { vec![Layer::L2] } else { layers.clone() };
+            keys.layers.get_or_insert(usual);
             route.keys = if keys.cache == Some(false) { keys.passing() } else { keys };
         }
         let object = Size(mib(1).0.min(self.l1.capacity.0 / 4));

@@ -183,6 +183,10 @@ pub struct Key {
     pub cookies: Vec<Word>,
     /// `false`: all hosts share their entries, and the origin gets its own host.
     pub host: bool,
+    /// Whether what counts is a person: then entries are kept in L2 alone, sealed. Where it is not given, it is so
+    /// where a cookie or a field that carries an identity counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personal: Option<bool>,
     /// How content tells requests apart: those of QUERY, and those of POST where it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<KeyBody>,
@@ -327,6 +331,7 @@ impl Default for Key {
             headers: Vec::new(),
             cookies: Vec::new(),
             host: true,
+            personal: None,
             body: None,
         }
     }
@@ -349,6 +354,26 @@ impl Default for Vary {
         Self { normalize: BTreeMap::new(), max_variants: count(64), content_language: false }
     }
 }
+
+impl Key {
+    /// The first of what counts that tells persons apart, by its name.
+    pub(crate) fn identity(&self) -> Option<&str> {
+        let cookie = self.cookies.first().map(|cookie| cookie.0.as_str());
+        let names = self.headers.iter().map(|name| name.0.as_str());
+        let field = names
+            .into_iter()
+            .find(|name| IDENTITIES.iter().any(|identity| identity.eq_ignore_ascii_case(name)));
+        field.or(cookie)
+    }
+
+    /// Whether what the route keeps is one person's.
+    pub(crate) fn is_personal(&self) -> bool {
+        self.personal.unwrap_or_else(|| self.identity().is_some())
+    }
+}
+
+/// Fields that say who asks.
+const IDENTITIES: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 
 impl Match {
     fn is_empty(&self) -> bool {

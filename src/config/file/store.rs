@@ -10,7 +10,7 @@ use crate::config::file::origin::Breaker;
 use crate::config::file::{count, kib, mib, seconds};
 use crate::config::scalar::address::RedisUrl;
 use crate::config::scalar::amount::{Size, Span};
-use crate::config::scalar::name::{Secret, Word};
+use crate::config::scalar::name::{Name, SealSecret, Secret, Word};
 
 /// The entries in memory.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +54,64 @@ pub struct Stores {
     pub disk: Option<Disk>,
     /// The largest body that is kept there.
     pub max_object: Size,
+    /// Which entries are compressed.
+    pub compress: Compress,
+    /// Whether entries are sealed, and with what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypt: Option<Encrypt>,
+    /// Whether what is one user's may lie there unsealed.
+    pub personal_in_clear: bool,
+}
+
+/// Which entries are compressed.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Compress {
+    Without(Without),
+    With(Compression),
+}
+
+/// How entries are compressed; those with a content coding of their own, and images and the like, never are.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compression {
+    /// Bodies of so many bytes and more.
+    pub over: Size,
+    pub with: Coding,
+    /// From 1, the fastest, to 9, the smallest.
+    #[schemars(range(min = 1, max = 9))]
+    pub level: u8,
+}
+
+/// What entries are compressed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Coding {
+    #[default]
+    Zstd,
+}
+
+/// What entries are sealed with (AES-256-GCM-SIV).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Encrypt {
+    /// The first one seals, all open.
+    #[schemars(length(min = 1))]
+    pub keys: Vec<CacheKey>,
+}
+
+/// A key for entries.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheKey {
+    /// By which entries tell that they were sealed with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Name>,
+    /// 32 bytes at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SealSecret>,
 }
 
 /// Redis: one server (`url`), a Cluster (`cluster`), or a master that Sentinel watches (`sentinel`).
@@ -157,7 +215,26 @@ impl Default for L2 {
 
 impl Default for Stores {
     fn default() -> Self {
-        Self { redis: None, disk: None, max_object: kib(100) }
+        Self {
+            redis: None,
+            disk: None,
+            max_object: kib(100),
+            compress: Compress::default(),
+            encrypt: None,
+            personal_in_clear: false,
+        }
+    }
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        Self::With(Compression::default())
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { over: kib(1), with: Coding::Zstd, level: 3 }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::scalar::address::{
 };
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{
-    CacheName, EventName, FieldName, FieldValue, Host, Name, Path, Secret, Status, Word,
+    CacheName, EventName, FieldName, FieldValue, Host, Name, Path, SealSecret, Secret, Status, Word,
 };
 
 /// The schema keyword that names a text's kind.
@@ -90,6 +90,7 @@ scalars! {
     ServerName "server-name" "the name of a server" "api.internal" shown
     RedisUrl "redis-url" "the URL of a Redis server" "redis://127.0.0.1:6379/0" hidden
     Secret "secret" "a secret" "${TOKEN}" hidden
+    SealSecret "key" "a key of 32 bytes" "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=" hidden
     WebUrl "url" "a URL" "https://api.cdn.example/purge" hidden
     FieldValue "text" "a text" "Bearer ${TOKEN}" hidden
     EventName "event-name" "the name of an event" "user.updated" shown

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::header::HeaderName;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 use crate::config::scalar::{HIDDEN, Wrong};
+use crate::entry::seal::{SECRET, secret};
 use crate::key::host::HostPattern;
 use crate::key::pattern::PathPattern;
 
@@ -34,6 +36,32 @@ impl fmt::Display for Secret {
 }
 
 impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
+
+/// 32 bytes that nobody can guess, and that are never shown.
+#[derive(Clone)]
+pub struct SealSecret(pub Arc<SecretBox<[u8; SECRET]>>);
+
+impl FromStr for SealSecret {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let right = "make one with `openssl rand -base64 32`, and name its variable: ${CACHE_KEY}";
+        let bytes = secret(text).map_err(|bad| Wrong::new(bad.to_string(), right))?;
+        Ok(Self(Arc::new(SecretBox::new(Box::new(bytes)))))
+    }
+}
+
+impl fmt::Display for SealSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Debug for SealSecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(HIDDEN)
     }

@@ -8,16 +8,17 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use crate::entry::Entry;
-use crate::entry::wire;
-use crate::key::vary::{Selector, Variant};
-use crate::store::index::{self, Listed};
+use crate::entry::seal::Seal;
+use crate::entry::wire::{self, Unreadable};
+use crate::key::vary::Selector;
+use crate::store::index::{self, Listed, Slot};
 use crate::store::queue::{Before, Job, Queue};
 use crate::store::redis::link::Trouble;
 use crate::store::redis::script::Script;
 use crate::store::redis::servers::Servers;
 use crate::store::redis::sweep::Sweeper;
 use crate::store::redis::{Settings, name};
-use crate::store::{Counts, Place, Store, StoreError};
+use crate::store::{Counts, Place, Store, StoreError, nonce};
 use crate::time::Timestamp;
 
 /// The field that holds the index.
@@ -47,6 +48,7 @@ struct Parts {
     /// `larder:{service}:`, with the braces.
     own: Arc<str>,
     max_object: u64,
+    seal: Seal,
 }
 
 impl Entries {
@@ -60,6 +62,7 @@ impl Entries {
             queue: queue.clone(),
             counts: counts.clone(),
             prefix: prefix.clone(),
+            seal: settings.seal.clone(),
         }));
         Self(Arc::new(Parts {
             servers: servers.clone(),
@@ -68,6 +71,7 @@ impl Entries {
             prefix,
             own: format!("larder:{{{}}}:", name(&settings.service)).into(),
             max_object: settings.max_object,
+            seal: settings.seal.clone(),
         }))
     }
 
@@ -82,6 +86,7 @@ impl Entries {
             counts: self.0.counts.clone(),
             prefix: self.0.prefix.clone(),
             own: self.0.own.clone(),
+            seal: self.0.seal.clone(),
         }
     }
 
@@ -96,38 +101,45 @@ impl Entries {
         let _late = timeout(patience, self.0.queue.drained()).await;
     }
 
-    /// The bytes of the newest variant under a key that the request selects, in at most two questions.
+    /// The newest variant under a key that the request selects, in at most two questions: its field and its bytes.
     async fn find(
         &self,
-        key: &str,
+        slot: &Slot<'_>,
         selector: &Selector<'_>,
-    ) -> Result<Result<Option<Bytes>, NoIndex>, StoreError> {
+    ) -> Result<Result<Option<(String, Bytes)>, Lost>, StoreError> {
+        let key = slot.name;
         let asking = self.0.servers.for_request(key).of_entries();
-        let plain = index::digest(&Variant::default());
+        let plain = slot.plain();
         let mut fields = redis::cmd("HMGET");
         fields.arg(key).arg(INDEX).arg(&plain);
         let (index, body) = match asking.try_ask::<(Option<Bytes>, Option<Bytes>)>(&fields).await {
             Ok(answer) => answer,
             // Another type of value under our key: nobody but us can set it right.
             Err(Trouble::Refused(error)) if error.code() == Some("WRONGTYPE") => {
-                return Ok(Err(NoIndex));
+                return Ok(Err(Lost::NoIndex));
             }
             Err(trouble) => return Err(trouble.into()),
         };
         let Some(index) = index else {
-            return Ok(if body.is_some() { Err(NoIndex) } else { Ok(None) });
+            return Ok(if body.is_some() { Err(Lost::NoIndex) } else { Ok(None) });
         };
         let Ok(variants) = rmp_serde::from_slice::<Vec<Listed>>(&index) else {
-            return Ok(Err(NoIndex));
+            return Ok(Err(Lost::NoIndex));
         };
-        match index::newest(&variants, selector, Timestamp::now()) {
-            None => Ok(Ok(None)),
-            Some(listed) if listed.digest == plain => Ok(Ok(body)),
-            Some(listed) => {
+        match index::newest(&variants, selector, slot, Timestamp::now()) {
+            Err(why) => Ok(Err(Lost::Unreadable(why))),
+            Ok(None) => Ok(Ok(None)),
+            Ok(Some(listed)) if listed.digest == plain => Ok(Ok(body.map(|body| (plain, body)))),
+            Ok(Some(listed)) => {
                 let mut field = redis::cmd("HGET");
-                Ok(Ok(asking.ask(field.arg(key).arg(&listed.digest)).await?))
+                let body: Option<Bytes> = asking.ask(field.arg(key).arg(&listed.digest)).await?;
+                Ok(Ok(body.map(|body| (listed.digest.clone(), body))))
             }
         }
+    }
+
+    fn slot<'a>(&'a self, name: &'a str, place: &Place) -> Slot<'a> {
+        Slot { seal: &self.0.seal, name, key: place.key }
     }
 
     /// Deletes in the background what cannot be used.
@@ -145,19 +157,23 @@ impl Store for Entries {
         selector: &Selector<'_>,
     ) -> Result<Option<Arc<Entry>>, StoreError> {
         let key = key(&self.0.prefix, place);
-        let bytes = match self.find(&key, selector).await? {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(None),
-            Err(NoIndex) => {
-                self.0.counts.unread_index();
-                self.discard(place, "index");
-                return Ok(None);
+        let slot = self.slot(&key, place);
+        let found = match self.find(&slot, selector).await? {
+            Ok(Some((field, bytes))) => {
+                wire::decode(&bytes, slot.seal, &slot.spot(&field)).map_err(Lost::Unreadable)
             }
+            Ok(None) => return Ok(None),
+            Err(lost) => Err(lost),
         };
-        match wire::decode(&bytes, place.key) {
+        match found {
             Ok(entry) if entry.variant.is_selected_by(selector) => Ok(Some(Arc::new(entry))),
             Ok(_) => Ok(None),
-            Err(why) => {
+            Err(Lost::NoIndex) => {
+                self.0.counts.unread_index();
+                self.discard(place, "index");
+                Ok(None)
+            }
+            Err(Lost::Unreadable(why)) => {
                 self.0.counts.unread(why);
                 self.discard(place, &why.to_string());
                 Ok(None)
@@ -192,14 +208,19 @@ fn key(prefix: &str, place: &Place) -> String {
     format!("{prefix}{}:{key}", name(route.as_str()))
 }
 
-/// The index of a slot cannot be read.
-struct NoIndex;
+/// Why there is nothing to be had where something lies.
+enum Lost {
+    /// The index of a slot cannot be read.
+    NoIndex,
+    Unreadable(Unreadable),
+}
 
 struct Writer {
     servers: std::sync::Weak<Servers>,
     queue: Arc<Queue>,
     counts: Arc<Counts>,
     prefix: Arc<str>,
+    seal: Seal,
 }
 
 /// Writes what the queue holds, several URLs at a time over one connection, until the queue is closed.
@@ -227,7 +248,7 @@ impl Writer {
             }
         }
         for entry in &job.work.entries {
-            match put(&servers, &key, entry, job.work.place.max_variants).await {
+            match self.put(&servers, &key, entry, &job.work.place).await {
                 Ok(()) => Counts::one(&self.counts.written),
                 Err(error) => {
                     tracing::debug!(redis.cause = %error, "an entry could not be written to Redis");
@@ -236,37 +257,41 @@ impl Writer {
             }
         }
     }
-}
 
-async fn put(
-    servers: &Servers,
-    key: &str,
-    entry: &Entry,
-    max_variants: usize,
-) -> Result<(), StoreError> {
-    let now = Timestamp::now();
-    let listed = Listed::of(entry);
-    if listed.expires <= now.as_millis() {
-        return Ok(());
+    async fn put(
+        &self,
+        servers: &Servers,
+        key: &str,
+        entry: &Entry,
+        place: &Place,
+    ) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        let slot = Slot { seal: &self.seal, name: key, key: place.key };
+        let listed = Listed::of(entry, &slot);
+        if listed.expires <= now.as_millis() {
+            return Ok(());
+        }
+        let spot = slot.spot(&listed.digest);
+        // Only whole entries are queued.
+        let Some(encoded) = wire::encode(entry, slot.seal, &spot, nonce()) else { return Ok(()) };
+        self.counts.encoded(&encoded);
+        let as_of = listed.as_of();
+        let mut put = PUT.call();
+        put.key(key)
+            .arg(&listed.digest)
+            .arg(&*encoded.bytes)
+            .arg(&listed.names)
+            .arg(listed.expires)
+            .arg(as_of.millis)
+            .arg(as_of.number)
+            .arg(listed.received())
+            .arg(place.max_variants.max(1))
+            .arg(now.as_millis())
+            .arg(u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX))
+            .arg(as_of.epoch.number());
+        servers.in_background(key, WRITE_PATIENCE).call::<i64>(&put).await?;
+        Ok(())
     }
-    // Only whole entries are queued.
-    let Some(bytes) = wire::encode(entry) else { return Ok(()) };
-    let as_of = listed.as_of();
-    let mut put = PUT.call();
-    put.key(key)
-        .arg(&listed.digest)
-        .arg(&*bytes)
-        .arg(&listed.names)
-        .arg(listed.expires)
-        .arg(as_of.millis)
-        .arg(as_of.number)
-        .arg(listed.received())
-        .arg(max_variants.max(1))
-        .arg(now.as_millis())
-        .arg(u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX))
-        .arg(as_of.epoch.number());
-    servers.in_background(key, WRITE_PATIENCE).call::<i64>(&put).await?;
-    Ok(())
 }
 
 #[cfg(test)]

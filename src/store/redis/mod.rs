@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::breaker;
+use crate::entry::seal::Seal;
 use crate::store::Counts;
 use crate::store::redis::address::{Dialer, Tls};
 use crate::store::redis::cluster::Cluster;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub write_queue: usize,
     /// The longest body that is written.
     pub max_object: u64,
+    /// How entries lie there.
+    pub seal: Seal,
     /// Purges that the log keeps, at least, unless they are older than `keep_for`.
     pub retention: u64,
     pub keep_for: Duration,

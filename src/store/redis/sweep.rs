@@ -9,6 +9,7 @@ use redis::{Cmd, FromRedisValue, ToRedisArgs};
 use tokio::time::sleep;
 
 use crate::entry::facts::Mark;
+use crate::entry::seal::{Seal, Spot};
 use crate::entry::{Entry, wire};
 use crate::key::Key;
 use crate::store::index::Listed;
@@ -52,6 +53,7 @@ pub struct Sweeper {
     pub(super) prefix: Arc<str>,
     /// `larder:{service}:`, with the braces: one slot of a Cluster, which is the log's.
     pub(super) own: Arc<str>,
+    pub(super) seal: Seal,
 }
 
 /// What became of a walk.
@@ -155,7 +157,8 @@ impl Sweeper {
         for listed in listed.unwrap_or_default() {
             let Some(bytes) = self.field(&key, &listed.digest).await? else { continue };
             read += bytes.len();
-            if let Ok(entry) = wire::decode(&bytes, Key::from_bits(expected)) {
+            let spot = Spot { slot: &key, field: &listed.digest, key: Key::from_bits(expected) };
+            if let Ok(entry) = wire::decode(&bytes, &self.seal, &spot) {
                 found.push(Found { key: key.clone(), listed, entry });
             }
         }
