@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::entry::{Entry, wire};
 use crate::key::vary::Selector;
+use crate::store::Place;
 use crate::store::index::{self, Listed};
 use crate::time::Timestamp;
 
@@ -40,12 +41,12 @@ impl Bundle {
     }
 
     /// Whether the entry is now part of the slot.
-    pub(crate) fn add(&mut self, entry: &Entry, max_variants: usize, now: Timestamp) -> bool {
+    pub(crate) fn add(&mut self, entry: &Entry, place: &Place, now: Timestamp) -> bool {
         let Some(bytes) = wire::encode(entry) else { return false };
-        let listed = Listed::of(entry);
+        let listed = Listed::of(entry, place.max_ttl);
         let digest = listed.digest.clone();
         let known: Vec<_> = self.0.iter().map(|(listed, _)| listed.clone()).collect();
-        let Some(index) = index::with(known, listed, max_variants, now) else { return false };
+        let Some(index) = index::with(known, listed, place.max_variants, now) else { return false };
         let old = std::mem::take(&mut self.0);
         let bytes_of = |listed: &Listed| {
             if listed.digest == digest {

@@ -323,7 +323,7 @@ impl Writer {
         let mut bundle = old.as_ref().and_then(Bundle::parse).unwrap_or_default();
         let now = Timestamp::now();
         let entries = work.entries.iter();
-        let added = entries.filter(|entry| bundle.add(entry, work.place.max_variants, now)).count();
+        let added = entries.filter(|entry| bundle.add(entry, &work.place, now)).count();
         if added == 0 && work.before == Before::Nothing {
             return 0;
         }

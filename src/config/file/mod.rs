@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::file::origin::Origin;
 use crate::config::file::purging::{Downstream, Event, Hook, Intake};
-use crate::config::file::route::{Keys, Layer, Route};
+use crate::config::file::route::{Keys, Layer, Layers, Route};
 use crate::config::file::service::{Admin, Limits, Log, Purge};
 use crate::config::file::store::{L1, L2, Without};
 use crate::config::scalar::address::{Address, Network};
@@ -144,7 +144,7 @@ impl File {
             L2::Without(Without::None) => vec![Layer::L1],
             L2::Stores(_) => vec![Layer::L1, Layer::L2],
         };
-        let base = Keys { origin: only, layers: Some(layers), ..Keys::builtin() };
+        let base = Keys { origin: only, layers: Some(Layers::Named(layers)), ..Keys::builtin() };
         for route in &mut self.routes {
             let keys = std::mem::take(&mut route.keys).or(&self.defaults).or(&base);
             route.keys = if keys.cache == Some(false) { keys.passing() } else { keys };

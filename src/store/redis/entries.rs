@@ -227,7 +227,7 @@ impl Writer {
             }
         }
         for entry in &job.work.entries {
-            match put(&servers, &key, entry, job.work.place.max_variants).await {
+            match put(&servers, &key, entry, &job.work.place).await {
                 Ok(()) => Counts::one(&self.counts.written),
                 Err(error) => {
                     tracing::debug!(redis.cause = %error, "an entry could not be written to Redis");
@@ -238,14 +238,9 @@ impl Writer {
     }
 }
 
-async fn put(
-    servers: &Servers,
-    key: &str,
-    entry: &Entry,
-    max_variants: usize,
-) -> Result<(), StoreError> {
+async fn put(servers: &Servers, key: &str, entry: &Entry, place: &Place) -> Result<(), StoreError> {
     let now = Timestamp::now();
-    let listed = Listed::of(entry);
+    let listed = Listed::of(entry, place.max_ttl);
     if listed.expires <= now.as_millis() {
         return Ok(());
     }
@@ -261,7 +256,7 @@ async fn put(
         .arg(as_of.millis)
         .arg(as_of.number)
         .arg(listed.received())
-        .arg(max_variants.max(1))
+        .arg(place.max_variants.max(1))
         .arg(now.as_millis())
         .arg(u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX))
         .arg(as_of.epoch.number());
@@ -278,7 +273,7 @@ mod tests {
     #[test]
     fn a_key_is_short_and_lower_case_whatever_the_names_are() {
         let route = RouteId::new(&"Ä B".repeat(500));
-        let place = Place { key: Key::from_bits(u128::MAX), route, max_variants: 1 };
+        let place = Place { key: Key::from_bits(u128::MAX), route, max_variants: 1, max_ttl: None };
         let key = key(&format!("cache:{}:", name(&"X".repeat(500))), &place);
         assert!(
             key.len() < 250 && key.is_ascii() && !key.bytes().any(|byte| byte.is_ascii_uppercase())
