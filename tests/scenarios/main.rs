@@ -22,6 +22,7 @@ mod hooks;
 mod http2;
 mod intake;
 mod interim;
+mod lease;
 mod load;
 mod origin_trouble;
 mod partial;
