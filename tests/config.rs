@@ -14,8 +14,9 @@ use larder::key::canonical::Target;
 use larder::key::content::{ContentRules, Form, Writes};
 use larder::key::pattern::PathPattern;
 use larder::policy::{ClientDirectives, OriginLifetime, Post, Share};
+use larder::route::rollout::Rollout;
 use larder::route::table::Match;
-use larder::route::{Layers, Methods, Mode, RangeFetch};
+use larder::route::{Caps, Coalescing, Layers, Methods, Mode, RangeFetch};
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest,
 };
@@ -205,6 +206,39 @@ const FAULTS: &[(&str, &str)] = &[
         "2:13: `cache_name` takes the name of a cache, not `café`; write 1 to 64 ",
     ),
     ("defaults: { layers: [] }", "2:21: `layers` is an empty list; "),
+    ("defaults: { layers: l1 }", "2:21: `layers` takes a list or a map, not a single value; "),
+    ("defaults: { layers: {} }", "2:13: `layers` names no layer; name one, as in [l1] or "),
+    ("defaults: { layers: { l3: {} } }", "2:23: unknown key `l3`; "),
+    ("defaults: { layers: { l1: } }", "2:23: `l1` has no value; "),
+    ("defaults: { layers: { l1: { ttl: 1s } } }", "2:29: unknown key `ttl`; "),
+    (
+        "defaults: { layers: { l1: { max_ttl: 10 } } }",
+        "2:38: `max_ttl` takes a duration, not `10` (it has no unit); write the unit too, such as 10s",
+    ),
+    (
+        "defaults: { layers: { l1: { max_ttl: 0s } } }",
+        "2:38: `max_ttl` of 0s lets nothing be fresh in l1; write a duration such as 10s, or leave l1 out",
+    ),
+    (
+        "defaults: { layers: { l2: { max_ttl: 1h } } }",
+        "2:13: `layers` names l2, and there is none; ",
+    ),
+    (
+        "l2: { redis: { url: redis://h } }\ndefaults: { layers: { l1: { max_ttl: 2h }, l2: { max_ttl: 1h } } }",
+        "3:38: warning: memory holds copies for 2h, longer than l2 lets them be fresh; write at most 1h",
+    ),
+    (
+        "defaults: { rollout: 0.5 }",
+        "2:22: `rollout` takes a percentage, not `0.5` (it has no percent sign); write 50%",
+    ),
+    (
+        "routes: [ { name: a, cache: false, rollout: 5% } ]",
+        "2:45: `rollout` says nothing where `cache: false` stores nothing; ",
+    ),
+    (
+        "defaults: { coalesce: proces }",
+        "2:23: `coalesce` takes `on`, `process`, `off`, `true` or `false`, not `proces`; did you mean `process`?",
+    ),
     ("defaults: { layers: [l3] }", "2:22: `layers[0]` takes `l1` or `l2`, not `l3`; "),
     (
         "routes: [ { name: a, match: { path: api } } ]",
@@ -564,6 +598,9 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!(&*route.origin, "api");
     assert_eq!((route.mode, route.methods), (Mode::Cache, Methods::default()));
     assert_eq!(route.layers, Layers::Both);
+    let cap = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(route.caps, Caps { l1: cap(10), l2: cap(3600) });
+    assert_eq!((route.rollout, route.coalescing), (Rollout::ALL, Coalescing::Fleet));
     assert_eq!(route.policy.ttl, Some(Duration::from_mins(5)));
     assert_eq!(route.policy.stale_if_error, Some(Duration::from_hours(1)));
     assert_eq!(route.policy.refresh_ahead, Some(0.2));
@@ -582,7 +619,7 @@ fn routes_take_from_the_defaults_what_they_do_not_say() {
     let text = format!(
         "{ORIGIN}defaults: {{ ttl: 1m, stale_if_error: 1h, share: [set-cookie], respect_origin: false }}
 routes:
-  - {{ name: a, match: {{ path: /a }}, ttl: 2m, share: [], ranges: as_asked }}
+  - {{ name: a, match: {{ path: /a }}, ttl: 2m, share: [], ranges: as_asked, coalesce: process, rollout: 5%, layers: {{ l1: {{}} }} }}
   - {{ name: b, match: {{ path: /b, methods: [GET] }}, cache: false, client_directives: ignore }}
 "
     );
@@ -596,6 +633,8 @@ routes:
     assert_eq!(b.policy.client_directives, ClientDirectives::Ignored);
     let only_get = Methods { get: true, head: false, query: false };
     assert_eq!((b.mode, b.methods), (Mode::Pass, only_get));
+    assert_eq!((a.coalescing, a.rollout), (Coalescing::Process, Rollout::of(0.05)));
+    assert_eq!((a.layers, a.caps), (Layers::OnlyL1, Caps::default()));
     assert_eq!((a.ranges, b.ranges), (RangeFetch::AsAsked, RangeFetch::Whole));
     assert_eq!((settings.last_resort.mode, &*settings.last_resort.origin), (Mode::Pass, "api"));
 }

@@ -5,6 +5,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "stores/answers.rs"]
+mod answers;
 #[path = "stores/arrangements.rs"]
 mod arrangements;
 #[path = "stores/benches.rs"]

@@ -46,6 +46,8 @@ pub(crate) enum Does {
     Audit,
     Instances,
     Reload,
+    Layers,
+    Turn,
     Config,
     Stats,
     OpenApi,
@@ -55,7 +57,7 @@ const READ: Access = Access::Needs(Permission::Read);
 const PURGE: Access = Access::Needs(Permission::Purge);
 const CONFIG: Access = Access::Needs(Permission::Config);
 
-pub(crate) const ENDPOINTS: [Endpoint; 15] = [
+pub(crate) const ENDPOINTS: [Endpoint; 17] = [
     get("/", Access::Open, Does::Page, "A page for people"),
     get("/live", Access::Open, Does::Live, "Whether the process answers at all"),
     get(
@@ -78,6 +80,8 @@ pub(crate) const ENDPOINTS: [Endpoint; 15] = [
     get("/admin/audit", READ, Does::Audit, "The latest purges: who, what, when and why"),
     get("/admin/instances", READ, Does::Instances, "The live instances of the fleet"),
     post("/admin/config/reload", CONFIG, Does::Reload, "Loads the configuration file again"),
+    get("/admin/layers", READ, Does::Layers, "Which layers are on, on the instance that is asked"),
+    post("/admin/layers", CONFIG, Does::Turn, "Turns layers of this instance on or off, at once"),
     get("/admin/config", READ, Does::Config, "The configuration in force, secrets hidden, as YAML"),
     get("/admin/cache/stats", READ, Does::Stats, "Hits, misses, errors and sizes since the start"),
     get("/admin/openapi.json", Access::Open, Does::OpenApi, "This document"),
@@ -148,7 +152,8 @@ pub(crate) fn openapi() -> Value {
                 },
             },
             "schemas": {
-                "Purge": purge(), "Event": event(), "Receipt": receipt(), "Estimate": estimate(), "Problem": problem()
+                "Purge": purge(), "Event": event(), "Turn": turn(), "Layers": layers(),
+                "Receipt": receipt(), "Estimate": estimate(), "Problem": problem()
             },
         },
     })
@@ -175,6 +180,7 @@ fn operation(endpoint: &Endpoint) -> Value {
     let body = match endpoint.does {
         Does::Purge => Some(schema("Purge")),
         Does::Event => Some(schema("Event")),
+        Does::Turn => Some(schema("Turn")),
         Does::Hook => Some(json!({})),
         _ => None,
     };
@@ -215,6 +221,9 @@ fn content(does: Does) -> Value {
         }
         Does::Receipt | Does::Event | Does::Hook => {
             json!({ "application/json": { "schema": schema("Receipt") } })
+        }
+        Does::Layers | Does::Turn => {
+            json!({ "application/json": { "schema": schema("Layers") } })
         }
         Does::Events
         | Does::Audit
@@ -284,6 +293,36 @@ fn event() -> Value {
             "wait": { "enum": ["all", "local", "none"], "default": "all" },
             "timeout": { "type": "string", "default": "5s", "description": "for wait: all; 1m at most" },
             "reason": { "type": "string", "description": "for the audit" },
+        },
+    })
+}
+
+fn turn() -> Value {
+    let switch = |about: &str| json!({ "enum": ["on", "off"], "description": about });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "description": "At least one of l1 and l2; one that is not named stays as it is.",
+        "properties": {
+            "l1": switch("memory; emptied when it is turned"),
+            "l2": switch("Redis or disk; 422 where there is none"),
+            "reason": { "type": "string", "description": "for the audit log" },
+        },
+    })
+}
+
+fn layers() -> Value {
+    let layer = |store: &[&str]| {
+        json!({ "type": "object", "properties": {
+            "switch": { "enum": ["on", "off"] }, "store": { "enum": store },
+        } })
+    };
+    json!({
+        "type": "object",
+        "properties": {
+            "l1": layer(&["memory"]),
+            "l2": layer(&["disk", "redis"]),
+            "scope": { "type": "string", "description": "where and for how long it holds" },
         },
     })
 }

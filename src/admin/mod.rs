@@ -7,6 +7,7 @@ mod endpoints;
 pub mod estimate;
 mod events;
 pub mod hooks;
+pub mod layers;
 mod problem;
 pub mod purges;
 pub mod readiness;
@@ -34,6 +35,7 @@ use crate::admin::downstream::Board;
 use crate::admin::endpoints::{Access, Does, ENDPOINTS};
 use crate::admin::events::Told;
 use crate::admin::hooks::Hook;
+use crate::admin::layers::Panel;
 use crate::admin::problem::Problem;
 use crate::admin::purges::{Asked, Purging};
 use crate::admin::readiness::Readiness;
@@ -57,6 +59,7 @@ pub struct Admin<P> {
     pub hooks: Arc<ArcSwap<Vec<Hook>>>,
     /// What became of telling purges downstream.
     pub board: Arc<Board>,
+    pub panel: Panel,
 }
 
 /// The largest body that is read.
@@ -95,6 +98,8 @@ fn handler<P: Purging>(does: Does) -> MethodRouter<Admin<P>> {
         Does::Audit => get(audit),
         Does::Instances => get(instances),
         Does::Reload => post(reload),
+        Does::Layers => get(layers),
+        Does::Turn => post(turn),
         Does::Config => get(config),
         Does::Stats => get(stats),
         Does::OpenApi => get(openapi),
@@ -282,6 +287,19 @@ async fn instances<P: Purging>(State(admin): State<Admin<P>>) -> Result<Json<Val
     let instances = admin.purging.instances().await;
     let instances = instances.map_err(|error| Problem::unavailable(error.to_string()))?;
     Ok(Json(purges::shown_instances(&instances)))
+}
+
+async fn layers<P: Purging>(State(admin): State<Admin<P>>) -> Json<Value> {
+    Json(admin.panel.shown())
+}
+
+async fn turn<P: Purging>(
+    State(admin): State<Admin<P>>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    admin.panel.turn(&body, &caller).map(Json)
 }
 
 async fn reload<P: Purging>(State(admin): State<Admin<P>>) -> Result<Json<Value>, Problem> {

@@ -40,8 +40,8 @@ pub(crate) fn stats(metrics: &Metrics) -> Value {
         "hit_rate": metrics.hit_rate(),
         "requests": requests,
         "layers": {
-            "l1": layer(metrics.l1(), whole(Reading::L1Bytes), whole(Reading::L1Keys)),
-            "l2": layer(metrics.l2(), whole(Reading::L2Bytes), whole(Reading::L2Keys)),
+            "l1": layer(metrics.l1(), [Reading::L1On, Reading::L1Bytes, Reading::L1Keys].map(whole)),
+            "l2": layer(metrics.l2(), [Reading::L2On, Reading::L2Bytes, Reading::L2Keys].map(whole)),
         },
         "flights": whole(Reading::Flights),
         "refresh_queue": whole(Reading::Refreshes),
@@ -52,8 +52,9 @@ pub(crate) fn stats(metrics: &Metrics) -> Value {
     })
 }
 
-fn layer(layer: &LayerMetrics, bytes: Option<u64>, keys: Option<u64>) -> Value {
+fn layer(layer: &LayerMetrics, [on, bytes, keys]: [Option<u64>; 3]) -> Value {
     json!({
+        "on": on.map(|on| on == 1),
         "hits": layer.hits(),
         "misses": layer.misses(),
         "errors": layer.errors(),
@@ -109,19 +110,21 @@ fn table(metrics: &Metrics) -> String {
     let endings =
         Ending::ALL.map(|ending| row(&[ending.label(), &metrics.requests(ending).to_string()]));
     let layers = [
-        ("L1", metrics.l1(), Reading::L1Keys, Reading::L1Bytes),
-        ("L2", metrics.l2(), Reading::L2Keys, Reading::L2Bytes),
+        ("L1", metrics.l1(), [Reading::L1On, Reading::L1Keys, Reading::L1Bytes]),
+        ("L2", metrics.l2(), [Reading::L2On, Reading::L2Keys, Reading::L2Bytes]),
     ];
     let of =
         |reading| metrics.value(reading).map_or("–".to_owned(), |it| rounded(it).to_string());
-    let layers = layers.map(|(name, layer, keys, bytes)| {
+    let switch =
+        |reading| metrics.value(reading).map_or("–", |on| if on > 0.0 { "on" } else { "off" });
+    let layers = layers.map(|(name, layer, [on, keys, bytes])| {
         let counts = [layer.hits(), layer.misses(), layer.errors()].map(|it| it.to_string());
         let [hits, misses, errors] = &counts;
-        row(&[name, hits, misses, errors, &of(keys), &of(bytes)])
+        row(&[name, switch(on), hits, misses, errors, &of(keys), &of(bytes)])
     });
     format!(
         "<p>Hit rate since the start: <strong>{:.1} %</strong></p><table><tr><th>layer</th>\
-         <th>hits</th><th>misses</th><th>errors</th><th>keys</th><th>bytes</th></tr>{}</table>\
+         <th>is</th><th>hits</th><th>misses</th><th>errors</th><th>keys</th><th>bytes</th></tr>{}</table>\
          <h2>Requests</h2><table><tr><th>outcome</th><th>requests</th></tr>{}</table>",
         metrics.hit_rate() * 100.0,
         layers.concat(),

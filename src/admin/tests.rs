@@ -10,6 +10,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::admin::auth::Token;
 use crate::admin::estimate::Estimate;
+use crate::admin::layers::Behind;
 use crate::admin::reload::{Refusal, Reloaded};
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::canonical::Target;
@@ -20,6 +21,8 @@ use crate::purge::purger::{Applied, Detached, Receipt, Wait};
 use crate::purge::template::{Holes, Named, Rule};
 use crate::purge::{Effect, Record, Scope};
 use crate::route::depends::Cut;
+use crate::route::switches::Switches;
+use crate::store::memory::{self, Memory};
 use crate::time::Timestamp;
 
 /// Remembers what was submitted; fails as it is told.
@@ -125,6 +128,11 @@ fn api(purging: Remembered, tokens: Vec<Token>) -> Api {
         config: Arc::new(ArcSwap::from_pointee("service: shop\n".to_owned())),
         hooks: Arc::default(),
         board: Arc::default(),
+        panel: Panel {
+            switches: Switches::default(),
+            memory: Memory::new(memory::Settings { capacity: 1 << 20, max_object: 1 << 10 }),
+            behind: Behind::Redis,
+        },
     };
     let (metrics, readiness) = (admin.metrics.clone(), admin.readiness.clone());
     Api { router: router(admin), purging, metrics, readiness, reloads }
@@ -376,6 +384,7 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
             let method = endpoint.method.name().to_uppercase();
             let body = match endpoint.does {
                 Does::Event => r#"{"event": "user.updated", "data": {"userId": 7}}"#,
+                Does::Turn => r#"{"l2": "off"}"#,
                 _ => r#"{"tags": ["a"]}"#,
             };
             let request = request.method(method.as_str()).body(body.to_owned());
@@ -402,6 +411,29 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
         }
     }
     assert!(api.metrics.counts().admin_refusals.get() > 0);
+}
+
+#[tokio::test]
+async fn layers_are_turned_as_asked_and_what_is_wrong_turns_nothing() {
+    let api = open();
+    let switch = |answer: &Answer, layer: &str| answer.json()[layer]["switch"].clone();
+    for (body, wrong) in [
+        ("", "EOF"),
+        ("{}", "name a layer"),
+        (r#"{"reason": "x"}"#, "name a layer"),
+        (r#"{"l1": "off", "l2": "ON"}"#, "unknown variant `ON`"),
+        (r#"{"l1": true}"#, "such as {\"l2\": \"off\"}"),
+        (r#"{"l1": "off", "l1": "on"}"#, "duplicate field `l1`"),
+    ] {
+        let answer = api.post("/admin/layers", body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        assert!(answer.detail().contains(wrong), "{body}: {}", answer.detail());
+    }
+    let shown = api.get("/admin/layers").await;
+    assert_eq!((switch(&shown, "l1"), switch(&shown, "l2")), (json!("on"), json!("on")));
+    let turned = api.post("/admin/layers", r#"{"l1": "off", "reason": "x"}"#).await;
+    assert_eq!((switch(&turned, "l1"), switch(&turned, "l2")), (json!("off"), json!("on")));
+    assert_eq!(api.get("/admin/layers").await.json(), turned.json());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use crate::admin::auth::{Guard, Permission, Token};
 use crate::admin::downstream::Board;
 use crate::admin::estimate::Holdings;
 use crate::admin::hooks::{self, Hook};
+use crate::admin::layers::{Behind, Panel};
 use crate::admin::purges::Fleet;
 use crate::admin::readiness::Readiness;
 use crate::admin::reload::Reload;
@@ -26,6 +27,7 @@ use crate::server::limits::Limits;
 use crate::server::listen::bind;
 use crate::server::serve;
 use crate::server::shutdown::Drain;
+use crate::store::shared::SecondLevel;
 
 /// How long requests in hand may take when the process ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -109,12 +111,26 @@ pub(crate) fn start(
         config: changing.config,
         hooks: changing.hooks,
         board: changing.board,
+        panel: Panel {
+            switches: house.switches.clone(),
+            memory: house.memory.clone(),
+            behind: behind(&house.second),
+        },
     });
     let drain = Drain::new();
     let make = move |peer, _: &_| for_peer(&router, peer);
     let serving = serve(listener, make, Arc::new(Limits::default()), drain.clone());
     let task = tokio::runtime::Handle::current().spawn(serving);
     Ok(Serving { drain, task })
+}
+
+fn behind(second: &SecondLevel) -> Behind {
+    match second {
+        SecondLevel::None => Behind::None,
+        #[cfg(feature = "disk")]
+        SecondLevel::Disk(_) => Behind::Disk,
+        SecondLevel::Redis(_) => Behind::Redis,
+    }
 }
 
 impl Serving {

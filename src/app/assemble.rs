@@ -20,6 +20,7 @@ use crate::pipeline::onward::Trusted;
 use crate::purge::ledger::Ledger;
 use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::refresh::{self, Queue, Refresher};
+use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
 use crate::server::limits;
 use crate::store::local_log::{LocalLog, Retention};
@@ -48,6 +49,7 @@ pub(crate) struct House {
     pub(crate) routes: Arc<ArcSwap<RouteTable>>,
     limits: Limits,
     pub(crate) trusted: Trusted,
+    pub(crate) switches: Switches,
     compare_after: Option<Duration>,
     /// Redis, where there is one.
     pub(crate) redis: Option<Redis>,
@@ -101,6 +103,7 @@ impl House {
             routes: Arc::new(ArcSwap::from_pointee(routes)),
             limits,
             trusted: Trusted::new(&networks(settings)),
+            switches: Switches::default(),
             compare_after: compare_after(settings),
             redis: stores.redis,
         };
@@ -121,6 +124,7 @@ impl House {
             refresher: self.refresher.clone(),
             trusted: self.trusted.clone(),
             limits: self.limits,
+            switches: self.switches.clone(),
             compare_after: self.compare_after,
             metrics: self.metrics.clone(),
             access: self.access.clone(),

@@ -36,6 +36,7 @@ use crate::config::{Config, Overrides};
 use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
+use crate::route::switches::{Switch, Switches};
 use crate::server::shutdown::{Drain, Ending};
 use crate::store::redis::Server;
 use crate::store::{Counts, memory};
@@ -257,6 +258,14 @@ fn readings(house: &Arc<House>, drain: &Drain) {
         let house = house.clone();
         Box::new(move || value(&house) as u64)
     };
+    let on = |switch: fn(&Switches) -> Switch| -> Box<dyn Fn() -> u64 + Send + Sync> {
+        let switches = house.switches.clone();
+        Box::new(move || u64::from(switch(&switches) == Switch::On))
+    };
+    read(Reading::L1On, on(Switches::l1));
+    if second.counts().is_some() {
+        read(Reading::L2On, on(Switches::l2));
+    }
     read(Reading::L1Keys, own(|house| house.memory.len()));
     read(Reading::L2Writes, own(|house| house.second.queued()));
     read(Reading::Flights, own(|house| house.flights.aloft()));

@@ -4,6 +4,7 @@ mod client;
 mod demo;
 mod events;
 mod launch;
+mod layers;
 mod sample;
 
 use std::ffi::OsString;
@@ -47,6 +48,7 @@ enum Command {
     Schema,
     Purge(Purge),
     Events(Events),
+    Layers(Layers),
 }
 
 /// Run the proxy, until SIGTERM or Ctrl-C.
@@ -233,6 +235,41 @@ struct Events {
     json: bool,
 }
 
+/// Turn the layers of a running Larder off and on again, without a restart; without an option, show how they are.
+///
+/// A layer that is off is neither read nor written from the next request on, and purges are followed all the same.
+/// Memory is emptied. It holds for the one instance that is asked, until it restarts. The token is taken from
+/// `LARDER_TOKEN`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  larder layers
+  larder layers --l2 off --reason 'redis is being moved'
+  larder layers --l2 on
+  larder layers --l1 off --l2 off --admin http://10.0.0.5:9090")]
+struct Layers {
+    /// Memory.
+    #[arg(long, value_enum)]
+    l1: Option<Turn>,
+    /// Redis or disk.
+    #[arg(long, value_enum)]
+    l2: Option<Turn>,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The admin API.
+    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    admin: String,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Turn {
+    On,
+    Off,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Wait {
     /// Every live instance.
@@ -265,6 +302,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Schema => launch::schema(),
         Command::Purge(purge) => client::purge(&purge),
         Command::Events(asked) => events::events(&asked),
+        Command::Layers(asked) => layers::layers(&asked),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -350,6 +388,7 @@ mod tests {
             "larder purge --everything --timeout 5",
             "larder check",
             "larder events --data {}",
+            "larder layers --l2 maybe",
         ] {
             assert!(parse(wrong).unwrap_err().use_stderr(), "{wrong}");
         }
@@ -360,6 +399,8 @@ mod tests {
             "larder purge --all-tags a,b --glob /a/* --host *.a --dry-run",
             "larder demo",
             "larder events",
+            "larder layers",
+            "larder layers --l1 off --l2 on --reason a",
             "larder events user.updated --set a=b --set c=d",
             "larder demo --listen 127.0.0.1:0 --admin 127.0.0.1:0",
             "larder demo --api-only 127.0.0.1:3000",

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::check::routes::{LAST_RESORT, matches};
 use crate::config::file::route::{
-    BodyFormat, BodyMethod, GraphQl, KeyBody, Keys, Layer, Mutations,
+    BodyFormat, BodyMethod, Coalesce, GraphQl, KeyBody, Keys, LayerRule, Mutations,
 };
 use crate::config::file::{self, File};
 use crate::config::scalar::address::{HostField, RedisUrl};
@@ -36,9 +36,12 @@ use crate::purge::events::{EventRule, Events, NamePattern};
 use crate::purge::template::{Holes, Rule, Template};
 use crate::route::depends::{Dependency, Depends, Left};
 use crate::route::purging::PurgeMethod;
+use crate::route::rollout::Rollout;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagFields, TagRules};
-use crate::route::{self, AfterWrite, Coalescing, Layers, Methods, Mode, RangeFetch, ServerFields};
+use crate::route::{
+    self, AfterWrite, Caps, Coalescing, Layers, Methods, Mode, RangeFetch, ServerFields,
+};
 
 /// The settings of an effective file (`File::effective`) that passed every check.
 ///
@@ -360,7 +363,9 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         policy: policy(keys),
         key: key_rules(&keys.key.clone().unwrap_or_default(), keys.graphql.as_ref()),
         vary: vary(&keys.vary.clone().unwrap_or_default()),
-        layers: layers(keys.layers.as_deref().unwrap_or_default()),
+        layers: layers(keys.layers.as_ref()),
+        caps: caps(keys.layers.as_ref()),
+        rollout: keys.rollout.map_or(Rollout::ALL, |part| Rollout::of(part.0)),
         after_write: match &keys.on_write {
             Some(rule) if rule.refresh => AfterWrite::Refresh,
             Some(_) | None => AfterWrite::Wait,
@@ -369,7 +374,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         on_write: writes.filter_map(|text| OnWrite::parse(text, path).ok()).collect(),
         tags: tags.showing(tag_fields(keys)),
         client_ttl: duration(keys.client_ttl),
-        coalescing: if keys.coalesce == Some(false) { Coalescing::Off } else { Coalescing::On },
+        coalescing: coalescing(keys.coalesce.unwrap_or_default()),
         ranges: ranges(keys),
         server_fields: server_fields(keys),
         matches,
@@ -388,6 +393,8 @@ fn last_resort(file: &File) -> route::Settings {
         key: KeyRules::default(),
         vary: VaryRules::default(),
         layers: Layers::Both,
+        caps: Caps::default(),
+        rollout: Rollout::ALL,
         tags: TagRules::default().showing(tag_fields(keys)),
         on_write: Vec::new(),
         after_write: AfterWrite::Wait,
@@ -432,11 +439,29 @@ fn methods(methods: Option<&[file::route::Method]>) -> Methods {
     }
 }
 
-fn layers(layers: &[Layer]) -> Layers {
-    match (layers.contains(&Layer::L1), layers.contains(&Layer::L2)) {
+fn layers(layers: Option<&file::route::Layers>) -> Layers {
+    let uses =
+        |rule: fn(&file::route::Layers) -> Option<LayerRule>| layers.and_then(rule).is_some();
+    match (uses(file::route::Layers::l1), uses(file::route::Layers::l2)) {
         (true, false) => Layers::OnlyL1,
         (false, true) => Layers::OnlyL2,
         (true, true) | (false, false) => Layers::Both,
+    }
+}
+
+fn caps(layers: Option<&file::route::Layers>) -> Caps {
+    let cap = |rule: Option<LayerRule>| duration(rule?.max_ttl);
+    Caps {
+        l1: cap(layers.and_then(file::route::Layers::l1)),
+        l2: cap(layers.and_then(file::route::Layers::l2)),
+    }
+}
+
+fn coalescing(coalesce: Coalesce) -> Coalescing {
+    match coalesce {
+        Coalesce::On => Coalescing::Fleet,
+        Coalesce::Process => Coalescing::Process,
+        Coalesce::Off => Coalescing::Off,
     }
 }
 

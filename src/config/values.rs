@@ -90,9 +90,15 @@ pub(crate) fn number(text: &str, schema: &Value) -> Result<Value, Unfit> {
 }
 
 /// The words that a schema allows, if it allows only some.
-pub(crate) fn words(schema: &Value) -> Vec<&str> {
+pub(crate) fn words<'a>(schema: &'a Value) -> Vec<&'a str> {
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return words.iter().filter_map(Value::as_str).collect();
+        let word = |value: &'a Value| match value {
+            Value::String(word) => Some(word.as_str()),
+            Value::Bool(true) => Some("true"),
+            Value::Bool(false) => Some("false"),
+            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        return words.iter().filter_map(word).collect();
     }
     let branches = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     branches

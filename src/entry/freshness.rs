@@ -56,6 +56,13 @@ impl Freshness {
         self.age(now).saturating_sub(self.lifetime)
     }
 
+    /// The same, but fresh for no longer than `cap` since the response arrived. Nothing is extended.
+    #[must_use]
+    pub fn capped(&self, cap: Option<Duration>) -> Self {
+        let Some(cap) = cap else { return *self };
+        Self { lifetime: self.lifetime.min(self.initial_age + cap), ..*self }
+    }
+
     /// The last moment at which it could be of any use; every store forgets it after that.
     pub fn last_use(&self) -> Timestamp {
         let stale = self.stale_while_revalidate.max(self.stale_if_error).max(self.keep);
@@ -117,6 +124,20 @@ mod tests {
         assert_eq!(freshness.last_use(), at(1500 + 900));
         freshness.stale_while_revalidate = millis(1000);
         assert_eq!(freshness.last_use(), at(1500 + 1000));
+    }
+
+    #[test]
+    fn a_cap_counts_from_the_arrival_and_extends_nothing() {
+        let freshness = sample();
+        assert_eq!(freshness.capped(None), freshness);
+        assert_eq!(freshness.capped(Some(millis(1500))), freshness);
+        assert_eq!(freshness.capped(Some(millis(99_999))), freshness);
+        let capped = freshness.capped(Some(millis(200)));
+        assert!(capped.is_fresh(at(199)) && !capped.is_fresh(at(200)));
+        assert_eq!((capped.age(at(200)), capped.staleness(at(300))), (millis(700), millis(100)));
+        assert_eq!(capped.last_use(), at(200 + 700));
+        let old = Freshness { initial_age: millis(5000), ..freshness };
+        assert_eq!(old.capped(Some(millis(10))), old);
     }
 
     #[test]

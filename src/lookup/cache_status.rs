@@ -111,6 +111,8 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::StaleOnError(..) => Some("stale-if-error"),
         Outcome::Failed(..) => Some("origin-failed"),
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
+        Outcome::Passed(WhyPassed::Rollout) => Some("rollout"),
+        Outcome::Passed(WhyPassed::LayersOff) => Some("layers-off"),
         Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
         Outcome::Refused(why) => Some(why.token()),
     }
@@ -171,7 +173,9 @@ impl WhyPassed {
             | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
                 "method"
             }
-            Self::Route | Self::Upgrade | Self::Content(_) => "bypass",
+            Self::Route | Self::Upgrade | Self::Rollout | Self::LayersOff | Self::Content(_) => {
+                "bypass"
+            }
         }
     }
 }
@@ -225,6 +229,11 @@ mod tests {
             passed(Unkeyable::TooLarge),
             "larder; fwd=bypass; fwd-status=200; detail=body-too-large"
         );
+        for (why, token) in [(WhyPassed::Rollout, "rollout"), (WhyPassed::LayersOff, "layers-off")]
+        {
+            let passed = told(&Outcome::Passed(why), None);
+            assert_eq!(passed, format!("larder; fwd=bypass; fwd-status=200; detail={token}"));
+        }
         assert_eq!(
             told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),
             "larder; detail=only-if-cached"

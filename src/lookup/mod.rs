@@ -142,6 +142,7 @@ impl Lookup {
             key: self.key,
             route: self.route.id.clone(),
             max_variants: self.route.vary.max_variants,
+            max_ttl: self.route.caps.l2,
         }
     }
 }

@@ -87,6 +87,10 @@ pub enum WhyPassed {
     Upgrade,
     /// The client asks for a purge, which the route takes.
     Purge,
+    /// Its key is not one of those that the route caches so far.
+    Rollout,
+    /// Every layer of its route is switched off.
+    LayersOff,
     /// It would be told apart by its content, and that cannot be keyed.
     Content(Unkeyable),
 }

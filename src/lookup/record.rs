@@ -83,6 +83,12 @@ impl Record {
             BodyEnd::CutOff => metrics.counts().bodies_cut_off.one(),
             BodyEnd::ClientLeft => metrics.counts().clients_left.one(),
         }
+        if matches!(self.outcome, Outcome::Passed(WhyPassed::Rollout)) {
+            metrics.counts().rollout_passed.one();
+        }
+        if matches!(self.outcome, Outcome::Passed(WhyPassed::LayersOff)) {
+            metrics.counts().layers_off_passed.one();
+        }
         if log.is_on() {
             log.write(&self.line(end, bytes, took));
         }
@@ -182,6 +188,8 @@ impl WhyPassed {
             Self::Route => "route",
             Self::Upgrade => "upgrade",
             Self::Purge => "purge",
+            Self::Rollout => "rollout",
+            Self::LayersOff => "layers-off",
             Self::Content(why) => why.token(),
         }
     }

@@ -39,6 +39,7 @@ use crate::policy::head::{Told, outdated, told};
 use crate::policy::revalidate::{Validation, validation};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
+use crate::route::switches::Switches;
 use crate::route::tags::{Untagged, union};
 use crate::route::{Layers, Route};
 use crate::time::Timestamp;
@@ -51,6 +52,7 @@ struct Parts {
     ledger: Arc<Ledger>,
     trusted: Trusted,
     limits: Limits,
+    switches: Switches,
 }
 
 /// The largest object that each layer takes, in bytes.
@@ -61,8 +63,13 @@ pub struct Limits {
 }
 
 impl Fetch {
-    pub(crate) fn new(ledger: Arc<Ledger>, trusted: Trusted, limits: Limits) -> Self {
-        Self(Arc::new(Parts { ledger, trusted, limits }))
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        trusted: Trusted,
+        limits: Limits,
+        switches: Switches,
+    ) -> Self {
+        Self(Arc::new(Parts { ledger, trusted, limits, switches }))
     }
 
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
@@ -340,19 +347,20 @@ impl Fetch {
     /// The largest object that any of the route's layers takes.
     fn limit(&self, route: &Route) -> u64 {
         let Limits { l1, l2 } = self.0.limits;
-        match route.layers {
-            Layers::Both => l1.max(l2),
-            Layers::OnlyL1 => l1,
-            Layers::OnlyL2 => l2,
+        match self.0.switches.left_of(route.layers) {
+            // Where all are off nothing is kept; those who ask at the same time share it all the same.
+            Some(Layers::Both) | None => l1.max(l2),
+            Some(Layers::OnlyL1) => l1,
+            Some(Layers::OnlyL2) => l2,
         }
     }
 
     /// Whether a part may be kept: in memory, since only there it is compared and combined at once. What turned out to
     /// be all of its representation is not bound to that.
     fn has_room_for(&self, part: &ContentRange, route: &Route) -> bool {
-        let in_memory = match route.layers {
-            Layers::Both | Layers::OnlyL1 => true,
-            Layers::OnlyL2 => false,
+        let in_memory = match self.0.switches.left_of(route.layers) {
+            Some(Layers::Both | Layers::OnlyL1) => true,
+            Some(Layers::OnlyL2) | None => false,
         };
         // Of a part of a GraphQL answer nobody can tell whether it has errors.
         let may_be_kept = in_memory && route.graphql().is_none();

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
 use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Version};
 use tower::Service;
@@ -30,6 +30,7 @@ use crate::message::range::{self, Asked};
 use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::policy::ClientDirectives;
+use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
 use crate::route::{RangeFetch, Route, Sought};
 use crate::time::Timestamp;
@@ -40,9 +41,17 @@ pub(crate) struct Gate<L, P>(Arc<Parts<L, P>>);
 struct Parts<L, P> {
     service: Box<str>,
     routes: Arc<ArcSwap<RouteTable>>,
+    switches: Switches,
     lookups: L,
     passages: P,
     room: Room,
+}
+
+/// What the gate decides by.
+pub(crate) struct Needs<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) routes: Arc<ArcSwap<RouteTable>>,
+    pub(crate) switches: Switches,
 }
 
 /// What the gate decides.
@@ -56,19 +65,10 @@ enum Decision {
 
 impl<L, P> Gate<L, P> {
     /// The gate before `lookups`, which answers what is looked up, and `passages`, which forwards the rest.
-    pub(crate) fn new(
-        service: &str,
-        routes: Arc<ArcSwap<RouteTable>>,
-        lookups: L,
-        passages: P,
-    ) -> Self {
-        Self(Arc::new(Parts {
-            service: service.into(),
-            routes,
-            lookups,
-            passages,
-            room: Room::new(),
-        }))
+    pub(crate) fn new(needs: Needs<'_>, lookups: L, passages: P) -> Self {
+        let Needs { service, routes, switches } = needs;
+        let (service, room) = (service.into(), Room::new());
+        Self(Arc::new(Parts { service, routes, switches, lookups, passages, room }))
     }
 
     fn decide(&self, arrival: Arrival) -> Decision {
@@ -92,7 +92,10 @@ impl<L, P> Gate<L, P> {
             match (route.seeks(&request.method), why_unnamed(&route, &request.method, &target)) {
                 (Sought::ByUrl, None) => {
                     let look = Look { route, target, request, client, interim, now };
-                    return Decision::Look(self.lookup(look, None), body);
+                    return match self.admit(look, None) {
+                        Ok(lookup) => Decision::Look(lookup, body),
+                        Err((look, why)) => Decision::Pass(look.passing(body, why)),
+                    };
                 }
                 (Sought::ByContent, None) => {
                     let look = Look { route, target, request, client, interim, now };
@@ -109,9 +112,27 @@ impl<L, P> Gate<L, P> {
             let (route, target) = (route.clone(), target.clone());
             let (request, interim) = (request.clone(), interim.clone());
             let look = Look { route, target, request, client, interim, now };
-            Box::new(Lookup { company: Company::Unshared, ..self.lookup(look, None) })
+            let lookup = self.admit(look, None).ok()?;
+            Some(Box::new(Lookup { company: Company::Unshared, ..lookup }))
         });
+        let get = get.flatten();
         Decision::Pass(Passage { route, target, request, body, client, interim, why, get })
+    }
+
+    /// The lookup; or why there is none, because no layer is on or the key is not rolled out: then the request passes as
+    /// if no cache were there.
+    fn admit(&self, look: Look, content: Option<Bytes>) -> Result<Lookup, (Box<Look>, WhyPassed)> {
+        let (layers, rollout) = (look.route.layers, look.route.rollout);
+        if self.0.switches.left_of(layers).is_none() {
+            return Err((Box::new(look), WhyPassed::LayersOff));
+        }
+        // Only where it may pass, what came is needed once more.
+        let came = (!rollout.is_whole()).then(|| Box::new(look.clone()));
+        let lookup = self.lookup(look, content);
+        match came {
+            Some(look) if !rollout.takes(lookup.key) => Err((look, WhyPassed::Rollout)),
+            Some(_) | None => Ok(lookup),
+        }
     }
 
     fn lookup(&self, look: Look, content: Option<Bytes>) -> Lookup {
@@ -169,6 +190,7 @@ impl<L, P> Gate<L, P> {
 }
 
 /// A request that is to be looked up.
+#[derive(Clone)]
 struct Look {
     route: Arc<Route>,
     target: Target,
@@ -176,6 +198,14 @@ struct Look {
     client: IpAddr,
     interim: Interim,
     now: Timestamp,
+}
+
+impl Look {
+    /// The request on its way past the cache, with this body.
+    fn passing(self, body: Body, why: WhyPassed) -> Passage {
+        let Self { route, target, request, client, interim, .. } = self;
+        Passage { route, target, request, body, client, interim, why, get: None }
+    }
 }
 
 /// Why a URL does not say what is asked for, on a route that speaks GraphQL.
@@ -236,14 +266,18 @@ where
         match take(&self.0.room, rules, &mut look.request.headers, body).await {
             Taken::Keyed(content, _room) => {
                 look.now = Timestamp::now();
-                let lookup = self.lookup(*look, Some(content));
-                self.0.lookups.clone().call(lookup).await
+                match self.admit(*look, Some(content.clone())) {
+                    Ok(lookup) => self.0.lookups.clone().call(lookup).await,
+                    Err((mut look, why)) => {
+                        // It is sent in the form in which it would be keyed.
+                        let length = HeaderValue::from(content.len());
+                        look.request.headers.insert(CONTENT_LENGTH, length);
+                        self.0.passages.clone().call(look.passing(content.into(), why)).await
+                    }
+                }
             }
             Taken::Left(body, why) => {
-                let Look { route, target, request, client, interim, .. } = *look;
-                let why = WhyPassed::Content(why);
-                let get = None;
-                let passage = Passage { route, target, request, body, client, interim, why, get };
+                let passage = look.passing(body, WhyPassed::Content(why));
                 self.0.passages.clone().call(passage).await
             }
             Taken::Broken(failure) => {

@@ -7,12 +7,15 @@ use rand::Rng;
 
 use crate::entry::Entry;
 use crate::entry::facts::Standing;
+use crate::entry::freshness::Freshness;
 use crate::lookup::answer::Answer;
 use crate::lookup::outcome::{Forwarded, Layer, Outcome};
 use crate::lookup::{Accepts, Held, Lookup, Until};
 use crate::policy::reuse::{OnError, Question, Reuse, WhyRefresh, reuse};
 use crate::purge::ledger::Ledger;
 use crate::refresh::Refresher;
+use crate::route::switches::{Switch, Switches};
+use crate::route::{Layers, Route};
 use crate::telemetry::labels::Invalidation;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Timestamp;
@@ -22,7 +25,9 @@ pub(crate) struct Judge {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) refresher: Refresher,
     pub(crate) metrics: Metrics,
-    /// How long a copy in memory is served before the fleet's store is asked for a newer one.
+    pub(crate) switches: Switches,
+    /// How long a copy in memory is served before the fleet's store is asked for a newer one, where its route does not
+    /// say.
     pub(crate) compare_after: Option<Duration>,
 }
 
@@ -71,11 +76,32 @@ impl Judge {
         Verdict::Answer(Answer::stored(entry.clone(), outcome))
     }
 
+    /// Whether a layer is part of what the route uses at the moment.
+    pub(crate) fn uses(&self, route: &Route, layer: Layer) -> bool {
+        match (self.switches.left_of(route.layers), layer) {
+            (Some(Layers::Both), _)
+            | (Some(Layers::OnlyL1), Layer::L1)
+            | (Some(Layers::OnlyL2), Layer::L2) => true,
+            (Some(Layers::OnlyL1), Layer::L2) | (Some(Layers::OnlyL2), Layer::L1) | (None, _) => {
+                false
+            }
+        }
+    }
+
+    /// Whether a layer may be written at the moment, by whoever used it a moment ago.
+    pub(crate) fn may_write(&self, layer: Layer) -> bool {
+        let switch = match layer {
+            Layer::L1 => self.switches.l1(),
+            Layer::L2 => self.switches.l2(),
+        };
+        switch == Switch::On
+    }
+
     fn ask(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> Reuse {
         let standing = self.ledger.standing(entry, lookup.now);
         self.count(standing, layer);
         reuse(&Question {
-            freshness: &entry.freshness,
+            freshness: &self.freshness(&lookup.route, entry, layer),
             status: entry.head.status,
             standing,
             directives: lookup.directives,
@@ -100,11 +126,27 @@ impl Judge {
         .invalidated(reason);
     }
 
-    /// Whether a copy in memory is old enough for the fleet to have a newer one.
+    /// An entry's freshness as the layer that holds it lets it be.
+    fn freshness(&self, route: &Route, entry: &Entry, layer: Layer) -> Freshness {
+        let cap = match layer {
+            // Its copy is compared instead, where there is something to compare it with.
+            Layer::L1 if self.has_layer_below(route) => None,
+            Layer::L1 => route.caps.l1,
+            Layer::L2 => route.caps.l2,
+        };
+        entry.freshness.capped(cap)
+    }
+
+    /// Whether a copy in memory is old enough for the layer below to have a newer one.
     fn is_due_for_comparison(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> bool {
+        let longest = || lookup.route.caps.l1.or(self.compare_after);
         layer == Layer::L1
-            && lookup.route.layers == crate::route::Layers::Both
-            && self.compare_after.is_some_and(|longest| entry.taken_since(lookup.now) > longest)
+            && longest().is_some_and(|longest| entry.taken_since(lookup.now) > longest)
+            && self.has_layer_below(&lookup.route)
+    }
+
+    fn has_layer_below(&self, route: &Route) -> bool {
+        self.switches.left_of(route.layers) == Some(Layers::Both)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::lookup::{Company, Fleet, Lookup};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict};
 use crate::pipeline::peek::Descent;
-use crate::route::{Coalescing, Layers};
+use crate::route::Coalescing;
 use crate::store::{Lease as Right, Leases, Store};
 
 /// Asks the fleet for the right to fetch. Who does not get it waits, bounded, for what the holder brings; a lost
@@ -56,8 +56,9 @@ where
             && lookup.fleet == Fleet::InReach
             // What is asked for a part may bring one, which the others would not find in the fleet's store.
             && lookup.range.is_none()
-            && lookup.route.coalescing == Coalescing::On
-            && lookup.route.layers != Layers::OnlyL1;
+            && lookup.route.coalescing == Coalescing::Fleet
+            // Whoever waited would look for it there.
+            && parts.judge.uses(&lookup.route, CacheLayer::L2);
         if !shared {
             return parts.inner.clone().oneshot(lookup).await;
         }

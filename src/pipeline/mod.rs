@@ -52,6 +52,7 @@ use crate::purge::ledger::Ledger;
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::Purger;
 use crate::refresh::Refresher;
+use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
 use crate::store::memory::Memory;
 use crate::store::{Leases, Store};
@@ -73,6 +74,7 @@ pub(crate) struct Parts<St, Le, Lo> {
     pub refresher: Refresher,
     pub trusted: Trusted,
     pub limits: Limits,
+    pub switches: Switches,
     /// How long a copy in memory is served before the second level is asked for a newer one; nothing without one.
     pub compare_after: Option<Duration>,
     pub metrics: Metrics,
@@ -91,6 +93,7 @@ where
         ledger: ledger.clone(),
         refresher: parts.refresher.clone(),
         metrics: metrics.clone(),
+        switches: parts.switches.clone(),
         compare_after: parts.compare_after,
     });
     let below = ServiceBuilder::new()
@@ -101,7 +104,12 @@ where
         .layer(Tier::layer(judge.clone(), second.clone(), Layer::L2, metrics.clone()))
         // The fleet is asked only when neither level has it.
         .layer(Lease::layer(judge.clone(), leases.clone(), second.clone()))
-        .service(Fetch::new(ledger.clone(), parts.trusted.clone(), parts.limits));
+        .service(Fetch::new(
+            ledger.clone(),
+            parts.trusted.clone(),
+            parts.limits,
+            parts.switches.clone(),
+        ));
     let lookups = Deliver::new(
         // Before everything that awaits: a hit ends here.
         ServiceBuilder::new()
@@ -118,7 +126,9 @@ where
         service: parts.service.as_str().into(),
         refresher: parts.refresher,
     });
-    let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
+    let needs =
+        gate::Needs { service: &parts.service, routes: parts.routes, switches: parts.switches };
+    let gate = Gate::new(needs, lookups, passages);
     let observatory =
         Observatory::new(parts.metrics, parts.access, CacheId::new(&parts.cache_name));
     (Front { observatory, gate }, below)

@@ -267,7 +267,10 @@ fn may_write(route: &Route, method: &Method, why: WhyPassed) -> bool {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::QUERY => false,
         Method::POST => match (why, route.graphql()) {
-            (WhyPassed::Content(Unkeyable::Subscription), _) | (_, Some(Writes::Keep)) => false,
+            (WhyPassed::Content(Unkeyable::Subscription), _)
+            // It was keyed, so it only asks.
+            | (WhyPassed::Rollout | WhyPassed::LayersOff, Some(_))
+            | (_, Some(Writes::Keep)) => false,
             // What it asks for is not known, or it is a mutation.
             (_, Some(Writes::Invalidate)) => true,
             (_, None) => route.policy.post != Post::Vouched,
@@ -339,6 +342,8 @@ where
                 WhyPassed::Method
                 | WhyPassed::Route
                 | WhyPassed::Upgrade
+                | WhyPassed::Rollout
+                | WhyPassed::LayersOff
                 | WhyPassed::Content(_) => pass.pass(passage).await,
             }
         });

@@ -16,7 +16,6 @@ use crate::lookup::answer::Answer;
 use crate::lookup::outcome::{Forwarded, Layer as CacheLayer};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict};
-use crate::route::Layers;
 use crate::store::memory::Memory;
 use crate::telemetry::metrics::Metrics;
 
@@ -47,10 +46,10 @@ impl<S> Peek<S> {
 
     /// The answer that memory has for `lookup`; otherwise what it found is noted there.
     fn look(&self, lookup: &mut Lookup) -> Option<Answer> {
-        if lookup.route.layers == Layers::OnlyL2 {
+        let Parts { judge, memory, .. } = &*self.0;
+        if !judge.uses(&lookup.route, CacheLayer::L1) {
             return None;
         }
-        let Parts { judge, memory, .. } = &*self.0;
         let entry = match memory.find(lookup.key, &lookup.selector())? {
             Found::Entry(entry) => entry,
             Found::OtherVariant(other) => {

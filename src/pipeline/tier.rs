@@ -15,7 +15,6 @@ use crate::lookup::{Company, Fleet, Held, Lookup, Until};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict, stand_in};
 use crate::pipeline::peek::Descent;
-use crate::route::{Layers, Route};
 use crate::store::{Place, Store, StoreError};
 use crate::telemetry::labels::Operation;
 use crate::telemetry::metrics::{LayerMetrics, Metrics};
@@ -61,7 +60,11 @@ where
 
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
         let parts = &self.0;
-        if !is_used(&lookup.route, parts.layer) {
+        if !parts.judge.uses(&lookup.route, parts.layer) {
+            // Switched off since memory held it back.
+            if let Some(answer) = self.compared(&mut lookup) {
+                return Ok(answer);
+            }
             return parts.inner.clone().oneshot(lookup).await;
         }
         let place = lookup.place();
@@ -92,6 +95,9 @@ where
                 // Parts are combined where they can be compared and replaced at once: in memory.
                 return;
             }
+            if !tier.0.judge.may_write(tier.0.layer) {
+                return;
+            }
             let begun = Instant::now();
             entry.take_at(Timestamp::now());
             let kept = tier.0.store.put(&place, entry).await;
@@ -107,6 +113,8 @@ where
         let found = parts.store.get(place, &lookup.selector()).await;
         self.note(Operation::Get, begun, found.as_ref().err());
         let found = match found {
+            // It was lost on its way down: what memory holds takes its place.
+            Ok(Some(entry)) if is_older(&entry, lookup) => Found::Nothing,
             Ok(Some(entry)) => self.judge(lookup, entry, place).await,
             Ok(None) => Found::Nothing,
             // A store never fails a request: its errors are misses from here on.
@@ -136,15 +144,21 @@ where
         }
     }
 
-    /// What memory held back for a comparison, once the fleet's store turned out to have nothing newer.
+    /// What memory held back for a comparison, once the fleet's store turned out to have nothing newer; unless it could
+    /// not be served from there either.
     fn compared(&self, lookup: &mut Lookup) -> Option<Answer> {
         if self.0.layer != CacheLayer::L2 {
             return None;
         }
         let held = lookup.held.take_if(|held| held.until == Until::Compared)?;
-        held.entry.take_at(Timestamp::now());
-        let landing = Landing::whole(held.entry.clone());
-        Some(Answer { landing, ..Answer::stored(held.entry, Outcome::Hit(CacheLayer::L1)) })
+        match self.0.judge.judge(lookup, &held.entry, CacheLayer::L2) {
+            Verdict::Answer(answer) => {
+                held.entry.take_at(Timestamp::now());
+                let outcome = in_memory(answer.outcome);
+                Some(Answer { landing: Landing::whole(held.entry), outcome, ..answer })
+            }
+            Verdict::Hold | Verdict::Gone => None,
+        }
     }
 
     /// A held response in the place of an origin's failure, where its windows allow (RFC 5861 §4, RFC 9111 §4.2.4).
@@ -201,12 +215,26 @@ fn failure_in(answer: &Answer) -> Option<OriginFailure> {
     matches!(status.as_u16(), 500 | 502 | 503 | 504).then_some(OriginFailure::Status(status))
 }
 
-fn is_used(route: &Route, layer: CacheLayer) -> bool {
-    match (route.layers, layer) {
-        (Layers::Both, _) | (Layers::OnlyL1, CacheLayer::L1) | (Layers::OnlyL2, CacheLayer::L2) => {
-            true
-        }
-        (Layers::OnlyL1, CacheLayer::L2) | (Layers::OnlyL2, CacheLayer::L1) => false,
+/// Whether memory holds a younger one than this, which it may serve.
+fn is_older(entry: &Entry, lookup: &Lookup) -> bool {
+    lookup.held.as_ref().is_some_and(|held| {
+        held.until == Until::Compared && entry.freshness.received < held.entry.freshness.received
+    })
+}
+
+/// The outcome of what memory held, judged by what the layer below allows.
+fn in_memory(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Hit(_) => Outcome::Hit(CacheLayer::L1),
+        Outcome::Stale(_) => Outcome::Stale(CacheLayer::L1),
+        Outcome::StaleOnError(..)
+        | Outcome::Revalidated(_)
+        | Outcome::Miss(_)
+        | Outcome::Followed(_)
+        | Outcome::Passed(_)
+        | Outcome::Purged
+        | Outcome::Failed(..)
+        | Outcome::Refused(_) => outcome,
     }
 }
 

@@ -17,7 +17,8 @@ use crate::route::table::RouteTable;
 use crate::route::{Route, Sought};
 use crate::time::Timestamp;
 
-/// Asks for `target` as a client would that sends nothing but these fields; nothing where its route stores nothing.
+/// Asks for `target` as a client would that sends nothing but these fields; nothing where its route stores nothing, or not
+/// this key.
 pub fn seed(
     service: &str,
     routes: &RouteTable,
@@ -35,6 +36,9 @@ pub fn seed(
     request.headers = fields;
     request.headers.insert(HOST, target.host().clone());
     let key = key(service, &route, &target, &request.headers);
+    if !route.rollout.takes(key) {
+        return None;
+    }
     Some(Lookup {
         route,
         key,

@@ -3,6 +3,8 @@
 pub mod depends;
 pub mod json;
 pub mod purging;
+pub mod rollout;
+pub mod switches;
 pub mod table;
 pub mod tags;
 
@@ -18,6 +20,7 @@ use crate::key::vary::VaryRules;
 use crate::origin::Origin;
 use crate::policy::{Policy, Post};
 use crate::route::purging::PurgeMethod;
+use crate::route::rollout::Rollout;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagRules, TooMany};
 use crate::telemetry::metrics::RouteMetrics;
@@ -33,6 +36,8 @@ pub struct Route {
     pub key: KeyRules,
     pub vary: VaryRules,
     pub layers: Layers,
+    pub caps: Caps,
+    pub rollout: Rollout,
     pub tags: TagRules,
     /// What a successful unsafe request purges besides its own URL.
     pub on_write: Vec<OnWrite>,
@@ -60,6 +65,8 @@ pub struct Settings {
     pub key: KeyRules,
     pub vary: VaryRules,
     pub layers: Layers,
+    pub caps: Caps,
+    pub rollout: Rollout,
     pub tags: TagRules,
     pub on_write: Vec<OnWrite>,
     pub after_write: AfterWrite,
@@ -104,6 +111,17 @@ pub enum Layers {
     OnlyL2,
 }
 
+/// How long what a layer holds counts as fresh there at most; nothing: as long as it is. A cap never extends anything, and
+/// ages go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Of a copy in memory, since it was taken there or compared with what the store behind it has; where there is no such
+    /// store, since its response arrived.
+    pub l1: Option<Duration>,
+    /// Of an entry in the store behind memory, since its response arrived.
+    pub l2: Option<Duration>,
+}
+
 /// What becomes of the URLs that a write purged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterWrite {
@@ -114,10 +132,14 @@ pub enum AfterWrite {
     Refresh,
 }
 
-/// Whether requests for one URL share a fetch.
+/// Which requests for one URL share a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coalescing {
-    On,
+    /// Those of all instances that share a store.
+    Fleet,
+    /// Those of one instance.
+    Process,
+    /// Each has its own.
     Off,
 }
 
@@ -153,6 +175,8 @@ impl Route {
             key: settings.key,
             vary: settings.vary,
             layers: settings.layers,
+            caps: settings.caps,
+            rollout: settings.rollout,
             tags: settings.tags,
             on_write: settings.on_write,
             after_write: settings.after_write,

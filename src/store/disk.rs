@@ -345,7 +345,7 @@ impl Writer {
         let slot = Slot { seal: &self.seal, name: &name, key: work.place.key };
         let mut added = 0;
         for entry in &work.entries {
-            let listed = Listed::of(entry, &slot);
+            let listed = Listed::of(entry, &slot, work.place.max_ttl);
             let spot = slot.spot(&listed.digest);
             // Only whole entries are queued.
             let Some(encoded) = wire::encode(entry, slot.seal, &spot, nonce()) else { continue };

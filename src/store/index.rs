@@ -1,5 +1,7 @@
 //! Which variants a slot holds outside this process, told without reading them.
 
+use std::time::Duration;
+
 use http::header::HeaderName;
 use serde::{Deserialize, Serialize};
 
@@ -50,14 +52,15 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    pub(crate) fn of(entry: &Entry, slot: &Slot<'_>) -> Self {
+    /// The entry in `slot`, which counts as fresh for no longer than `cap` since it arrived.
+    pub(crate) fn of(entry: &Entry, slot: &Slot<'_>, cap: Option<Duration>) -> Self {
         let names: Vec<_> = entry.variant.names().map(HeaderName::as_str).collect();
         let as_of = entry.facts.as_of;
         let digest = slot.seal.field(slot.name, entry.variant.digest());
         Self {
             names: slot.seal.hide(slot.name, &digest, names.join(",")),
             digest,
-            expires: entry.freshness.last_use().as_millis().min(EXACT),
+            expires: entry.freshness.capped(cap).last_use().as_millis().min(EXACT),
             as_of: (as_of.millis.min(EXACT), as_of.number.min(EXACT)),
             received: entry.freshness.received.as_millis().min(EXACT),
             epoch: as_of.epoch.number().min(EXACT),

@@ -135,6 +135,11 @@ impl Memory {
         }
     }
 
+    /// Forgets everything, at once. What is being kept meanwhile may stay.
+    pub fn clear(&self) {
+        self.0.slots.clear();
+    }
+
     /// How many URLs are stored.
     pub fn len(&self) -> usize {
         self.0.slots.len()
@@ -360,7 +365,7 @@ mod tests {
     }
 
     fn place(number: u64) -> Place {
-        Place { key: key(number), route: RouteId::new("r"), max_variants: 4 }
+        Place { key: key(number), route: RouteId::new("r"), max_variants: 4, max_ttl: None }
     }
 
     fn entry(number: u64, as_of: u64, body: Stored) -> Arc<Entry> {

@@ -32,6 +32,9 @@ pub struct Place {
     pub route: RouteId,
     /// How many variants the slot may hold.
     pub max_variants: usize,
+    /// How long a variant counts as fresh in a store behind memory at most, since its response arrived: what is of no
+    /// use after that ends there.
+    pub max_ttl: Option<Duration>,
 }
 
 /// A store of entries. It keeps and gives back; what is fresh, purged or allowed is decided elsewhere.

@@ -134,6 +134,11 @@ fn readings(page: &mut Page<'_, '_>, all: &All) -> Written {
         layered(Reading::L1Bytes, Reading::L2Bytes),
     )?;
     page.gauge(
+        "larder_layer_on",
+        "Whether a layer is read and written: 1, or 0 where it was switched off",
+        layered(Reading::L1On, Reading::L2On),
+    )?;
+    page.gauge(
         "cache_keys_total",
         "URLs that a layer holds",
         layered(Reading::L1Keys, Reading::L2Keys),
@@ -262,13 +267,23 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 27] = [
+    let table: [(&str, &str, &Count); 29] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
             "larder_hits_for_miss",
             "Requests sent straight on because their URL was uncacheable lately",
             &counts.hits_for_miss,
+        ),
+        (
+            "larder_rollout_passed",
+            "Requests passed because their key is not rolled out yet",
+            &counts.rollout_passed,
+        ),
+        (
+            "larder_layers_off_passed",
+            "Requests passed because every layer of their route is off",
+            &counts.layers_off_passed,
         ),
         ("larder_refreshes", "Refreshes asked for", &counts.refreshes_asked),
         (

@@ -125,6 +125,9 @@ pub enum Reading {
     /// Bytes that a layer holds, overhead included.
     L1Bytes,
     L2Bytes,
+    /// 1 where a layer is on, 0 where it is off.
+    L1On,
+    L2On,
     /// URLs that a layer holds.
     L1Keys,
     L2Keys,

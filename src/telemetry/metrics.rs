@@ -359,6 +359,9 @@ pub struct Counts {
     pub followers: Count,
     /// Requests that went straight to the origin, because their URL was uncacheable lately.
     pub hits_for_miss: Count,
+    /// Requests that passed because their key is not rolled out yet, or because every layer of their route is off.
+    pub rollout_passed: Count,
+    pub layers_off_passed: Count,
     pub refreshes_asked: Count,
     pub refreshes_dropped: Count,
     pub refreshes_failed: Count,

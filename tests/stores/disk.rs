@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -226,5 +227,46 @@ async fn an_object_larger_than_a_block_is_refused_rather_than_lost() {
     disk.put(&fits.place(), fits.entry()).await.unwrap();
     disk.flush(Duration::from_secs(10)).await;
     assert!(body(&disk, &fits, &HeaderMap::new()).await.unwrap().is_some());
+    disk.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_of_the_disk_drops_and_counts_and_repeated_writes_take_one_place() {
+    let directory = TempDir::new().unwrap();
+    let disk = open(Settings { write_queue: 3, ..settings(directory.path()) }).await.unwrap();
+    let mut full = 0;
+    for recipe in recipes().chain(recipes()) {
+        match disk.put(&recipe.place(), recipe.entry()).await {
+            Ok(()) => {}
+            Err(StoreError::QueueFull) => full += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(disk.queued() <= 3);
+    }
+    assert!(full > 0, "the writer is never that fast");
+    assert_eq!(disk.counts().queue_full.load(Ordering::Relaxed), full);
+    disk.flush(PATIENCE).await;
+    let (url, before) = (of("http://h/a"), disk.counts().queue_full.load(Ordering::Relaxed));
+    for round in 0..1000 {
+        let recipe = url.clone().fetched_at(round);
+        disk.put(&recipe.place(), recipe.says(round.to_string()).entry()).await.unwrap();
+    }
+    disk.flush(PATIENCE).await;
+    let found = body(&disk, &url, &HeaderMap::new()).await.unwrap();
+    assert_eq!(found.as_deref(), Some("999"));
+    assert_eq!(disk.counts().queue_full.load(Ordering::Relaxed), before);
+    disk.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn what_is_queued_when_the_disk_closes_is_written_first() {
+    let OnDisk { disk, directory } = OnDisk::start().await;
+    for recipe in recipes() {
+        disk.put(&recipe.place(), recipe.entry()).await.unwrap();
+    }
+    disk.close(PATIENCE).await;
+    assert_eq!(disk.queued(), 0);
+    let disk = open(disk_settings(&directory)).await.unwrap();
+    assert_eq!(found(&disk).await, 300);
     disk.close(PATIENCE).await;
 }

@@ -25,6 +25,7 @@ pub(crate) struct Recipe {
     request: HeaderMap,
     vary: Option<HeaderName>,
     max_variants: usize,
+    max_ttl: Option<Duration>,
 }
 
 /// The entry of a URL, whose body is the URL.
@@ -38,6 +39,7 @@ pub(crate) fn of(url: &str) -> Recipe {
         request: HeaderMap::new(),
         vary: None,
         max_variants: 4,
+        max_ttl: None,
     }
 }
 
@@ -74,11 +76,18 @@ impl Recipe {
         self
     }
 
+    /// Its store lets it count as fresh for no longer.
+    pub(crate) fn capped_at(mut self, cap: Duration) -> Self {
+        self.max_ttl = Some(cap);
+        self
+    }
+
     pub(crate) fn place(&self) -> Place {
         Place {
             key: key(&self.url),
             route: RouteId::new("Products"),
             max_variants: self.max_variants,
+            max_ttl: self.max_ttl,
         }
     }
 

@@ -62,6 +62,23 @@ async fn a_url_with_all_its_variants_is_one_key_that_ends_with_its_last_use() {
     assert!((290..=300).contains(&left), "{left} s");
 }
 
+/// What is of use for a day ends with its cap, and the longest of all variants counts.
+#[tokio::test]
+async fn a_cap_ends_each_variant_and_the_key_with_the_last_of_them() {
+    let bench = InRedis::start().await;
+    let url = of("http://h/a").lives(Duration::from_hours(24));
+    bench.put(&url.clone().varies("x-a", "1").capped_at(Duration::from_secs(100))).await;
+    let left = bench.server.seconds_left(&name(&url)).await;
+    assert!((90..=100).contains(&left), "{left} s");
+    bench.put(&url.clone().varies("x-a", "2").capped_at(Duration::from_secs(50))).await;
+    let left = bench.server.seconds_left(&name(&url)).await;
+    assert!((90..=100).contains(&left), "{left} s");
+    let old = url.varies("x-a", "3").received_before(Duration::from_mins(1));
+    let old = old.capped_at(Duration::from_secs(50));
+    bench.put(&old).await;
+    assert_eq!(bench.body(&old, &request("x-a", "3")).await, None, "it was over before it came");
+}
+
 #[tokio::test]
 async fn variants_of_no_more_use_are_pruned_by_the_next_write() {
     let bench = InRedis::start().await;

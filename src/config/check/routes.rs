@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::config::check::{At, Check};
 use crate::config::fault::{listed, nearest};
 use crate::config::file::OneOrMany;
-use crate::config::file::route::{BodyFormat, Keys, Layer, Method, Route, Share};
+use crate::config::file::route::{BodyFormat, Keys, LayerRule, Method, Route, Share};
 use crate::config::file::store::{L2, Without};
 use crate::config::scalar::amount::Size;
 use crate::key::content::ContentRules;
@@ -235,10 +235,31 @@ impl<'a> Check<'a> {
     }
 
     fn layers(&mut self, keys: &Keys, at: &At<'_>) {
-        let layers = keys.layers.as_deref().unwrap_or_default();
+        let Some(layers) = &keys.layers else { return };
         let without = matches!(self.file.l2, L2::Without(Without::None));
-        if at.is_written() && without && layers.contains(&Layer::L2) && !self.told.covers("l2") {
+        if at.is_written() && without && layers.l2().is_some() && !self.told.covers("l2") {
             self.fault(at, "`layers` names l2, and there is none", "configure `l2`, or write [l1]");
+        }
+        if layers.l1().is_none() && layers.l2().is_none() && !self.is_partly_faulty(at) {
+            let right = "name one, as in [l1] or { l1: { max_ttl: 10s } }, or write cache: false";
+            self.fault(at, "`layers` names no layer", right);
+        }
+        let cap = |rule: Option<LayerRule>| rule.and_then(|rule| rule.max_ttl);
+        let (l1, l2) = (cap(layers.l1()), cap(layers.l2()));
+        for (name, cap) in [("l1", l1), ("l2", l2)] {
+            if cap.is_some_and(|cap| cap.0.is_zero()) {
+                let what = format!("`max_ttl` of 0s lets nothing be fresh in {name}");
+                let right = format!("write a duration such as 10s, or leave {name} out");
+                self.fault(&at.key(name).key("max_ttl"), what, &right);
+            }
+        }
+        if let (Some(above), Some(below)) = (l1, l2)
+            && above.0 > below.0
+        {
+            let what =
+                format!("memory holds copies for {above}, longer than l2 lets them be fresh");
+            let right = format!("write at most {below}, the `max_ttl` of l2");
+            self.warn(&at.key("l1").key("max_ttl"), what, &right);
         }
     }
 
@@ -248,11 +269,13 @@ impl<'a> Check<'a> {
         if keys.cache == Some(false) {
             return;
         }
-        let layers = keys.layers.as_deref().unwrap_or_default();
+        let layers = keys.layers.as_ref();
+        let in_memory = layers.is_some_and(|layers| layers.l1().is_some());
+        let behind = layers.is_some_and(|layers| layers.l2().is_some());
         let identity = key.identity().unwrap_or("the key");
         let is_faulty = self.told.covers("l2") || self.is_partly_faulty(&self.root.key("l2"));
         match &self.file.l2 {
-            L2::Without(Without::None) if !layers.contains(&Layer::L1) => {
+            L2::Without(Without::None) if !in_memory => {
                 let what = format!(
                     "`{identity}` tells persons apart, and what is personal is not kept in memory unless it is said"
                 );
@@ -260,7 +283,7 @@ impl<'a> Check<'a> {
                 self.warn(at, what, right);
             }
             L2::Stores(stores)
-                if layers.contains(&Layer::L2)
+                if behind
                     && stores.encrypt.is_none()
                     && !stores.personal_in_clear
                     && !is_faulty =>

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::file::origin::Origin;
 use crate::config::file::purging::{Downstream, Event, Hook, Intake};
-use crate::config::file::route::{Keys, Layer, Route};
+use crate::config::file::route::{Keys, Layer, Layers, Route};
 use crate::config::file::service::{Admin, Limits, Log, Purge};
 use crate::config::file::store::{L1, L2, Without};
 use crate::config::scalar::address::{Address, Network};
@@ -149,7 +149,7 @@ impl File {
             let mut keys = std::mem::take(&mut route.keys).or(&self.defaults).or(&base);
             let is_personal = keys.key.as_ref().is_some_and(|key| key.is_personal());
             let usual = if is_personal { vec![Layer::L2] } else { layers.clone() };
-            keys.layers.get_or_insert(usual);
+            keys.layers.get_or_insert(Layers::Named(usual));
             route.keys = if keys.cache == Some(false) { keys.passing() } else { keys };
         }
         let object = Size(mib(1).0.min(self.l1.capacity.0 / 4));

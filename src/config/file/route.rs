@@ -1,9 +1,10 @@
 //! Routes, and what holds for all of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::purging::PurgeMethod;
@@ -99,10 +100,13 @@ pub struct Keys {
     /// Whether `Cache-Control` of requests is heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_directives: Option<ClientDirectives>,
-    /// Where entries live.
+    /// Where entries live: a list, or a map with what holds for each layer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    pub layers: Option<Vec<Layer>>,
+    pub layers: Option<Layers>,
+    /// The part of the keys that is cached at all; requests for the others pass. The same keys on every instance; more of
+    /// them with a greater part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Part>,
     /// What tells two requests apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
@@ -132,9 +136,9 @@ pub struct Keys {
     /// Whose `PURGE` requests purge their URL; without it they pass like any other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purge_method: Option<PurgeMethod>,
-    /// Whether simultaneous requests for one URL share one fetch.
+    /// Which simultaneous requests for one URL share one fetch.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub coalesce: Option<bool>,
+    pub coalesce: Option<Coalesce>,
     /// What the origin is asked for when a request wants a part of what is not stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<Ranges>,
@@ -169,6 +173,65 @@ pub enum Layer {
     L1,
     /// Redis or disk.
     L2,
+}
+
+/// Where entries live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Layers {
+    #[schemars(extend("minItems" = 1))]
+    Named(Vec<Layer>),
+    Ruled(LayerRules),
+}
+
+/// What holds for each layer; one that is not given is not used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LayerRules {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l1: Option<LayerRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l2: Option<LayerRule>,
+}
+
+/// What holds for one layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LayerRule {
+    /// How long what it holds counts as fresh there at most. A copy in memory is looked at again in L2 then; what is in
+    /// L2, or in memory without an L2, is stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_ttl: Option<Span>,
+}
+
+/// Which simultaneous requests for one URL share one fetch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coalesce {
+    /// Those of the fleet.
+    #[default]
+    #[serde(alias = "true")]
+    On,
+    /// Those of one instance.
+    Process,
+    /// None.
+    #[serde(alias = "false")]
+    Off,
+}
+
+impl JsonSchema for Coalesce {
+    fn schema_name() -> Cow<'static, str> {
+        "Coalesce".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["on", "process", "off", true, false] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
 }
 
 /// What tells two requests apart, beside scheme and path.
@@ -375,6 +438,24 @@ impl Key {
 /// Fields that say who asks.
 const IDENTITIES: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 
+impl Layers {
+    /// What holds for memory, where it is used.
+    pub(crate) fn l1(&self) -> Option<LayerRule> {
+        match self {
+            Self::Named(named) => named.contains(&Layer::L1).then(LayerRule::default),
+            Self::Ruled(rules) => rules.l1,
+        }
+    }
+
+    /// What holds for the store behind it, where it is used.
+    pub(crate) fn l2(&self) -> Option<LayerRule> {
+        match self {
+            Self::Named(named) => named.contains(&Layer::L2).then(LayerRule::default),
+            Self::Ruled(rules) => rules.l2,
+        }
+    }
+}
+
 impl Match {
     fn is_empty(&self) -> bool {
         let Self { path, host, methods } = self;
@@ -397,7 +478,8 @@ impl Keys {
             share: Some(Vec::new()),
             strip_tags: Some(false),
             keep_posts: Some(false),
-            coalesce: Some(true),
+            rollout: Some(Part(1.0)),
+            coalesce: Some(Coalesce::On),
             ranges: Some(Ranges::FetchWhole),
             server_fields: Some(ServerFields::Full),
             ..Self::default()
@@ -414,7 +496,7 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers key graphql vary share tags strip_tags
+            early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
             keep_posts on_write purge_method coalesce ranges server_fields
         }
     }
@@ -431,6 +513,7 @@ impl Keys {
             early_refresh: None,
             negative: None,
             layers: None,
+            rollout: None,
             graphql: None,
             keep_posts: None,
             key: self.key.map(|key| Key { body: None, ..key }),
@@ -439,7 +522,7 @@ impl Keys {
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 10] = [
+    pub(crate) const STORING: [&str; 11] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -448,6 +531,7 @@ impl Keys {
         "early_refresh",
         "negative",
         "layers",
+        "rollout",
         "graphql",
         "keep_posts",
     ];

@@ -267,7 +267,7 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let now = Timestamp::now();
         let slot = Slot { seal: &self.seal, name: key, key: place.key };
-        let listed = Listed::of(entry, &slot);
+        let listed = Listed::of(entry, &slot, place.max_ttl);
         if listed.expires <= now.as_millis() {
             return Ok(());
         }
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_key_is_short_and_lower_case_whatever_the_names_are() {
         let route = RouteId::new(&"Ä B".repeat(500));
-        let place = Place { key: Key::from_bits(u128::MAX), route, max_variants: 1 };
+        let place = Place { key: Key::from_bits(u128::MAX), route, max_variants: 1, max_ttl: None };
         let key = key(&format!("cache:{}:", name(&"X".repeat(500))), &place);
         assert!(
             key.len() < 250 && key.is_ascii() && !key.bytes().any(|byte| byte.is_ascii_uppercase())
