@@ -21,6 +21,8 @@ mod leases;
 mod logs;
 #[path = "stores/redis.rs"]
 mod redis_server;
+#[path = "stores/sealed.rs"]
+mod sealed;
 #[path = "stores/suite.rs"]
 mod suite;
 #[path = "stores/sweeps.rs"]

@@ -318,3 +318,48 @@ fn expanded(stored: &[u8], length: usize) -> Option<Vec<u8>> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(ids: &[&str]) -> Seal {
+        let key = |id: &&str| SealKey::new(id, blake3::hash(id.as_bytes()).as_bytes());
+        Seal::new(Settings { keys: ids.iter().map(key).collect(), ..Settings::default() })
+    }
+
+    #[test]
+    fn a_secret_is_32_random_bytes_in_hexadecimal_or_base64_and_no_passphrase() {
+        let bytes = *blake3::hash(b"a").as_bytes();
+        for text in [hex(&bytes), STANDARD.encode(bytes), URL_SAFE_NO_PAD.encode(bytes)] {
+            assert_eq!(secret(&text), Ok(bytes), "{text}");
+        }
+        for text in ["", "correct horse battery staple", &hex(&bytes)[..62], "change-me"] {
+            assert_eq!(secret(text), Err(BadSecret::Length), "{text}");
+        }
+        for text in ["0".repeat(64), "deadbeef".repeat(8), STANDARD.encode([b'x'; 32])] {
+            assert_eq!(secret(&text), Err(BadSecret::Repeats), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_index_hides_names_and_digests_and_whoever_has_the_key_finds_them() {
+        let (old, new) = (ring(&["a"]), ring(&["b", "a"]));
+        let field = old.field("slot", 7);
+        let hidden = old.hide("slot", &field, "accept-language,cookie".into());
+        assert!(!hidden.contains("cookie") && field != "7");
+        assert_ne!(field, old.field("other", 7), "slots cannot be compared");
+        let (names, name) = new.reveal("slot", &field, &hidden).unwrap();
+        assert_eq!((names.as_str(), name(7)), ("accept-language,cookie", field.clone()));
+        let why = |seal: &Seal, slot, names: &str| seal.reveal(slot, &field, names).err();
+        assert_eq!(why(&new, "other", &hidden), Some(Unreadable::Seal));
+        assert_eq!(why(&new, "slot", "cookie"), Some(Unreadable::Unsealed));
+        assert_eq!(why(&ring(&["b"]), "slot", &hidden), Some(Unreadable::UnknownKey));
+        assert_eq!(why(&ring(&[]), "slot", &hidden), Some(Unreadable::UnknownKey));
+    }
+
+    #[test]
+    fn a_key_shows_nothing_of_its_secret() {
+        assert_eq!(format!("{:?}", SealKey::new("a", &[7; SECRET])), "SealKey(\"a\")");
+    }
+}

@@ -387,6 +387,7 @@ mod tests {
     use proptest::{prop_assert, prop_assert_eq, prop_assume, proptest};
 
     use super::*;
+    use crate::entry::seal::{self, Compression, SealKey};
 
     const KEY: Key = Key::from_bits(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 
@@ -410,6 +411,37 @@ mod tests {
         "2d636f6f6b6965c403623d3292c40465746167c40422e4ff2298cf0000018bcfe5687b01cdea60cd07d0",
         "cd0bb8cd0fa005019292af6163636570742d656e636f64696e67c4036272ff92af6163636570742d6c61",
         "6e6775616765c068656c6c6f",
+    );
+
+    /// The same, and `long()`, as this version writes them.
+    const VERSION_3: &str = concat!(
+        "4c52445203000000000000e2000000000000000500000000000000056c28f6e174b127157cb0b2cf5130",
+        "80669597c41000112233445566778899aabbccddeeffc41000000000000000000000000000000007b968",
+        "7474703a2f2f73686f702e6578616d706c652f613f623d31a870726f647563747392a970726f64756374",
+        "3a31a2c3a492cf0000018bcfe5680003cf0000001f3a5b7c9dcd01949392c40a7365742d636f6f6b6965",
+        "c403613d3192c40a7365742d636f6f6b6965c403623d3292c40465746167c40422e4ff2298cf0000018b",
+        "cfe5687b01cdea60cd07d0cd0bb8cd0fa005019292af6163636570742d656e636f64696e67c4036272ff",
+        "92af6163636570742d6c616e6775616765c068656c6c6f",
+    );
+    const VERSION_3_ZSTD: &str = concat!(
+        "4c52445203010000000000e200000000000008340000000000000027fd1f6249833bc1f10ad2e7d3100d",
+        "f3a19597c41000112233445566778899aabbccddeeffc41000000000000000000000000000000007b968",
+        "7474703a2f2f73686f702e6578616d706c652f613f623d31a870726f647563747392a970726f64756374",
+        "3a31a2c3a492cf0000018bcfe5680003cf0000001f3a5b7c9dcd01949392c40a7365742d636f6f6b6965",
+        "c403613d3192c40a7365742d636f6f6b6965c403623d3292c40465746167c40422e4ff2298cf0000018b",
+        "cfe5687b01cdea60cd07d0cd0bb8cd0fa005019292af6163636570742d656e636f64696e67c4036272ff",
+        "92af6163636570742d6c616e6775616765c028b52ffd603407ed0000a8616c6c20776f726b20616e6420",
+        "6e6f20706c61792001003980fe6402",
+    );
+    /// Under the key `2026a`, with a nonce of sevens.
+    const VERSION_3_SEALED: &str = concat!(
+        "4c52445203000105000000e2000000000000000500000000000000050707070707070707070707073230",
+        "32366128834f68b200a04f59303c235d793584795de9f98d6f0c0e1a15a3769a6842cba65815b66cd795",
+        "1fd4defe8a957189456429bd22e5daac39c156a038d939b9b356add2ee490c53bf7a22bc5263cc8b19fe",
+        "33821f9218c3fba6b973bbc728c861179fe1b97a24e2ced3977f821839dca0448bbd2c474a4f4f5d1094",
+        "f620ae54e2695a46ce29ce7364ae9bd130bf331a23301f74eaf46168948ab6a5a9ee02038bf51308fe5f",
+        "9795f099be3e6b048e9f450b94c4d176ca6d0849b829e706d4a9b43e3f32cfbf75822b57664cef4555da",
+        "4f414db709ac8efc30e95af2d6967ba24cfc1d5e8067ad036ee7e0ec500da2c288b67ec14b531387",
     );
 
     fn entry() -> Entry {
@@ -444,8 +476,36 @@ mod tests {
         Entry::new(facts, head, freshness, variant, body)
     }
 
+    const SPOT: Spot<'static> = Spot { slot: "cache:shop:products:1", field: "0", key: KEY };
+
+    fn write(entry: &Entry) -> Option<Bytes> {
+        encode(entry, &Seal::default(), &SPOT, [0; NONCE]).map(|encoded| encoded.bytes)
+    }
+
+    fn read(bytes: &Bytes) -> Result<Entry, Unreadable> {
+        decode(bytes, &Seal::default(), &SPOT)
+    }
+
+    fn seal(keys: &[&str], over: u64) -> Seal {
+        let key = |id: &&str| SealKey::new(id, blake3::hash(id.as_bytes()).as_bytes());
+        Seal::new(seal::Settings {
+            compression: Some(Compression { over, level: 3 }),
+            keys: keys.iter().map(key).collect(),
+            max_object: 10_000,
+        })
+    }
+
+    /// An entry whose body shrinks.
+    fn long() -> Entry {
+        entry().with_body(Stored::Whole(Bytes::from("all work and no play ".repeat(100))))
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     fn encoded() -> Bytes {
-        encode(&entry()).unwrap()
+        write(&entry()).unwrap()
     }
 
     fn assert_same(left: &Entry, right: &Entry) {
@@ -458,7 +518,7 @@ mod tests {
 
     #[test]
     fn an_entry_comes_back_as_it_was_with_repeated_lines_and_odd_bytes() {
-        let back = decode(&encoded(), KEY).unwrap();
+        let back = read(&encoded()).unwrap();
         assert_same(&back, &entry());
         let cookies: Vec<_> = back.head.fields.get_all(SET_COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
@@ -467,7 +527,7 @@ mod tests {
     #[test]
     fn the_body_is_a_slice_of_what_was_read() {
         let bytes = encoded();
-        let back = decode(&bytes, KEY).unwrap();
+        let back = read(&bytes).unwrap();
         assert!(bytes.as_ptr_range().contains(&back.whole().unwrap().as_ptr()));
     }
 
@@ -480,48 +540,140 @@ mod tests {
     fn version_1_is_read_for_ever_and_no_log_vouches_for_it() {
         let old = entry();
         let facts = Facts { as_of: old.facts.as_of.of(Epoch::NONE), ..old.facts.clone() };
-        assert_same(&decode(&golden(VERSION_1), KEY).unwrap(), &Entry { facts, ..old });
+        assert_same(&read(&golden(VERSION_1)).unwrap(), &Entry { facts, ..old });
     }
 
     #[test]
     fn version_2_is_read_for_ever() {
-        assert_same(&decode(&golden(VERSION_2), KEY).unwrap(), &entry());
-        assert_eq!(encoded(), golden(VERSION_2));
+        assert_same(&read(&golden(VERSION_2)).unwrap(), &entry());
+    }
+
+    #[test]
+    fn version_3_is_read_for_ever_in_clear_compressed_and_encrypted() {
+        let (clear, ring) = (seal(&[], 1), seal(&["2026a"], 1));
+        assert_same(&decode(&golden(VERSION_3), &clear, &SPOT).unwrap(), &entry());
+        assert_eq!(hex(&encoded()), VERSION_3);
+        assert_same(&decode(&golden(VERSION_3_ZSTD), &clear, &SPOT).unwrap(), &long());
+        assert_same(&decode(&golden(VERSION_3_SEALED), &ring, &SPOT).unwrap(), &entry());
+        let sealed = encode(&entry(), &ring, &SPOT, [7; NONCE]).unwrap();
+        assert_eq!(hex(&sealed.bytes), VERSION_3_SEALED);
+    }
+
+    #[test]
+    fn where_there_are_keys_what_lies_in_clear_is_absent_whatever_its_version() {
+        let ring = seal(&["2026a"], 1);
+        for clear in [VERSION_1, VERSION_2, VERSION_3, VERSION_3_ZSTD] {
+            let read = decode(&golden(clear), &ring, &SPOT);
+            assert_eq!(read.unwrap_err(), Unreadable::Unsealed);
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_ring_decrypts_and_no_other_does() {
+        let old = encode(&long(), &seal(&["2026a"], 1), &SPOT, [7; NONCE]).unwrap().bytes;
+        assert_same(&decode(&old, &seal(&["2026b", "2026a"], 1), &SPOT).unwrap(), &long());
+        for without in [seal(&["2026b"], 1), Seal::default()] {
+            assert_eq!(decode(&old, &without, &SPOT).unwrap_err(), Unreadable::UnknownKey);
+        }
+        let same_id = SealKey::new("2026a", &[9; 32]);
+        let same_id = seal::Settings { keys: vec![same_id], ..seal::Settings::default() };
+        let read = decode(&old, &Seal::new(same_id), &SPOT);
+        assert_eq!(read.unwrap_err(), Unreadable::Seal);
+    }
+
+    #[test]
+    fn what_is_encrypted_opens_only_where_it_was_put() {
+        let ring = seal(&["2026a"], 1);
+        let bytes = encode(&entry(), &ring, &SPOT, [7; NONCE]).unwrap().bytes;
+        for moved in [Spot { slot: "cache:shop:products:2", ..SPOT }, Spot { field: "1", ..SPOT }] {
+            assert_eq!(decode(&bytes, &ring, &moved).unwrap_err(), Unreadable::Seal);
+        }
+    }
+
+    #[test]
+    fn nothing_that_was_said_lies_in_clear() {
+        let ring = seal(&["2026a"], 10_000);
+        let bytes = encode(&long(), &ring, &SPOT, [7; NONCE]).unwrap().bytes;
+        for said in ["shop.example", "product:1", "products", "all work", "set-cookie", "a=1"] {
+            let is_there = bytes.windows(said.len()).any(|window| window == said.as_bytes());
+            assert!(!is_there, "{said}");
+        }
+    }
+
+    #[test]
+    fn compression_is_kept_where_it_pays() {
+        let clear = seal(&[], 100);
+        let stored = |entry: &Entry| encode(entry, &clear, &SPOT, [7; NONCE]).unwrap().stored;
+        assert!(stored(&long()) < 100);
+        assert_eq!(stored(&entry()), 5, "too short");
+        let mut noise = [0; 2000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let noise = Bytes::copy_from_slice(&noise);
+        assert_eq!(stored(&entry().with_body(Stored::Whole(noise))), 2000, "it saves nothing");
+        for (name, value) in [("content-encoding", "br"), ("content-type", "Image/PNG")] {
+            let mut coded = long();
+            coded.head.fields.insert(name, value.parse().unwrap());
+            assert_eq!(stored(&coded), 2100, "{value}");
+        }
+        let mut picture = long();
+        picture.head.fields.insert("content-type", "image/svg+xml".parse().unwrap());
+        assert!(stored(&picture) < 100);
+    }
+
+    #[test]
+    fn a_bomb_is_absent_and_takes_no_memory() {
+        let bomb = Bytes::from(vec![0; 1 << 20]);
+        let bomb = entry().with_body(Stored::Whole(bomb));
+        let bytes = encode(&bomb, &seal(&[], 1), &SPOT, [7; NONCE]).unwrap().bytes;
+        assert!(bytes.len() < 1000);
+        assert_eq!(decode(&bytes, &seal(&[], 1), &SPOT).unwrap_err(), Unreadable::Compression);
+        // The same, of a length that would be allowed.
+        let mut lying = bytes.to_vec();
+        lying[12..20].copy_from_slice(&10_000_u64.to_be_bytes());
+        let right = digest(&lying, DIGEST);
+        lying[DIGEST].copy_from_slice(&right);
+        let read = decode(&lying.into(), &seal(&[], 1), &SPOT);
+        assert_eq!(read.unwrap_err(), Unreadable::Compression);
     }
 
     #[test]
     fn an_arriving_body_is_not_written() {
         let (_writer, fill) = crate::message::fill::Fill::open(10);
-        assert!(encode(&entry().with_body(Stored::Arriving { fill, length: None })).is_none());
+        assert!(write(&entry().with_body(Stored::Arriving { fill, length: None })).is_none());
     }
 
     #[test]
     fn a_part_is_not_written_since_it_would_be_read_as_the_whole() {
         let part = crate::message::content_range::ContentRange::new(0..5, 10);
-        assert!(part.is_some() && encode(&entry().of_part(part)).is_none());
+        assert!(part.is_some() && write(&entry().of_part(part)).is_none());
     }
 
     #[test]
     fn every_reason_has_its_name() {
         let mut next = encoded().to_vec();
         next[4] = VERSION + 1;
-        assert_eq!(decode(&next.into(), KEY).unwrap_err(), Unreadable::Version(VERSION + 1));
-        assert_eq!(decode(&encoded(), Key::from_bits(1)).unwrap_err(), Unreadable::OtherKey);
-        assert_eq!(decode(&Bytes::new(), KEY).unwrap_err(), Unreadable::Foreign);
-        assert_eq!(decode(&encoded().slice(..40), KEY).unwrap_err(), Unreadable::Cut);
-        assert_eq!(decode(&sealed(b"\xc0", b""), KEY).unwrap_err(), Unreadable::Malformed);
+        assert_eq!(read(&next.into()).unwrap_err(), Unreadable::Version(VERSION + 1));
+        assert_eq!(
+            decode(&encoded(), &Seal::default(), &Spot { key: Key::from_bits(1), ..SPOT })
+                .unwrap_err(),
+            Unreadable::OtherKey
+        );
+        assert_eq!(read(&Bytes::new()).unwrap_err(), Unreadable::Foreign);
+        assert_eq!(read(&encoded().slice(..40)).unwrap_err(), Unreadable::Cut);
+        assert_eq!(read(&written(b"\xc0", b"")).unwrap_err(), Unreadable::Malformed);
     }
 
     /// A head and a body with the right lengths and the right digest.
-    fn sealed(head: &[u8], body: &[u8]) -> Bytes {
+    fn written(head: &[u8], body: &[u8]) -> Bytes {
         let mut bytes = MAGIC.to_vec();
-        bytes.push(VERSION);
+        bytes.extend_from_slice(&[VERSION, 0, 0, 0]);
         bytes.extend_from_slice(&u32::try_from(head.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
         bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
         bytes.extend_from_slice(&[0; 16]);
         bytes.extend_from_slice(head);
         bytes.extend_from_slice(body);
-        let digest = digest(&bytes);
+        let digest = digest(&bytes, DIGEST);
         bytes[DIGEST].copy_from_slice(&digest);
         bytes.into()
     }
@@ -533,12 +685,12 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_are_refused(bytes in bytes(300)) {
-            prop_assert!(decode(&bytes.into(), KEY).is_err());
+            prop_assert!(read(&bytes.into()).is_err());
         }
 
         #[test]
         fn random_heads_under_a_right_digest_are_refused(head in bytes(300), body in bytes(20)) {
-            prop_assert!(decode(&sealed(&head, &body), KEY).is_err());
+            prop_assert!(read(&written(&head, &body)).is_err());
         }
 
         #[test]
@@ -546,10 +698,10 @@ mod tests {
             at in any::<prop::sample::Index>(), byte in any::<u8>(),
         ) {
             let whole = encoded();
-            let head = whole.len() - PREFIX - 5;
-            let mut changed = whole[PREFIX..PREFIX + head].to_vec();
+            let head = whole.len() - DIGEST.end - 5;
+            let mut changed = whole[DIGEST.end..DIGEST.end + head].to_vec();
             changed[at.index(head)] = byte;
-            if let Ok(entry) = decode(&sealed(&changed, b"hello"), KEY) {
+            if let Ok(entry) = read(&written(&changed, b"hello")) {
                 let _never_panics = (entry.freshness.last_use(), entry.freshness.age(Timestamp::now()));
             }
         }
@@ -557,14 +709,14 @@ mod tests {
         #[test]
         fn a_cut_entry_is_refused(at in any::<prop::sample::Index>()) {
             let whole = encoded();
-            prop_assert!(decode(&whole.slice(..at.index(whole.len())), KEY).is_err());
+            prop_assert!(read(&whole.slice(..at.index(whole.len()))).is_err());
         }
 
         #[test]
         fn more_bytes_than_there_should_be_are_refused(more in bytes(20)) {
             prop_assume!(!more.is_empty());
             let longer = [encoded().to_vec(), more].concat();
-            prop_assert_eq!(decode(&longer.into(), KEY).unwrap_err(), Unreadable::Cut);
+            prop_assert_eq!(read(&longer.into()).unwrap_err(), Unreadable::Cut);
         }
 
         #[test]
@@ -572,7 +724,36 @@ mod tests {
             let mut changed = encoded().to_vec();
             let at = at.index(changed.len());
             changed[at] ^= 1 << bit;
-            prop_assert!(decode(&changed.into(), KEY).is_err());
+            prop_assert!(read(&changed.into()).is_err());
+        }
+
+        #[test]
+        fn a_flipped_bit_of_what_is_encrypted_or_compressed_is_always_noticed(
+            at in any::<prop::sample::Index>(), bit in 0..8_u8, is_encrypted in any::<bool>(),
+        ) {
+            let ring = seal(if is_encrypted { &["2026a"] } else { &[] }, 1);
+            let mut changed = encode(&long(), &ring, &SPOT, [7; NONCE]).unwrap().bytes.to_vec();
+            let at = at.index(changed.len());
+            changed[at] ^= 1 << bit;
+            prop_assert!(decode(&changed.into(), &ring, &SPOT).is_err());
+        }
+
+        #[test]
+        fn what_is_encrypted_is_refused_when_it_is_cut(at in any::<prop::sample::Index>()) {
+            let ring = seal(&["2026a"], 1);
+            let whole = encode(&long(), &ring, &SPOT, [7; NONCE]).unwrap().bytes;
+            prop_assert!(decode(&whole.slice(..at.index(whole.len())), &ring, &SPOT).is_err());
+        }
+
+        #[test]
+        fn random_bytes_after_a_right_beginning_never_panic(
+            mut begin in prop::collection::vec(0..4_u8, 24), rest in bytes(300),
+        ) {
+            begin[0] = 3;
+            let bytes = Bytes::from([MAGIC.as_slice(), &begin, &rest].concat());
+            for ring in [seal(&[], 1), seal(&["2026a"], 1)] {
+                prop_assert!(decode(&bytes, &ring, &SPOT).is_err());
+            }
         }
 
         #[test]
@@ -593,7 +774,10 @@ mod tests {
                 initial_age, lifetime, stale_while_revalidate: swr, stale_if_error: sie, keep,
                 ..entry.freshness
             };
-            assert_same(&decode(&encode(&entry).unwrap(), KEY).unwrap(), &entry);
+            for ring in [seal(&[], 1), seal(&["2026a"], 1), seal(&["2026a"], 10_000)] {
+                let bytes = encode(&entry, &ring, &SPOT, [7; NONCE]).unwrap().bytes;
+                assert_same(&decode(&bytes, &ring, &SPOT).unwrap(), &entry);
+            }
         }
     }
 }

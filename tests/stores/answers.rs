@@ -35,6 +35,7 @@ fn on(servers: Arrangement, timeout: Duration) -> Redis {
         breaker: breaker::Settings { failures: 1_000_000, open_for: PATIENCE },
         write_queue: 100,
         max_object: 1 << 20,
+        seal: larder::entry::seal::Seal::default(),
         retention: 1000,
         keep_for: Duration::from_hours(1),
         lease: Duration::from_secs(10),

@@ -65,6 +65,7 @@ fn in_cluster(cluster: &RedisCluster, timeout: Duration) -> Settings {
         breaker,
         write_queue: 1000,
         max_object: 10_000,
+        seal: larder::entry::seal::Seal::default(),
         retention: 1000,
         keep_for: Duration::from_hours(1),
         lease: Duration::from_secs(10),

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderMap;
+use larder::entry::seal::Seal;
 use larder::store::disk::{Disk, OpenError, Settings};
 use larder::store::{Store, StoreError};
 use tempfile::TempDir;
@@ -119,6 +120,7 @@ fn settings(directory: &Path) -> Settings {
         max_object: MAX_OBJECT as u64,
         timeout: PATIENCE,
         write_queue: 1000,
+        seal: Seal::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use larder::breaker::{self, State};
+use larder::entry::seal::{Seal, Spot};
 use larder::entry::wire;
 use larder::store::redis::entries::Entries;
 use larder::store::redis::{Redis, Settings};
@@ -112,10 +113,14 @@ async fn what_is_no_entry_is_absent_then_deleted_and_counted_by_reason() {
     let url = of("http://h/a");
     bench.put(&url).await;
     let name = name(&url);
-    let other = wire::encode(&of("http://h/b").entry()).unwrap();
-    let mut flipped = wire::encode(&url.entry()).unwrap().to_vec();
+    let spot = Spot { slot: &name, field: "0", key: url.place().key };
+    let encode = |recipe: &Recipe| {
+        wire::encode(&recipe.entry(), &Seal::default(), &spot, [0; 12]).unwrap().bytes
+    };
+    let other = encode(&of("http://h/b"));
+    let mut flipped = encode(&url).to_vec();
     *flipped.last_mut().unwrap() ^= 1;
-    let mut later = wire::encode(&url.entry()).unwrap().to_vec();
+    let mut later = encode(&url).to_vec();
     later[4] = 99;
     let key = name.as_bytes();
     let garbage: [(&[&[u8]], &str); 7] = [
