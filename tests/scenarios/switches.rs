@@ -175,6 +175,11 @@ async fn what_arrives_when_a_layer_is_turned_off_is_not_kept_there() {
     turn(&larder, json!({"l1": "off"})).await;
     gate.open();
     assert_eq!(client.await.unwrap(), "hello");
+    until("the flight has landed", async || {
+        (larder.metric("larder_flights", &[]).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(larder.metric("cache_keys_total", &[("cache_layer", "L1")]).await, 0);
     turn(&larder, json!({"l1": "on"})).await;
     get(larder.url("/x")).await.is("MISS", "ORIGIN");
 }

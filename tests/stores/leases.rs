@@ -138,7 +138,7 @@ async fn a_lease_is_let_go_although_the_connection_breaks_just_then() {
 }
 
 /// What a busy machine may add to a wait, the deadline of a question included.
-const NOISE: Duration = Duration::from_secs(6);
+const NOISE: Duration = Duration::from_secs(2);
 /// The longest lease of the proof.
 const SHORT: Duration = Duration::from_millis(120);
 /// Keys that are fought for at a time.

@@ -8,6 +8,7 @@ use crate::config::file::OneOrMany;
 use crate::config::file::route::{BodyFormat, Keys, LayerRule, Method, Route, Share};
 use crate::config::file::store::{L2, Without};
 use crate::config::scalar::amount::Size;
+use crate::config::tree::Content;
 use crate::key::content::ContentRules;
 use crate::key::pattern::PathPattern;
 use crate::route::table::Match;
@@ -240,7 +241,9 @@ impl<'a> Check<'a> {
         if at.is_written() && without && layers.l2().is_some() && !self.told.covers("l2") {
             self.fault(at, "`layers` names l2, and there is none", "configure `l2`, or write [l1]");
         }
-        if layers.l1().is_none() && layers.l2().is_none() && !self.is_partly_faulty(at) {
+        // What is written there and not known was told already.
+        let is_empty = matches!(at.node.map(|node| &node.content), Some(Content::Map(keys)) if keys.is_empty());
+        if is_empty {
             let right = "name one, as in [l1] or { l1: { max_ttl: 10s } }, or write cache: false";
             self.fault(at, "`layers` names no layer", right);
         }
