@@ -21,11 +21,7 @@ pub(crate) fn status(path: &str) -> StatusCode {
 
 /// How long it is fresh.
 pub(crate) fn cache_control(path: &str) -> &'static str {
-    if path.starts_with("/brief/") {
-        "max-age=1, stale-while-revalidate=5"
-    } else {
-        "max-age=3600"
-    }
+    if path.starts_with("/brief/") { "max-age=1, stale-while-revalidate=5" } else { "max-age=3600" }
 }
 
 /// Whether the language of a request counts.

@@ -34,7 +34,13 @@ pub(crate) async fn run(options: Options) -> RedisResult<()> {
         connections.push(client.get_multiplexed_async_connection().await?);
     }
     let value = vec![b'x'; options.size];
-    redis::cmd("SET").arg(key).arg(&value).arg("EX").arg(600).exec_async(&mut connections[0]).await?;
+    redis::cmd("SET")
+        .arg(key)
+        .arg(&value)
+        .arg("EX")
+        .arg(600)
+        .exec_async(&mut connections[0])
+        .await?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs(options.seconds);
     let mut readers = JoinSet::new();

@@ -12,8 +12,8 @@ use crate::support::faults::{FaultProxy, Weather};
 use crate::support::larder::Larder;
 use crate::support::origin::Origin;
 use crate::support::redis::RedisServer;
-use crate::support::{beside, until};
 use crate::support::yaml::all_to;
+use crate::support::{beside, until};
 
 /// Redis with a deadline of 100 ms; memory forgets at once, so that Redis is asked often.
 async fn larder_on(origin: &Origin, port: u16) -> Larder {
@@ -134,7 +134,10 @@ async fn a_redis_that_loads_or_points_in_circles_costs_misses() {
         load.goes_on_for(200).await;
         faults.turns(Weather::Fair);
         let took = until_redis_serves(&larder, "/again").await;
-        assert!(took < Duration::from_secs(2) + NOISE, "after {error}, hits came back after {took:?}");
+        assert!(
+            took < Duration::from_secs(2) + NOISE,
+            "after {error}, hits came back after {took:?}"
+        );
     }
     load.ends_within(Duration::from_millis(200) + NOISE).await;
 }
@@ -155,8 +158,8 @@ async fn who_waits_for_anothers_fetch_when_redis_hangs_waits_one_deadline() {
     origin.seen("/slow", 1).await;
     let waits = beside(ask(&waiting).into_future());
     until("the other waits for the lease", async || {
-        let page = get(waiting.admin("/metrics")).await.text();
-        page.contains("larder_leases_waited_total 1").then_some(())
+        let page = get(waiting.admin("/metrics")).await;
+        page.text().contains("larder_leases_waited_total 1").then_some(())
     })
     .await;
     redis.pause();
