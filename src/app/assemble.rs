@@ -61,6 +61,13 @@ pub(crate) struct Loose {
     pub(crate) origins: Origins,
 }
 
+/// Where that runs which has no worker.
+pub(crate) struct Threads {
+    pub(crate) background: Handle,
+    /// The connections to Redis.
+    pub(crate) redis: Handle,
+}
+
 /// The stores of a fleet, or of a lone instance.
 struct Stores {
     second: SecondLevel,
@@ -70,16 +77,16 @@ struct Stores {
 }
 
 impl House {
-    /// Builds it. What lives in the background (connections to Redis, the disk's threads) lives on `background`.
+    /// Builds it. What lives in the background (connections to Redis, the disk's threads) lives on `threads`.
     pub(crate) async fn build(
         settings: &Settings,
         instance: &str,
         access: AccessLog,
-        background: &Handle,
+        threads: &Threads,
     ) -> Result<(Self, Loose), StartError> {
         let metrics = Metrics::new(&settings.service);
         let (routes, origins) = table(settings, &metrics, &Origins::new())?;
-        let stores = stores(settings, instance, background).await?;
+        let stores = stores(settings, instance, threads).await?;
         let ledger = Arc::new(Ledger::default());
         let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge));
         let (refresher, waiting) = refresh::queue(REFRESHES, metrics.clone());
@@ -190,7 +197,7 @@ fn compare_after(settings: &Settings) -> Option<Duration> {
 async fn stores(
     settings: &Settings,
     instance: &str,
-    background: &Handle,
+    threads: &Threads,
 ) -> Result<Stores, StartError> {
     let retention = Retention {
         most: usize::try_from(settings.purge.retention).unwrap_or(usize::MAX),
@@ -199,7 +206,7 @@ async fn stores(
     match &settings.l2 {
         L2::None => Ok(Stores::alone(SecondLevel::None, LocalLog::in_memory(instance, retention))),
         L2::Disk(disk) => {
-            let second = open_disk(disk, background).await?;
+            let second = open_disk(disk, &threads.background).await?;
             let log = LocalLog::open(&disk.path.join("purges.log"), instance, retention)
                 .map_err(|why| StartError::Failed(why.to_string()))?;
             Ok(Stores::alone(second, log))
@@ -226,7 +233,7 @@ async fn stores(
                 keep_for: settings.purge.keep_for,
                 lease: settings.purge.lease,
             };
-            let redis = Redis::new(&redis, background)
+            let redis = Redis::new(&redis, &threads.redis)
                 .map_err(|why| StartError::Configuration(why.to_string()))?;
             Ok(Stores::shared(redis))
         }

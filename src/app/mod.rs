@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::admin::readiness::{Readiness, State};
 use crate::app::admin::Changing;
-use crate::app::assemble::{House, Loose, limits};
+use crate::app::assemble::{House, Loose, Threads, limits};
 use crate::app::downstream::Desk;
 use crate::app::reloading::{Outside, Reloading};
 use crate::app::routes::Origins;
@@ -51,8 +51,11 @@ const CATCH_UP: Duration = Duration::from_secs(3);
 const FLUSH: Duration = Duration::from_secs(5);
 /// Refreshes under way at a time.
 const REFRESHING: usize = 64;
-/// Threads for what no client waits on: Redis, disk, refreshes, the admin API.
+/// Threads for what no client waits on: disk, refreshes, the purge log, the admin API.
 const BACKGROUND_THREADS: usize = 2;
+/// The one for connections to Redis, on which clients do wait: nothing else holds up its answers, and a single thread
+/// need not wake another for each of them.
+const REDIS_THREADS: usize = 1;
 
 /// Why a Larder did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -94,23 +97,30 @@ pub fn tell(bound: &Bound) {
 
 /// Runs until SIGTERM or SIGINT, and drains then.
 pub fn run(plan: Plan) -> Result<(), StartError> {
-    let background = Builder::new_multi_thread()
-        .worker_threads(BACKGROUND_THREADS)
-        .thread_name("larder-background")
-        .enable_all()
-        .build()
-        .map_err(|why| StartError::Failed(format!("cannot start threads: {why}")))?;
-    let handle = background.handle().clone();
-    let ended = background.block_on(serve(plan, handle));
+    let background = runtime("larder-background", BACKGROUND_THREADS)?;
+    let redis = runtime("larder-redis", REDIS_THREADS)?;
+    let threads =
+        Threads { background: background.handle().clone(), redis: redis.handle().clone() };
+    let ended = background.block_on(serve(plan, threads));
     stop(background);
+    stop(redis);
     ended
 }
 
-fn stop(background: Runtime) {
-    background.shutdown_timeout(Duration::from_secs(1));
+fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(|why| StartError::Failed(format!("cannot start threads: {why}")))
 }
 
-async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
+fn stop(runtime: Runtime) {
+    runtime.shutdown_timeout(Duration::from_secs(1));
+}
+
+async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
     let Plan { settings, config, overrides, ready } = plan;
     let level = logs::install(log_format(settings.log), settings.log.level.as_str())
         .map_err(|why| StartError::Failed(why.to_string()))?;
@@ -124,7 +134,7 @@ async fn serve(plan: Plan, background: Handle) -> Result<(), StartError> {
         admin: admin_socket.address,
     };
     let instance = format!("{}-{:08x}", std::process::id(), rand::random::<u32>());
-    let (house, loose) = House::build(&settings, &instance, access, &background).await?;
+    let (house, loose) = House::build(&settings, &instance, access, &threads).await?;
     let house = Arc::new(house);
     let Loose { refreshes, origins } = loose;
     let tasks = TaskTracker::new();

@@ -14,7 +14,7 @@ use crate::origin::failure::OriginFailure;
 use crate::pipeline::judge::{Judge, Verdict};
 use crate::pipeline::peek::Descent;
 use crate::route::Coalescing;
-use crate::store::{Lease as Right, Leases, Store};
+use crate::store::{Lease as Right, Leases, Store, Waited};
 
 /// Asks the fleet for the right to fetch. Who does not get it waits, bounded, for what the holder brings; a lost
 /// lease or a dead holder costs one more fetch, never a request.
@@ -76,8 +76,12 @@ where
             }
             Right::Theirs => {
                 counts.leases_waited.one();
-                parts.leases.released(lookup.key, span).await;
-                if let Some(answer) = self.brought(&mut lookup).await {
+                let brought = match parts.leases.released(lookup.key, span).await {
+                    Waited::Over => self.brought(&mut lookup).await,
+                    // Asked again, it would cost a second deadline.
+                    Waited::OutOfReach => None,
+                };
+                if let Some(answer) = brought {
                     return Ok(answer);
                 }
                 counts.leases_missed.one();

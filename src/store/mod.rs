@@ -70,13 +70,22 @@ pub trait Leases: Clone + Send + Sync + 'static {
     fn acquire(&self, key: Key, span: Duration) -> impl Future<Output = Lease<Self::Held>> + Send;
 
     /// Waits until the holder has let go of `key`, or `longest` is over.
-    fn released(&self, key: Key, longest: Duration) -> impl Future<Output = ()> + Send;
+    fn released(&self, key: Key, longest: Duration) -> impl Future<Output = Waited> + Send;
 }
 
 /// Whose the right to fetch is.
 pub enum Lease<Held> {
     Mine(Option<Held>),
     Theirs,
+}
+
+/// How waiting for a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The holder let go, or the time is over: the store may have what it brought.
+    Over,
+    /// The store does not tell, and would not tell either what the holder brought.
+    OutOfReach,
 }
 
 /// An epoch for a log that begins now: one that no other log has had.

@@ -15,7 +15,7 @@ use crate::store::local_log::LocalLog;
 use crate::store::redis::entries::Entries;
 use crate::store::redis::lease::{Held, RedisLeases};
 use crate::store::redis::log::StreamLog;
-use crate::store::{Counts, Lease, Leases, Place, Store, StoreError};
+use crate::store::{Counts, Lease, Leases, Place, Store, StoreError, Waited};
 
 /// L2.
 #[derive(Clone)]
@@ -147,9 +147,9 @@ impl Leases for FleetLeases {
         }
     }
 
-    async fn released(&self, key: Key, longest: Duration) {
+    async fn released(&self, key: Key, longest: Duration) -> Waited {
         match self {
-            Self::Alone => {}
+            Self::Alone => Waited::Over,
             Self::Redis(leases) => leases.released(key, longest).await,
         }
     }

@@ -35,6 +35,7 @@ mod purge_in_the_air;
 mod purge_method;
 mod purges;
 mod redis_fleet;
+mod redis_keys;
 mod redis_trouble;
 mod reload;
 mod rollout;

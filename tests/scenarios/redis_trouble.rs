@@ -1,18 +1,19 @@
 //! Redis may be killed, hang, be slow or absent: a miss within the deadline, never a failed request, and recovery by itself.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::load::{Load, NOISE, until_redis_serves};
-use crate::support::answer::fresh;
+use crate::support::answer::{Gate, fresh};
 use crate::support::client::get;
 use crate::support::faults::{FaultProxy, Weather};
 use crate::support::larder::Larder;
 use crate::support::origin::Origin;
 use crate::support::redis::RedisServer;
-use crate::support::until;
 use crate::support::yaml::all_to;
+use crate::support::{beside, until};
 
 /// Redis with a deadline of 100 ms; memory forgets at once, so that Redis is asked often.
 async fn larder_on(origin: &Origin, port: u16) -> Larder {
@@ -114,6 +115,59 @@ async fn an_answer_that_is_cut_in_the_middle_is_a_miss() {
         assert!(took < Duration::from_secs(2) + NOISE, "hits came back after {took:?}");
     }
     load.ends_within(Duration::from_millis(200) + NOISE).await;
+}
+
+/// While it loads its data it takes connections and refuses all else; a node of a Cluster that was renumbered points
+/// elsewhere, and here to itself, for ever.
+#[tokio::test]
+async fn a_redis_that_loads_or_points_in_circles_costs_misses() {
+    let redis = RedisServer::start().await;
+    let faults = FaultProxy::before(redis.port()).await;
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let larder = larder_on(&origin, faults.port()).await;
+    until_redis_serves(&larder, "/hot").await;
+    let load = Load::on(&larder);
+    let in_circles: &'static str = format!("MOVED 1 127.0.0.1:{}", faults.port()).leak();
+    for error in ["LOADING Redis is loading the dataset in memory", in_circles] {
+        faults.turns(Weather::Says(error));
+        load.goes_on_for(200).await;
+        faults.turns(Weather::Fair);
+        let took = until_redis_serves(&larder, "/again").await;
+        assert!(
+            took < Duration::from_secs(2) + NOISE,
+            "after {error}, hits came back after {took:?}"
+        );
+    }
+    load.ends_within(Duration::from_millis(200) + NOISE).await;
+}
+
+/// It asks whether the holder has let go, and not then what it has brought.
+#[tokio::test]
+async fn who_waits_for_anothers_fetch_when_redis_hangs_waits_one_deadline() {
+    const DEADLINE: Duration = Duration::from_secs(2);
+    let redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.script("/slow", [fresh("hello").held(&gate), fresh("hello")]);
+    let patient = format!("l2: {{ redis: {{ url: \"{}\", timeout: 2s }} }}", redis.url());
+    let yaml = all_to(&origin).top(&patient);
+    let (holder, waiting) = (yaml.start().await, yaml.start().await);
+    let ask = |larder: &Larder| get(larder.url("/slow")).with("Host", "shop.example");
+    let held = beside(ask(&holder).into_future());
+    origin.seen("/slow", 1).await;
+    let waits = beside(ask(&waiting).into_future());
+    until("the other waits for the lease", async || {
+        let page = get(waiting.admin("/metrics")).await;
+        page.text().contains("larder_leases_waited_total 1").then_some(())
+    })
+    .await;
+    redis.pause();
+    let reply = waits.await.unwrap();
+    assert!(reply.has_status(200).took < DEADLINE * 2, "{reply:?}");
+    redis.resume();
+    gate.open();
+    held.await.unwrap().has_status(200).says("hello");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::benches::{body, redis, redis_settings};
 use crate::entries::{Recipe, of};
 use crate::support::faults::{FaultProxy, Weather};
 use crate::support::redis::RedisServer;
-use crate::support::resp::ScriptedRedis;
+use crate::support::scripted_redis::ScriptedRedis;
 use crate::support::{PATIENCE, until, within};
 
 const TIMEOUT: Duration = Duration::from_millis(100);

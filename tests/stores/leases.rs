@@ -5,7 +5,7 @@ use std::time::Duration;
 use larder::store::redis::Settings;
 use larder::store::redis::lease::RedisLeases;
 use larder::store::shared::FleetLeases;
-use larder::store::{Lease, Leases};
+use larder::store::{Lease, Leases, Waited};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
@@ -73,7 +73,8 @@ async fn waiting_is_bounded() {
     assert!(is_mine(&one, "u", SPAN).await);
     let asked = Instant::now();
     let longest = Duration::from_millis(150);
-    within("waiting ends", other.released(key("u"), longest)).await;
+    let waited = within("waiting ends", other.released(key("u"), longest)).await;
+    assert_eq!(waited, Waited::Over);
     assert!(asked.elapsed() >= longest);
     assert!(!is_mine(&other, "u", SPAN).await, "it is still held");
 }
@@ -84,7 +85,7 @@ async fn the_lease_of_a_dead_holder_ends_and_is_not_released_by_it() {
     let Lease::Mine(lost) = one.acquire(key("u"), Duration::from_millis(30)).await else {
         panic!("nobody holds it")
     };
-    other.released(key("u"), LONGEST).await;
+    assert_eq!(other.released(key("u"), LONGEST).await, Waited::Over);
     assert!(is_mine(&other, "u", SPAN).await);
     drop(lost);
     // The drop is carried out in the background, so a lease that comes after it must find the other's still there.
@@ -108,11 +109,13 @@ async fn a_server_that_is_away_or_hangs_grants_every_lease_within_the_deadline()
     .await;
     server.pause();
     assert!(within("a hung server", is_mine(&leases, "x", SPAN)).await);
-    within("a hung server", leases.released(key("x"), LONGEST)).await;
+    let waited = within("a hung server", leases.released(key("x"), LONGEST)).await;
+    assert_eq!(waited, Waited::OutOfReach);
     server.resume();
     server.kill();
     assert!(within("a server that is away", is_mine(&leases, "y", SPAN)).await);
-    within("a server that is away", leases.released(key("y"), LONGEST)).await;
+    let waited = within("a server that is away", leases.released(key("y"), LONGEST)).await;
+    assert_eq!(waited, Waited::OutOfReach);
 }
 
 #[tokio::test]
@@ -121,7 +124,8 @@ async fn a_lone_instance_is_granted_everything() {
     for _ in 0..2 {
         assert!(matches!(alone.acquire(key("u"), SPAN).await, Lease::Mine(None)));
     }
-    within("nothing to wait for", alone.released(key("u"), LONGEST)).await;
+    let waited = within("nothing to wait for", alone.released(key("u"), LONGEST)).await;
+    assert_eq!(waited, Waited::Over);
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::beside;
+use super::{beside, resp};
 
 /// What happens to bytes on their way.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) enum Weather {
     Cut,
     /// Every connection is closed when so many more bytes of an answer have passed.
     CutAfter(usize),
+    /// Every command to a Redis is answered with this error, over new connections.
+    Says(&'static str),
 }
 
 /// A running proxy; dropping it closes everything.
@@ -61,8 +64,11 @@ impl FaultProxy {
 }
 
 async fn carry(near: TcpStream, target: u16, mut weather: watch::Receiver<Weather>) {
-    if *weather.borrow() == Weather::Cut {
-        return;
+    let now = *weather.borrow();
+    match now {
+        Weather::Cut => return,
+        Weather::Says(error) => return lie(near, error, weather).await,
+        Weather::Fair | Weather::Slow(_) | Weather::BlackHole | Weather::CutAfter(_) => {}
     }
     let Ok(far) = TcpStream::connect(("127.0.0.1", target)).await else { return };
     let _unimportant = (near.set_nodelay(true), far.set_nodelay(true));
@@ -72,7 +78,26 @@ async fn carry(near: TcpStream, target: u16, mut weather: watch::Receiver<Weathe
     tokio::select! {
         _ = pump(near_in, far_out, there, Way::There) => {}
         _ = pump(far_in, near_out, back, Way::Back) => {}
-        _ = weather.wait_for(|weather| *weather == Weather::Cut) => {}
+        _ = weather.wait_for(|weather| matches!(weather, Weather::Cut | Weather::Says(_))) => {}
+    }
+}
+
+/// Answers each command with the error, until the weather changes.
+async fn lie(mut near: TcpStream, error: &str, mut weather: watch::Receiver<Weather>) {
+    let answer = format!("-{error}\r\n");
+    let mut read = BytesMut::new();
+    let lying = async {
+        while near.read_buf(&mut read).await? > 0 {
+            while let Some(end) = resp::end(&read) {
+                read.advance(end);
+                near.write_all(answer.as_bytes()).await?;
+            }
+        }
+        io::Result::Ok(())
+    };
+    tokio::select! {
+        _ = lying => {}
+        _ = weather.changed() => {}
     }
 }
 
@@ -96,7 +121,7 @@ async fn pump(
         }
         let now = *weather.borrow();
         match now {
-            Weather::Fair | Weather::Cut => {}
+            Weather::Fair | Weather::Cut | Weather::Says(_) => {}
             Weather::CutAfter(_) if way == Way::There => {}
             Weather::CutAfter(bytes) => {
                 // What is whole goes through, so that a connection can be made.

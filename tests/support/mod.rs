@@ -12,7 +12,9 @@ pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod redis_groups;
 pub(crate) mod reply;
+#[path = "../../load-tests/traffic/resp.rs"]
 pub(crate) mod resp;
+pub(crate) mod scripted_redis;
 pub(crate) mod yaml;
 
 use std::future::Future;

@@ -9,7 +9,7 @@ use crate::key::Key;
 use crate::store::redis::name;
 use crate::store::redis::script::Script;
 use crate::store::redis::servers::Servers;
-use crate::store::{Lease, Leases, StoreError};
+use crate::store::{Lease, Leases, StoreError, Waited};
 
 /// Between two looks at somebody else's lease, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
@@ -77,14 +77,14 @@ impl Leases for RedisLeases {
         }
     }
 
-    async fn released(&self, key: Key, longest: Duration) {
+    async fn released(&self, key: Key, longest: Duration) -> Waited {
         let key = format!("{}{key}", self.prefix);
         let end = Instant::now() + longest;
         let mut pause = PAUSES.0;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                return Waited::Over;
             }
             sleep(pause.mul_f64(rand::random_range(0.5..1.0)).min(left)).await;
             pause = (pause * 2).min(PAUSES.1);
@@ -92,7 +92,8 @@ impl Leases for RedisLeases {
             exists.arg(&key);
             match self.servers.for_request(&key).ask::<bool>(&exists).await {
                 Ok(true) => {}
-                Ok(false) | Err(_) => return,
+                Ok(false) => return Waited::Over,
+                Err(_) => return Waited::OutOfReach,
             }
         }
     }
