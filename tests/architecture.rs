@@ -95,6 +95,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["admin/hooks.rs"]),
     ("base64", &["admin/hooks.rs"]),
     ("http_cache_semantics", &["policy/veto.rs"]),
+    ("httparse", &["server/lane.rs"]),
     ("httpdate", &["message/date.rs"]),
     ("apollo_parser", &["key/content/graphql.rs"]),
     ("form_urlencoded", &["key/content/graphql.rs"]),

@@ -24,8 +24,8 @@ use crate::app::downstream::Targets;
 use crate::config::settings::{self, TokenScope};
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
-use crate::server::serve;
 use crate::server::shutdown::Drain;
+use crate::server::{Welcome, serve};
 
 /// How long requests in hand may take when the process ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -111,7 +111,7 @@ pub(crate) fn start(
         board: changing.board,
     });
     let drain = Drain::new();
-    let make = move |peer, _: &_| for_peer(&router, peer);
+    let make = move |peer, _: &_| Welcome::to(for_peer(&router, peer));
     let serving = serve(listener, make, Arc::new(Limits::default()), drain.clone());
     let task = tokio::runtime::Handle::current().spawn(serving);
     Ok(Serving { drain, task })

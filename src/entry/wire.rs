@@ -52,7 +52,7 @@ pub enum Unreadable {
 /// The entry as bytes; nothing while its body arrives, and nothing for a part: no version has a place to say that it is
 /// one. Copies the body once.
 pub fn encode(entry: &Entry) -> Option<Bytes> {
-    let body = entry.whole().filter(|_| entry.part.is_none())?;
+    let body = entry.whole().filter(|_| entry.part().is_none())?;
     // Numbers, texts and bytes into memory: there is nothing that could fail.
     let head = rmp_serde::to_vec(&WireHead::of(entry)).ok()?;
     let mut bytes = BytesMut::with_capacity(PREFIX + head.len() + body.len());
@@ -150,21 +150,17 @@ struct WireFreshness {
 
 impl<'a> WireHead<'a> {
     fn of(entry: &'a Entry) -> Self {
-        let fields = entry.head.fields.iter();
-        let fields = fields.map(|(name, value)| {
-            (
-                serde_bytes::Bytes::new(name.as_str().as_bytes()),
-                serde_bytes::Bytes::new(value.as_bytes()),
-            )
-        });
+        let fields = entry.lines.iter();
+        let fields = fields
+            .map(|(name, value)| (serde_bytes::Bytes::new(name), serde_bytes::Bytes::new(value)));
         let variant = entry.variant.parts();
         let variant =
             variant.map(|(name, value)| (name.as_str(), value.map(serde_bytes::Bytes::new)));
         Self {
             facts: WireFacts::of(&entry.facts),
-            status: entry.head.status.as_u16(),
+            status: entry.status.as_u16(),
             fields: fields.collect(),
-            freshness: WireFreshness::of(&entry.freshness),
+            freshness: WireFreshness::of(&entry.freshness()),
             variant: variant.collect(),
         }
     }
@@ -172,7 +168,7 @@ impl<'a> WireHead<'a> {
     fn entry(&self, body: Stored) -> Option<Entry> {
         let head = Head { status: StatusCode::from_u16(self.status).ok()?, fields: self.fields()? };
         let freshness = self.freshness.freshness()?;
-        Some(Entry::new(self.facts.facts(), head, freshness, self.variant()?, body))
+        Some(Entry::new(self.facts.facts(), &head, freshness, self.variant()?, body))
     }
 
     fn fields(&self) -> Option<HeaderMap> {
@@ -326,7 +322,7 @@ mod tests {
         ]);
         let body = Stored::Whole(Bytes::from_static(b"hello"));
         let head = Head { status: StatusCode::NOT_FOUND, fields };
-        Entry::new(facts, head, freshness, variant, body)
+        Entry::new(facts, &head, freshness, variant, body)
     }
 
     fn encoded() -> Bytes {
@@ -335,8 +331,8 @@ mod tests {
 
     fn assert_same(left: &Entry, right: &Entry) {
         assert_eq!(left.facts, right.facts);
-        assert_eq!(left.head, right.head);
-        assert_eq!(left.freshness, right.freshness);
+        assert_eq!(left.head(), right.head());
+        assert_eq!(left.freshness(), right.freshness());
         assert_eq!(left.variant, right.variant);
         assert_eq!(left.whole(), right.whole());
     }
@@ -345,7 +341,8 @@ mod tests {
     fn an_entry_comes_back_as_it_was_with_repeated_lines_and_odd_bytes() {
         let back = decode(&encoded(), KEY).unwrap();
         assert_same(&back, &entry());
-        let cookies: Vec<_> = back.head.fields.get_all(SET_COOKIE).iter().collect();
+        let fields = back.fields();
+        let cookies: Vec<_> = fields.get_all(SET_COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
     }
 
@@ -435,7 +432,7 @@ mod tests {
             let mut changed = whole[PREFIX..PREFIX + head].to_vec();
             changed[at.index(head)] = byte;
             if let Ok(entry) = decode(&sealed(&changed, b"hello"), KEY) {
-                let _never_panics = (entry.freshness.last_use(), entry.freshness.age(Timestamp::now()));
+                let _never_panics = (entry.freshness().last_use(), entry.freshness().age(Timestamp::now()));
             }
         }
 
@@ -467,17 +464,20 @@ mod tests {
             body in bytes(2000),
             numbers in any::<[u32; 6]>(),
         ) {
-            let mut entry = entry().with_body(Stored::Whole(body.into()));
-            entry.head.status = StatusCode::from_u16(status).unwrap();
+            let entry = entry().with_body(Stored::Whole(body.into()));
+            let mut head = entry.head();
+            head.status = StatusCode::from_u16(status).unwrap();
             for value in values {
                 let value: Vec<u8> = value.chars().map(|char| char as u8).collect();
-                entry.head.fields.append(ETAG, HeaderValue::from_bytes(&value).unwrap());
+                head.fields.append(ETAG, HeaderValue::from_bytes(&value).unwrap());
             }
+            let entry = entry.with_head(&head);
             let [initial_age, lifetime, swr, sie, keep, _] = numbers.map(|n| Duration::from_millis(n.into()));
-            entry.freshness = Freshness {
+            let freshness = Freshness {
                 initial_age, lifetime, stale_while_revalidate: swr, stale_if_error: sie, keep,
-                ..entry.freshness
+                ..entry.freshness()
             };
+            let entry = entry.with_freshness(freshness);
             assert_same(&decode(&encode(&entry).unwrap(), KEY).unwrap(), &entry);
         }
     }

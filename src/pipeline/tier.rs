@@ -88,7 +88,7 @@ where
     fn keeping(&self, answer: Answer, place: Place) -> Answer {
         let tier = self.clone();
         let landing = answer.landing.then(move |entry: Arc<Entry>| async move {
-            if entry.part.is_some() && tier.0.layer == CacheLayer::L2 {
+            if entry.part().is_some() && tier.0.layer == CacheLayer::L2 {
                 // Parts are combined where they can be compared and replaced at once: in memory.
                 return;
             }

@@ -34,9 +34,9 @@ impl Listed {
         Self {
             digest: digest(&entry.variant),
             names: names.join(","),
-            expires: entry.freshness.last_use().as_millis().min(EXACT),
+            expires: entry.freshness().last_use().as_millis().min(EXACT),
             as_of: (as_of.millis.min(EXACT), as_of.number.min(EXACT)),
-            received: entry.freshness.received.as_millis().min(EXACT),
+            received: entry.freshness().received.as_millis().min(EXACT),
             epoch: as_of.epoch.number().min(EXACT),
         }
     }

@@ -21,6 +21,7 @@ mod hooks;
 mod http2;
 mod intake;
 mod interim;
+mod lane;
 mod load;
 mod origin_trouble;
 mod partial;
