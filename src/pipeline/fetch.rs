@@ -202,11 +202,11 @@ impl Fetch {
         let came = ContentRange::of(fields)?;
         let fits =
             came.range() == &asked.rest.as_ref()?.range && came.complete() == part.complete();
-        let held = known.fields();
-        if !fits || !share_strong_tag(&held, fields) {
+        let stored = known.fields();
+        if !fits || !share_strong_tag(&stored, fields) {
             return None;
         }
-        let mut head = Head { status: StatusCode::OK, fields: merge(&held, fields) };
+        let mut head = Head { status: StatusCode::OK, fields: merge(&stored, fields) };
         let own = Self::clean(&mut head, lookup, asked.received);
         let whole = part.union(&came).filter(ContentRange::is_whole)?;
         let candidate = Candidate { method: &Method::GET, head: &head, part: Some(&whole) };

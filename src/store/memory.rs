@@ -128,7 +128,7 @@ impl Memory {
         let Some(new) = self.fitting(&new) else { return Err(self.refuse()) };
         let dropped = old.variants().len() + added - new.variants().len();
         self.0.counts.variants.fetch_add(dropped as u64, Ordering::Relaxed);
-        self.insert(place.key, new);
+        self.insert(place.key, &new);
         Ok(())
     }
 
@@ -197,13 +197,13 @@ impl Memory {
         Some(slot)
     }
 
-    fn insert(&self, key: Key, slot: Slot) {
+    fn insert(&self, key: Key, slot: &Slot) {
         let mut fallen = Fallen::default();
         self.0.slots.insert_with_lifecycle(key, slot.clone(), &mut fallen);
         // A replaced slot falls like an evicted one, but is none.
         let evicted: usize = fallen
             .iter()
-            .filter(|(other, old)| *other != key || old.is_same(&slot))
+            .filter(|(other, old)| *other != key || old.is_same(slot))
             .map(|(_, old)| old.variants().len())
             .sum();
         self.0.counts.evict(evicted);
