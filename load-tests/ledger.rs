@@ -100,7 +100,7 @@ fn entry(number: u64) -> Entry {
         use_without_asking: UseWithoutAsking::Allowed,
     };
     let head = Head { status: StatusCode::OK, fields: HeaderMap::new() };
-    Entry::new(facts, head, freshness, Variant::default(), Stored::Whole(Bytes::new())).in_turn(1)
+    Entry::new(facts, &head, freshness, Variant::default(), Stored::Whole(Bytes::new())).in_turn(1)
 }
 
 fn cpu() -> io::Result<u64> {

@@ -96,6 +96,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("base64", &["admin/hooks.rs", "entry/seal.rs"]),
     ("zstd", &["entry/seal.rs"]),
     ("http_cache_semantics", &["policy/veto.rs"]),
+    ("httparse", &["server/lane.rs"]),
     ("httpdate", &["message/date.rs"]),
     ("apollo_parser", &["key/content/graphql.rs"]),
     ("form_urlencoded", &["key/content/graphql.rs"]),

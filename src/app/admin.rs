@@ -25,8 +25,8 @@ use crate::app::downstream::Targets;
 use crate::config::settings::{self, TokenScope};
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
-use crate::server::serve;
 use crate::server::shutdown::Drain;
+use crate::server::{Welcome, serve};
 use crate::store::shared::SecondLevel;
 
 /// How long requests in hand may take when the process ends.
@@ -118,7 +118,7 @@ pub(crate) fn start(
         },
     });
     let drain = Drain::new();
-    let make = move |peer, _: &_| for_peer(&router, peer);
+    let make = move |peer, _: &_| Welcome::to(for_peer(&router, peer));
     let serving = serve(listener, make, Arc::new(Limits::default()), drain.clone());
     let task = tokio::runtime::Handle::current().spawn(serving);
     Ok(Serving { drain, task })

@@ -74,5 +74,5 @@ pub(crate) async fn sweep_redis(house: Arc<House>, sweeper: Sweeper) {
 
 fn is_kept(house: &House, entry: &Entry) -> bool {
     let now = Timestamp::now();
-    entry.freshness.last_use() > now && house.ledger.standing(entry, now) != Standing::Gone
+    entry.freshness().last_use() > now && house.ledger.standing(entry, now) != Standing::Gone
 }

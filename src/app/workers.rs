@@ -13,8 +13,8 @@ use crate::message::interim::Outbox;
 use crate::pipeline::Front;
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
-use crate::server::serve;
 use crate::server::shutdown::Drain;
+use crate::server::{Welcome, serve};
 use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
 
 /// One listening address, with a socket for each worker.
@@ -116,7 +116,8 @@ fn work(
                 Ok(listener) => {
                     let front = front.clone();
                     let make = move |peer: SocketAddr, outbox: &Arc<Outbox>| {
-                        front.welcome(peer.ip(), outbox)
+                        let service = front.welcome(peer.ip(), outbox);
+                        Welcome { service, shortcut: Some(front.shortcut(peer.ip())) }
                     };
                     serving.spawn(serve(listener, make, limits.clone(), drain.clone()));
                 }

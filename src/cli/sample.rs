@@ -49,7 +49,7 @@ pub(super) async fn serve(listener: TcpListener, drain: Drain) {
     let shop = Arc::new(Shop::new());
     let make = move |_: SocketAddr, _: &_| {
         let shop = shop.clone();
-        service_fn(move |request| answer(shop.clone(), request))
+        server::Welcome::to(service_fn(move |request| answer(shop.clone(), request)))
     };
     server::serve(listener, make, Arc::new(Limits::default()), drain).await;
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::block;
 use crate::key::Key;
 use crate::time::Timestamp;
 
@@ -65,7 +66,7 @@ pub struct Facts {
     /// The key of the URL alone, which a purge by URL names.
     pub url_key: Key,
     /// The canonical URL, which a purge by prefix matches; from its path on where its route ignores the host.
-    pub url: Arc<str>,
+    pub url: Box<str>,
     pub route: RouteId,
     pub tags: Box<[Tag]>,
     /// The mark of the log under which the fetch *began*: every later purge that matches beats this entry.
@@ -198,7 +199,8 @@ impl fmt::Display for RouteId {
 impl Facts {
     /// What the facts cost in memory beyond their struct.
     pub(crate) fn weight(&self) -> usize {
-        self.url.len() + self.tags.iter().map(|tag| tag.0.len() + 32).sum::<usize>()
+        let tags = self.tags.iter().map(|tag| block(tag.0.len() + 2 * size_of::<usize>()));
+        block(self.url.len()) + block(size_of_val(&*self.tags)) + tags.sum::<usize>()
     }
 }
 

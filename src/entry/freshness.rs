@@ -24,6 +24,49 @@ pub struct Freshness {
     pub use_without_asking: UseWithoutAsking,
 }
 
+/// A freshness in whole milliseconds, as an entry keeps it: 64 bytes instead of 112. What is told and measured has no
+/// finer parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed {
+    received: Timestamp,
+    initial_age: u64,
+    lifetime: u64,
+    stale_while_revalidate: u64,
+    stale_if_error: u64,
+    keep: u64,
+    fetch_time: u64,
+    use_without_asking: UseWithoutAsking,
+}
+
+impl Packed {
+    pub(super) fn of(freshness: &Freshness) -> Self {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            received: freshness.received,
+            initial_age: millis(freshness.initial_age),
+            lifetime: millis(freshness.lifetime),
+            stale_while_revalidate: millis(freshness.stale_while_revalidate),
+            stale_if_error: millis(freshness.stale_if_error),
+            keep: millis(freshness.keep),
+            fetch_time: millis(freshness.fetch_time),
+            use_without_asking: freshness.use_without_asking,
+        }
+    }
+
+    pub(super) fn open(&self) -> Freshness {
+        Freshness {
+            received: self.received,
+            initial_age: Duration::from_millis(self.initial_age),
+            lifetime: Duration::from_millis(self.lifetime),
+            stale_while_revalidate: Duration::from_millis(self.stale_while_revalidate),
+            stale_if_error: Duration::from_millis(self.stale_if_error),
+            keep: Duration::from_millis(self.keep),
+            fetch_time: Duration::from_millis(self.fetch_time),
+            use_without_asking: self.use_without_asking,
+        }
+    }
+}
+
 /// What the response's own directives say about using it without asking the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UseWithoutAsking {
@@ -49,6 +92,13 @@ impl Freshness {
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         // RFC 9111 §4.2: "response_is_fresh = (freshness_lifetime > current_age)".
         self.lifetime > self.age(now)
+    }
+
+    /// How many seconds it stays fresh, negative when it is stale, as `Cache-Status` counts them: whole seconds of life
+    /// less whole seconds of age.
+    pub fn ttl(&self, now: Timestamp) -> i64 {
+        let signed = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        signed(self.lifetime).saturating_sub(signed(self.age(now)))
     }
 
     /// How long it has been stale.

@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod freshness;
+pub mod lines;
 pub mod partial;
 pub mod seal;
 pub mod slot;
@@ -10,11 +11,12 @@ pub mod wire;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 
 use crate::entry::facts::Facts;
-use crate::entry::freshness::Freshness;
+use crate::entry::freshness::{Freshness, Packed};
+use crate::entry::lines::Lines;
 use crate::key::vary::Variant;
 use crate::message::content_range::ContentRange;
 use crate::message::fill::Fill;
@@ -24,12 +26,14 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Entry {
     pub facts: Facts,
-    pub head: Head,
-    pub freshness: Freshness,
+    pub status: StatusCode,
+    /// The end-to-end fields, as they are sent again.
+    pub lines: Lines,
+    freshness: Packed,
     pub variant: Variant,
     pub body: Stored,
-    /// Which part of the representation the body is; nothing where it is all of it. The head is that of the whole.
-    pub part: Option<ContentRange>,
+    /// Behind a pointer: nearly all entries are whole.
+    part: Option<Box<ContentRange>>,
     /// The ledger's version under which no purge matched this entry; see [`Entry::is_verified_at`].
     verified: AtomicU64,
     tags: Tags,
@@ -49,42 +53,11 @@ enum Tags {
     ToCome,
 }
 
-/// Status and end-to-end fields, as they are sent again.
+/// Status and end-to-end fields of a response that may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     pub status: StatusCode,
     pub fields: HeaderMap,
-}
-
-/// Fields that are added to each response that is sent: the map's index has room for them.
-const ADDED_FIELDS: usize = 6;
-
-impl Head {
-    /// The same head in memory of its own: fields as they arrive are pieces of the buffer that their connection
-    /// reads into, and one of them would keep the whole of it for as long as the entry lives. All values share
-    /// one allocation.
-    #[must_use]
-    pub fn compact(&self) -> Self {
-        let length = self.fields.values().map(HeaderValue::len).sum();
-        let mut text = BytesMut::with_capacity(length);
-        for value in self.fields.values() {
-            text.extend_from_slice(value.as_bytes());
-        }
-        let text = text.freeze();
-        let mut fields = HeaderMap::with_capacity(self.fields.len() + ADDED_FIELDS);
-        let mut begin = 0;
-        for (name, value) in &self.fields {
-            let end = begin + value.len();
-            // What was a name and a value is one; were it not, the original is as good and only larger.
-            let own = HeaderValue::from_maybe_shared(text.slice(begin..end));
-            let name = HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or(name.clone());
-            fields.append(name, own.unwrap_or_else(|_| value.clone()));
-            begin = end;
-        }
-        // A clone has room for just what is there (and an index for what will be added), which is a third of the
-        // memory of a map that grew.
-        Self { status: self.status, fields: fields.clone() }
-    }
 }
 
 /// A stored body: all that is kept of it, or one that its fetch still brings.
@@ -100,25 +73,33 @@ pub enum Stored {
     },
 }
 
-/// What an entry costs beyond its bytes: its own struct, its `Arc`, its place in the store, allocator slack.
-const OVERHEAD: usize = 512;
-/// What one field costs beyond its name and value.
-const FIELD_OVERHEAD: usize = 112;
+/// What an entry costs besides what its parts point to: itself, and the two counts of its `Arc`.
+const OWN: usize = size_of::<Entry>() + 2 * size_of::<usize>();
+/// What the count of a body that is shared costs.
+const SHARED_BODY: usize = 32;
+
+/// What the allocator takes for `length` bytes: its blocks come in four sizes for each power of two.
+pub(crate) const fn block(length: usize) -> usize {
+    match length {
+        0..=64 => length.next_multiple_of(8),
+        _ => length.next_multiple_of(1 << ((length - 1).ilog2() - 2)),
+    }
+}
 
 impl Entry {
     pub fn new(
         facts: Facts,
-        head: Head,
+        head: &Head,
         freshness: Freshness,
         variant: Variant,
         body: Stored,
     ) -> Self {
-        let variant =
-            if head.status.is_success() { variant.in_language_of(&head.fields) } else { variant };
+        let variant = in_language(variant, head);
         Self {
             facts,
-            head,
-            freshness,
+            status: head.status,
+            lines: Lines::of(&head.fields),
+            freshness: Packed::of(&freshness),
             variant,
             body,
             part: None,
@@ -133,7 +114,7 @@ impl Entry {
     /// This entry, whose body is this part of the representation: an incomplete response (RFC 9111 §3.3).
     #[must_use]
     pub fn of_part(self, part: Option<ContentRange>) -> Self {
-        Self { part, ..self }
+        Self { part: part.map(Box::new), ..self }
     }
 
     /// The same entry, fetched by this process from `turn` of its ledger on: what was purged here before that, and is
@@ -150,19 +131,39 @@ impl Entry {
     /// The same entry with another body: how an arriving one becomes whole.
     #[must_use]
     pub fn with_body(&self, body: Stored) -> Self {
-        let head = self.head.clone();
-        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
-            .of_part(self.part.clone())
-            .in_turn(self.turn)
+        Self {
+            facts: self.facts.clone(),
+            status: self.status,
+            lines: self.lines.clone(),
+            freshness: self.freshness,
+            variant: self.variant.clone(),
+            body,
+            part: self.part.clone(),
+            verified: AtomicU64::new(0),
+            tags: Tags::Known,
+            turn: self.turn,
+            taken: AtomicU64::new(0),
+            hits: AtomicU32::new(0),
+        }
     }
 
     /// The same entry with another head: how a validation updates it.
     #[must_use]
-    pub fn with_head(&self, head: Head) -> Self {
-        let body = self.body.clone();
-        Self::new(self.facts.clone(), head, self.freshness, self.variant.clone(), body)
-            .of_part(self.part.clone())
-            .in_turn(self.turn)
+    pub fn with_head(&self, head: &Head) -> Self {
+        let (status, lines) = (head.status, Lines::of(&head.fields));
+        let same = self.with_body(self.body.clone());
+        let variant = in_language(self.variant.clone(), head);
+        Self { status, lines, variant, ..same }
+    }
+
+    /// Status and fields, as they may be changed. Costs what [`Lines::map`] costs.
+    pub fn head(&self) -> Head {
+        Head { status: self.status, fields: self.lines.map() }
+    }
+
+    /// The fields as a map. Costs what [`Lines::map`] costs.
+    pub fn fields(&self) -> HeaderMap {
+        self.lines.map()
     }
 
     /// The same entry, some of whose tags are known only when its body is whole.
@@ -184,10 +185,16 @@ impl Entry {
     /// The same entry with another freshness: how it comes to be outdated.
     #[must_use]
     pub fn with_freshness(&self, freshness: Freshness) -> Self {
-        let (facts, head) = (self.facts.clone(), self.head.clone());
-        Self::new(facts, head, freshness, self.variant.clone(), self.body.clone())
-            .of_part(self.part.clone())
-            .in_turn(self.turn)
+        Self { freshness: Packed::of(&freshness), ..self.with_body(self.body.clone()) }
+    }
+
+    pub fn freshness(&self) -> Freshness {
+        self.freshness.open()
+    }
+
+    /// Which part of the representation the body is; nothing where it is all of it. The head is that of the whole.
+    pub fn part(&self) -> Option<&ContentRange> {
+        self.part.as_deref()
     }
 
     /// Whether the ledger found nothing against this entry at `version` of its own; the one comparison that a hit
@@ -246,18 +253,13 @@ impl Entry {
 
     /// What this entry costs in memory, in bytes, overhead included. Never changes for one entry.
     pub fn weight(&self) -> usize {
-        let fields: usize = self
-            .head
-            .fields
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD)
-            .sum();
-        OVERHEAD
-            + self.whole().map_or(0, Bytes::len)
-            + fields
-            + self.facts.weight()
-            + self.variant.weight()
+        let body = self.whole().map_or(0, |body| block(body.len()) + SHARED_BODY);
+        block(OWN) + body + self.lines.weight() + self.facts.weight() + self.variant.weight()
     }
+}
+
+fn in_language(variant: Variant, head: &Head) -> Variant {
+    if head.status.is_success() { variant.in_language_of(&head.fields) } else { variant }
 }
 
 impl std::fmt::Debug for Stored {
@@ -274,19 +276,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_compact_head_says_the_same_in_memory_of_its_own() {
-        let read = Bytes::from_static(b"one, two\xff three");
-        let mut fields = HeaderMap::new();
-        for (name, range) in [("x-a", 0..3), ("x-b", 5..9), ("x-a", 10..15)] {
-            let value = HeaderValue::from_maybe_shared(read.slice(range)).unwrap();
-            fields.append(HeaderName::from_static(name), value);
-        }
-        let head = Head { status: StatusCode::OK, fields };
-        let compact = head.compact();
-        assert_eq!(compact, head);
-        let bounds = read.as_ptr_range();
-        for value in compact.fields.values() {
-            assert!(!bounds.contains(&value.as_bytes().as_ptr()), "{value:?}");
+    fn blocks_are_as_large_as_the_allocators() {
+        let rows = [(1, 8), (24, 24), (65, 80), (245, 256), (257, 320), (1024, 1024), (1025, 1280)];
+        for (length, taken) in rows {
+            assert_eq!(block(length), taken, "{length}");
         }
     }
 }

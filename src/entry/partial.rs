@@ -18,9 +18,9 @@ use crate::time::Timestamp;
 /// stored responses, a cache MUST update the stored response header fields using the header fields provided in the new
 /// response, as per Section 3.2". The result is purged by whatever purges either of the two. Copies the bytes.
 pub fn combined(old: &Entry, new: &Entry, longest: u64) -> Option<Entry> {
-    let (kept, came) = (extent(old)?, new.part.as_ref()?);
+    let (kept, came) = (extent(old)?, new.part()?);
     let union = kept.union(came)?;
-    let same = old.variant == new.variant && is_one_representation(&old.head, &new.head);
+    let same = old.variant == new.variant && is_one_representation(old, new);
     if !same || came.holds(kept.range()) || union.length() > longest {
         return None;
     }
@@ -32,10 +32,10 @@ pub fn combined(old: &Entry, new: &Entry, longest: u64) -> Option<Entry> {
     if bytes.len() as u64 != union.length() {
         return None;
     }
-    let head = Head { status: new.head.status, fields: merge(&old.head.fields, &new.head.fields) };
+    let head = Head { status: new.status, fields: merge(&old.fields(), &new.fields()) };
     let facts = facts(&old.facts, &new.facts)?;
     let variant = new.variant.clone();
-    let entry = Entry::new(facts, head.compact(), new.freshness, variant, Stored::Whole(bytes));
+    let entry = Entry::new(facts, &head, new.freshness(), variant, Stored::Whole(bytes));
     let turn = old.turn().min(new.turn());
     Some(entry.of_part((!union.is_whole()).then_some(union)).in_turn(turn))
 }
@@ -43,23 +43,24 @@ pub fn combined(old: &Entry, new: &Entry, longest: u64) -> Option<Entry> {
 /// Whether `new` may take the place of `old`: a part does not take that of a whole and fresh response, unless it shows
 /// that there is another representation now.
 pub fn displaces(old: &Entry, new: &Entry, now: Timestamp) -> bool {
-    let stays = new.part.is_some() && old.part.is_none() && old.freshness.is_fresh(now);
-    !stays || is_another(&old.head, &new.head)
+    let stays = new.part().is_some() && old.part().is_none() && old.freshness().is_fresh(now);
+    !stays || is_another(old, new)
 }
 
 /// Which part of its representation an entry has, be it all of it.
 fn extent(entry: &Entry) -> Option<ContentRange> {
     let whole = || ContentRange::new(0..entry.length()?, entry.length()?);
-    entry.part.clone().or_else(whole)
+    entry.part().cloned().or_else(whole)
 }
 
-fn is_one_representation(old: &Head, new: &Head) -> bool {
+fn is_one_representation(old: &Entry, new: &Entry) -> bool {
     let both = old.status == StatusCode::OK && new.status == StatusCode::OK;
-    both && share_strong_tag(&old.fields, &new.fields)
+    both && share_strong_tag(&old.fields(), &new.fields())
 }
 
-fn is_another(old: &Head, new: &Head) -> bool {
-    let tags = (EntityTag::of_response(&old.fields), EntityTag::of_response(&new.fields));
+fn is_another(old: &Entry, new: &Entry) -> bool {
+    let (old, new) = (old.fields(), new.fields());
+    let tags = (EntityTag::of_response(&old), EntityTag::of_response(&new));
     matches!(tags, (Some(old), Some(new)) if !old.is_weakly(&new))
 }
 
@@ -78,7 +79,7 @@ mod tests {
     use std::time::Duration;
 
     use http::HeaderMap;
-    use http::header::{CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
+    use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
     use proptest::prelude::{Strategy, any, prop};
     use proptest::{prop_assert, prop_assert_eq, proptest};
 
@@ -117,8 +118,14 @@ mod tests {
         let part = ContentRange::new(range.start as u64..range.end as u64, body.len() as u64);
         let bytes = Stored::Whole(Bytes::copy_from_slice(&body[range]));
         let head = Head { status: StatusCode::OK, fields };
-        Entry::new(facts, head, freshness, Variant::default(), bytes)
+        Entry::new(facts, &head, freshness, Variant::default(), bytes)
             .of_part(part.filter(|part| !part.is_whole()))
+    }
+
+    fn with(entry: &Entry, name: HeaderName, value: HeaderValue) -> Entry {
+        let mut head = entry.head();
+        head.fields.insert(name, value);
+        entry.with_head(&head).of_part(entry.part().cloned())
     }
 
     const BODY: &[u8] = b"0123456789";
@@ -130,7 +137,7 @@ mod tests {
     /// What the two are together: the first byte that is held, and the bytes.
     fn both(old: &Entry, new: &Entry) -> Option<(u64, String)> {
         let both = combined(old, new, u64::MAX)?;
-        let begin = both.part.as_ref().map_or(0, |part| part.range().start);
+        let begin = both.part().map_or(0, |part| part.range().start);
         Some((begin, String::from_utf8(both.whole()?.to_vec()).unwrap()))
     }
 
@@ -153,9 +160,9 @@ mod tests {
     #[test]
     fn a_combination_of_all_bytes_is_whole() {
         let whole = combined(&part(0..5), &part(5..10), 10).unwrap();
-        assert_eq!((whole.part.clone(), whole.length()), (None, Some(10)));
+        assert_eq!((whole.part(), whole.length()), (None, Some(10)));
         let most = combined(&part(0..5), &part(5..9), 10).unwrap();
-        assert_eq!(most.part, ContentRange::new(0..9, 10));
+        assert_eq!(most.part().cloned(), ContentRange::new(0..9, 10));
     }
 
     #[test]
@@ -170,10 +177,8 @@ mod tests {
     #[test]
     fn only_a_shared_strong_tag_allows_to_combine() {
         let modified = |range| {
-            let mut part = entry("", BODY, range);
             let date = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
-            part.head.fields.insert(LAST_MODIFIED, date);
-            part
+            with(&entry("", BODY, range), LAST_MODIFIED, date)
         };
         assert_eq!(both(&modified(0..5), &modified(5..10)), None);
         for (old, new) in [
@@ -193,15 +198,16 @@ mod tests {
     #[test]
     fn a_combination_has_the_newer_fields_the_tags_of_both_and_the_older_mark() {
         let (mut old, mut new) = (part(0..5), part(5..10));
-        old.head.fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        old.head.fields.insert("x-a", HeaderValue::from_static("old"));
-        new.head.fields.insert("x-a", HeaderValue::from_static("new"));
+        let name = HeaderName::from_static("x-a");
+        old = with(&old, CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        old = with(&old, name.clone(), HeaderValue::from_static("old"));
+        new = with(&new, name, HeaderValue::from_static("new"));
         old.facts.tags = [Tag::new("one"), Tag::new("both")].into();
         new.facts.tags = [Tag::new("both"), Tag::new("two")].into();
         (old.facts.as_of, new.facts.as_of) = (Mark::new(1, 0), Mark::new(2, 0));
         let both = combined(&old, &new, 10).unwrap();
-        assert_eq!(both.head.fields[CONTENT_TYPE], "text/plain");
-        assert_eq!(both.head.fields["x-a"], "new");
+        assert_eq!(both.fields()[CONTENT_TYPE], "text/plain");
+        assert_eq!(both.fields()["x-a"], "new");
         let tags: Vec<_> = both.facts.tags.iter().map(Tag::as_str).collect();
         assert_eq!((tags, both.facts.as_of), (vec!["both", "two", "one"], Mark::new(1, 0)));
     }
@@ -246,7 +252,7 @@ mod tests {
                 let (fields, rules) = (HeaderMap::new(), VaryRules::default());
                 let found = slot.find(&Selector { fields: &fields, rules: &rules });
                 let Some(Found::Entry(held)) = found else { panic!("nothing is held") };
-                let body = if held.head.fields[ETAG] == "\"a\"" { &bodies[0] } else { &bodies[1] };
+                let body = if held.fields()[ETAG] == "\"a\"" { &bodies[0] } else { &bodies[1] };
                 let range = extent(&held).unwrap().range().clone();
                 let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
                 prop_assert_eq!(&held.whole().unwrap()[..], &body[range]);

@@ -1,5 +1,6 @@
 //! Every variant stored for one URL, capped.
 
+use std::slice;
 use std::sync::Arc;
 
 use crate::entry::Entry;
@@ -7,11 +8,18 @@ use crate::entry::partial::displaces;
 use crate::key::vary::Selector;
 use crate::time::Timestamp;
 
-/// The variants of one URL, the newest first. Immutable: a change makes a new slot.
+/// The variants of one URL, the newest first. Immutable: a change makes a new slot. Cloning shares the entries; one
+/// variant, which is what nearly all URLs have, costs no memory of its own.
 #[derive(Clone, Debug, Default)]
-pub struct Slot {
-    variants: Vec<Arc<Entry>>,
-    weight: usize,
+pub struct Slot(Variants);
+
+#[derive(Clone, Debug, Default)]
+enum Variants {
+    #[default]
+    None,
+    One(Arc<Entry>),
+    /// Behind one thin pointer, so that a slot is not larger for it.
+    Several(Arc<Vec<Arc<Entry>>>),
 }
 
 /// What a slot holds for a request.
@@ -26,18 +34,21 @@ impl Slot {
     /// A slot of the variants that `entries` are, the newest first.
     pub fn of(entries: impl IntoIterator<Item = Arc<Entry>>) -> Self {
         let mut variants: Vec<_> = entries.into_iter().collect();
-        variants.sort_by_key(|entry| std::cmp::Reverse(entry.freshness.received));
-        let weight = variants.iter().map(|entry| entry.weight()).sum();
-        Self { variants, weight }
+        variants.sort_by_key(|entry| std::cmp::Reverse(entry.freshness().received));
+        Self(match variants.len() {
+            0 | 1 => variants.pop().map_or(Variants::None, Variants::One),
+            _ => Variants::Several(Arc::new(variants)),
+        })
     }
 
     /// The variant that the request selects; of several the newest (RFC 9111 §4.1).
     pub fn find(&self, selector: &Selector<'_>) -> Option<Found> {
-        let selected = self.variants.iter().find(|entry| entry.variant.is_selected_by(selector));
+        let variants = self.variants();
+        let selected = variants.iter().find(|entry| entry.variant.is_selected_by(selector));
         if let Some(entry) = selected {
             return Some(Found::Entry(entry.clone()));
         }
-        self.variants.first().map(|other| Found::OtherVariant(other.clone()))
+        variants.first().map(|other| Found::OtherVariant(other.clone()))
     }
 
     /// This slot with `entry` in the place of what it replaces, at most `cap` variants, without those that are of
@@ -49,13 +60,13 @@ impl Slot {
             old.variant == entry.variant
                 && (old.facts.as_of > entry.facts.as_of || !displaces(old, &entry, now))
         };
-        if self.variants.iter().any(stays) {
+        if self.variants().iter().any(stays) {
             return self.clone();
         }
         let others = self
-            .variants
+            .variants()
             .iter()
-            .filter(|old| old.variant != entry.variant && old.freshness.last_use() > now);
+            .filter(|old| old.variant != entry.variant && old.freshness().last_use() > now);
         let mut kept: Vec<_> = others.take(cap.saturating_sub(1)).cloned().collect();
         kept.push(entry);
         Self::of(kept)
@@ -64,19 +75,42 @@ impl Slot {
     /// This slot without `entry` (the very same, not one that replaced it meanwhile).
     #[must_use]
     pub fn without(&self, entry: &Arc<Entry>) -> Self {
-        Self::of(self.variants.iter().filter(|kept| !Arc::ptr_eq(kept, entry)).cloned())
+        Self::of(self.variants().iter().filter(|kept| !Arc::ptr_eq(kept, entry)).cloned())
+    }
+
+    /// The variant, where there is just one.
+    pub fn only(self) -> Option<Arc<Entry>> {
+        match self.0 {
+            Variants::One(entry) => Some(entry),
+            Variants::None | Variants::Several(_) => None,
+        }
     }
 
     pub fn variants(&self) -> &[Arc<Entry>] {
-        &self.variants
+        match &self.0 {
+            Variants::None => &[],
+            Variants::One(entry) => slice::from_ref(entry),
+            Variants::Several(entries) => entries,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.variants.is_empty()
+        self.variants().is_empty()
     }
 
-    /// What all variants cost in memory, in bytes.
+    /// Whether this is the very same slot, and not one like it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (one, other) = (self.variants(), other.variants());
+        one.len() == other.len()
+            && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// What all variants cost in memory, in bytes. Never changes for one slot.
     pub fn weight(&self) -> usize {
-        self.weight
+        let entries: usize = self.variants().iter().map(|entry| entry.weight()).sum();
+        match &self.0 {
+            Variants::None | Variants::One(_) => entries,
+            Variants::Several(several) => entries + 48 + 8 * several.capacity(),
+        }
     }
 }

@@ -77,10 +77,10 @@ pub struct Encoded {
 /// The entry as bytes for `spot`; nothing while its body arrives, and nothing for a part: no version has a place to say
 /// that it is one. Of two entries that `seal` encrypts, no two may have one `nonce`. Copies the body once.
 pub fn encode(entry: &Entry, seal: &Seal, spot: &Spot<'_>, nonce: [u8; NONCE]) -> Option<Encoded> {
-    let body = entry.whole().filter(|_| entry.part.is_none())?;
+    let body = entry.whole().filter(|_| entry.part().is_none())?;
     // Numbers, texts and bytes into memory: there is nothing that could fail.
     let head = rmp_serde::to_vec(&WireHead::of(entry)).ok()?;
-    let coded = seal.compress(&entry.head.fields, body);
+    let coded = seal.compress(&entry.fields(), body);
     let (coding, stored) = match &coded {
         Body::Plain(body) => (0, *body),
         Body::Zstd(body) => (1, &**body),
@@ -265,21 +265,17 @@ struct WireFreshness {
 
 impl<'a> WireHead<'a> {
     fn of(entry: &'a Entry) -> Self {
-        let fields = entry.head.fields.iter();
-        let fields = fields.map(|(name, value)| {
-            (
-                serde_bytes::Bytes::new(name.as_str().as_bytes()),
-                serde_bytes::Bytes::new(value.as_bytes()),
-            )
-        });
+        let fields = entry.lines.iter();
+        let fields = fields
+            .map(|(name, value)| (serde_bytes::Bytes::new(name), serde_bytes::Bytes::new(value)));
         let variant = entry.variant.parts();
         let variant =
             variant.map(|(name, value)| (name.as_str(), value.map(serde_bytes::Bytes::new)));
         Self {
             facts: WireFacts::of(&entry.facts),
-            status: entry.head.status.as_u16(),
+            status: entry.status.as_u16(),
             fields: fields.collect(),
-            freshness: WireFreshness::of(&entry.freshness),
+            freshness: WireFreshness::of(&entry.freshness()),
             variant: variant.collect(),
         }
     }
@@ -287,7 +283,7 @@ impl<'a> WireHead<'a> {
     fn entry(&self, body: Stored) -> Option<Entry> {
         let head = Head { status: StatusCode::from_u16(self.status).ok()?, fields: self.fields()? };
         let freshness = self.freshness.freshness()?;
-        Some(Entry::new(self.facts.facts(), head, freshness, self.variant()?, body))
+        Some(Entry::new(self.facts.facts(), &head, freshness, self.variant()?, body))
     }
 
     fn fields(&self) -> Option<HeaderMap> {
@@ -473,7 +469,7 @@ mod tests {
         ]);
         let body = Stored::Whole(Bytes::from_static(b"hello"));
         let head = Head { status: StatusCode::NOT_FOUND, fields };
-        Entry::new(facts, head, freshness, variant, body)
+        Entry::new(facts, &head, freshness, variant, body)
     }
 
     const SPOT: Spot<'static> = Spot { slot: "cache:shop:products:1", field: "0", key: KEY };
@@ -500,6 +496,13 @@ mod tests {
         entry().with_body(Stored::Whole(Bytes::from("all work and no play ".repeat(100))))
     }
 
+    /// The same with one more field.
+    fn with(name: &'static str, value: &str) -> Entry {
+        let mut head = long().head();
+        head.fields.insert(name, value.parse().unwrap());
+        long().with_head(&head)
+    }
+
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -510,8 +513,8 @@ mod tests {
 
     fn assert_same(left: &Entry, right: &Entry) {
         assert_eq!(left.facts, right.facts);
-        assert_eq!(left.head, right.head);
-        assert_eq!(left.freshness, right.freshness);
+        assert_eq!(left.head(), right.head());
+        assert_eq!(left.freshness(), right.freshness());
         assert_eq!(left.variant, right.variant);
         assert_eq!(left.whole(), right.whole());
     }
@@ -520,7 +523,8 @@ mod tests {
     fn an_entry_comes_back_as_it_was_with_repeated_lines_and_odd_bytes() {
         let back = read(&encoded()).unwrap();
         assert_same(&back, &entry());
-        let cookies: Vec<_> = back.head.fields.get_all(SET_COOKIE).iter().collect();
+        let fields = back.fields();
+        let cookies: Vec<_> = fields.get_all(SET_COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
     }
 
@@ -611,13 +615,9 @@ mod tests {
         let noise = Bytes::copy_from_slice(&noise);
         assert_eq!(stored(&entry().with_body(Stored::Whole(noise))), 2000, "it saves nothing");
         for (name, value) in [("content-encoding", "br"), ("content-type", "Image/PNG")] {
-            let mut coded = long();
-            coded.head.fields.insert(name, value.parse().unwrap());
-            assert_eq!(stored(&coded), 2100, "{value}");
+            assert_eq!(stored(&with(name, value)), 2100, "{value}");
         }
-        let mut picture = long();
-        picture.head.fields.insert("content-type", "image/svg+xml".parse().unwrap());
-        assert!(stored(&picture) < 100);
+        assert!(stored(&with("content-type", "image/svg+xml")) < 100);
     }
 
     #[test]
@@ -702,7 +702,7 @@ mod tests {
             let mut changed = whole[DIGEST.end..DIGEST.end + head].to_vec();
             changed[at.index(head)] = byte;
             if let Ok(entry) = read(&written(&changed, b"hello")) {
-                let _never_panics = (entry.freshness.last_use(), entry.freshness.age(Timestamp::now()));
+                let _never_panics = (entry.freshness().last_use(), entry.freshness().age(Timestamp::now()));
             }
         }
 
@@ -763,17 +763,20 @@ mod tests {
             body in bytes(2000),
             numbers in any::<[u32; 6]>(),
         ) {
-            let mut entry = entry().with_body(Stored::Whole(body.into()));
-            entry.head.status = StatusCode::from_u16(status).unwrap();
+            let entry = entry().with_body(Stored::Whole(body.into()));
+            let mut head = entry.head();
+            head.status = StatusCode::from_u16(status).unwrap();
             for value in values {
                 let value: Vec<u8> = value.chars().map(|char| char as u8).collect();
-                entry.head.fields.append(ETAG, HeaderValue::from_bytes(&value).unwrap());
+                head.fields.append(ETAG, HeaderValue::from_bytes(&value).unwrap());
             }
+            let entry = entry.with_head(&head);
             let [initial_age, lifetime, swr, sie, keep, _] = numbers.map(|n| Duration::from_millis(n.into()));
-            entry.freshness = Freshness {
+            let freshness = Freshness {
                 initial_age, lifetime, stale_while_revalidate: swr, stale_if_error: sie, keep,
-                ..entry.freshness
+                ..entry.freshness()
             };
+            let entry = entry.with_freshness(freshness);
             for ring in [seal(&[], 1), seal(&["2026a"], 1), seal(&["2026a"], 10_000)] {
                 let bytes = encode(&entry, &ring, &SPOT, [7; NONCE]).unwrap().bytes;
                 assert_same(&decode(&bytes, &ring, &SPOT).unwrap(), &entry);

@@ -18,6 +18,15 @@ pub struct Target {
     path: PathAndQuery,
 }
 
+/// The URL of a request whose host and path are canonical as they were sent: the same as its [`Target`], of borrowed
+/// bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainTarget<'a> {
+    host: &'a str,
+    path_and_query: &'a str,
+    path: &'a str,
+}
+
 /// Which parts of a query tell two URLs apart; what does not is not sent to the origin either.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryRules {
@@ -153,6 +162,34 @@ impl Target {
     }
 }
 
+impl<'a> PlainTarget<'a> {
+    /// Nothing where [`Target::of`] would rewrite or refuse something, or might.
+    pub fn of(host: &'a str, path_and_query: &'a str, scheme: &Scheme) -> Option<Self> {
+        let canonical = !host.is_empty()
+            && host.bytes().all(|byte| CANONICAL_HOST[usize::from(byte)])
+            && !host.ends_with(port_of(scheme))
+            && path_and_query.starts_with('/')
+            && path_and_query.bytes().all(|byte| PATH[usize::from(byte)]);
+        if !canonical {
+            return None;
+        }
+        let path = path_and_query.split_once('?').map_or(path_and_query, |(path, _)| path);
+        (!may_have_dots(path)).then_some(Self { host, path_and_query, path })
+    }
+
+    pub fn host(&self) -> &'a str {
+        self.host
+    }
+
+    pub fn path(&self) -> &'a str {
+        self.path
+    }
+
+    pub fn path_and_query(&self) -> &'a str {
+        self.path_and_query
+    }
+}
+
 impl QueryRules {
     /// The query that is kept, or nothing when it stays as it is.
     fn keep(&self, query: &str) -> Option<String> {
@@ -211,8 +248,7 @@ fn canonical_host(host: HeaderValue, scheme: &Scheme) -> Result<HeaderValue, Mal
     if bytes.is_empty() || !bytes.iter().all(|byte| is_host_byte(*byte)) {
         return Err(Malformed::Host);
     }
-    let port: &[u8] = if *scheme == Scheme::HTTPS { b":443" } else { b":80" };
-    let bare = bytes.strip_suffix(port).unwrap_or(bytes);
+    let bare = bytes.strip_suffix(port_of(scheme).as_bytes()).unwrap_or(bytes);
     if bare.is_empty() {
         return Err(Malformed::Host);
     }
@@ -220,6 +256,40 @@ fn canonical_host(host: HeaderValue, scheme: &Scheme) -> Result<HeaderValue, Mal
         return Ok(host);
     }
     HeaderValue::from_bytes(&bare.to_ascii_lowercase()).map_err(|_| Malformed::Host)
+}
+
+fn port_of(scheme: &Scheme) -> &'static str {
+    if *scheme == Scheme::HTTPS { ":443" } else { ":80" }
+}
+
+/// Bytes that a host may have and keeps: all but capitals.
+const CANONICAL_HOST: [bool; 256] = {
+    let mut table = among(b"-._~:[]%!$&'()*+,;=");
+    let mut capital = b'A';
+    while capital <= b'Z' {
+        table[capital as usize] = false;
+        capital += 1;
+    }
+    table
+};
+
+/// What RFC 3986 §3.3 and §3.4 allow in a path and a query; what else parsers forgive is theirs to judge.
+const PATH: [bool; 256] = among(b"-._~!$&'()*+,;=:@%/?");
+
+/// Letters, digits and `others`, by a look-up: every byte of every plain target passes here.
+const fn among(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
 }
 
 /// Registered names, IPv4, IPv6 in brackets and a port; nothing that could end a line, a path or a key.
@@ -246,7 +316,7 @@ fn without_dot_segments(path: PathAndQuery) -> Result<PathAndQuery, Malformed> {
 
 /// The path without `.` and `..`, or nothing when it has none (RFC 3986 §5.2.4; `%2e` is a dot, §6.2.2.2).
 fn clean(path: &str) -> Option<String> {
-    if !path.contains("/.") && !path.contains("/%2") {
+    if !may_have_dots(path) {
         return None;
     }
     if !path.split('/').any(|segment| dots(segment).is_some()) {
@@ -276,6 +346,11 @@ fn clean(path: &str) -> Option<String> {
         clean.push('/');
     }
     Some(clean)
+}
+
+/// Whether a segment begins like a dot segment.
+fn may_have_dots(path: &str) -> bool {
+    path.contains("/.") || path.contains("/%2")
 }
 
 /// One for `.`, two for `..`, in any spelling.
@@ -308,7 +383,10 @@ pub fn cookies<'a>(fields: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'
 
 #[cfg(test)]
 mod tests {
+    use proptest::proptest;
+
     use super::*;
+    use crate::key::{Identity, Key};
 
     fn target(url: &str) -> Target {
         Target::parse(url).unwrap()
@@ -414,5 +492,25 @@ mod tests {
         fields.append(COOKIE, HeaderValue::from_static("id=3=4"));
         assert_eq!(cookies(&fields, "id").collect::<Vec<_>>(), [&b"2"[..], b"3=4"]);
         assert_eq!(cookies(&fields, "d").count(), 0);
+    }
+
+    proptest! {
+        /// What is plain is canonical, and keyed alike.
+        #[test]
+        fn a_plain_target_is_the_target_that_the_request_has(
+            host in "[a-zA-Z0-9.:%_-]{0,12}(:80|:443)?",
+            path in "/?[a-zA-Z0-9./%2eE?#&=+ \\[\\]{}|^\"<>\\\\`~-]{0,24}",
+        ) {
+            let Some(plain) = PlainTarget::of(&host, &path, &Scheme::HTTP) else { return Ok(()) };
+            let request = Request::get(path.as_str()).header(HOST, host.as_str()).body(()).unwrap();
+            let target = Target::of(&request, Scheme::HTTP).unwrap();
+            assert_eq!((plain.host(), plain.path()), (target.host_str(), target.path()));
+            assert_eq!(plain.path_and_query(), target.path_and_query().as_str());
+            let (rules, fields) = (crate::key::KeyRules::default(), HeaderMap::new());
+            let (service, route, question) = ("s", "r", None);
+            let identity =
+                Identity { service, route, target: &target, rules: &rules, fields: &fields, question };
+            assert_eq!(Key::of_plain(service, route, &plain, rules.host), Key::of(&identity));
+        }
     }
 }

@@ -42,6 +42,13 @@ pub struct Status {
     pub stored: bool,
 }
 
+/// The `Cache-Status` member of a hit that stays fresh for `ttl` seconds: what [`cache_status`] says of it.
+pub fn push_hit(text: &mut Vec<u8>, cache: &CacheId, ttl: i64) {
+    text.extend_from_slice(cache.0.as_bytes());
+    text.extend_from_slice(b"; hit; ttl=");
+    text.extend_from_slice(itoa::Buffer::new().format(ttl).as_bytes());
+}
+
 /// The `Cache-Status` member of Larder (RFC 9211 §2).
 pub fn cache_status(cache: &CacheId, outcome: &Outcome, status: &Status) -> HeaderValue {
     let mut text = String::with_capacity(64);
@@ -238,6 +245,15 @@ mod tests {
             told(&Outcome::Refused(WhyRefused::OnlyIfCached), None),
             "larder; detail=only-if-cached"
         );
+    }
+
+    #[test]
+    fn a_hit_is_told_alike_from_either_side() {
+        for ttl in [0, 57, -1] {
+            let mut text = Vec::new();
+            push_hit(&mut text, &CacheId::new("larder"), ttl);
+            assert_eq!(text, told(&Outcome::Hit(Layer::L1), Some(ttl)).into_bytes());
+        }
     }
 
     /// RFC 9211 §2.5 and §2.6.

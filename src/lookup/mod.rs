@@ -136,6 +136,11 @@ impl Lookup {
         wanted.is_some_and(|wanted| part.holds(&wanted))
     }
 
+    /// Whether a stored response holds all that is asked for; costs nothing where it is no part.
+    pub fn is_answered_by_entry(&self, entry: &Entry) -> bool {
+        entry.part().is_none() || self.is_answered_by(&entry.head(), entry.part())
+    }
+
     /// Where the answer is stored.
     pub fn place(&self) -> Place {
         Place {

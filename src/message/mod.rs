@@ -12,6 +12,7 @@ pub mod fields;
 pub mod fill;
 pub mod interim;
 pub mod network;
+pub mod plain;
 pub mod problem;
 pub mod range;
 pub mod reading;

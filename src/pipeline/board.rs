@@ -143,7 +143,7 @@ pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
         | Outcome::Purged
         | Outcome::Failed(..)
         | Outcome::Refused(_) => {
-            let freshness = &entry.freshness;
+            let freshness = &entry.freshness();
             freshness.use_without_asking != UseWithoutAsking::Never
                 && freshness.is_fresh(Timestamp::now())
         }

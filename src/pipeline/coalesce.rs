@@ -110,7 +110,7 @@ where
                         lookup.forwarded = Forwarded::VaryMiss;
                         continue;
                     }
-                    if !lookup.is_answered_by(&entry.head, entry.part.as_ref()) {
+                    if !lookup.is_answered_by_entry(&entry) {
                         break;
                     }
                     if let Some(content) = along(entry) {
@@ -215,7 +215,7 @@ where
             self.0.tasks.spawn(async move {
                 // Only what was really kept shows that the URL may be shared again; a part may be one of what is too
                 // large as a whole.
-                let whole = landing.run().await.is_some_and(|entry| entry.part.is_none());
+                let whole = landing.run().await.is_some_and(|entry| entry.part().is_none());
                 if whole && company == Company::Unshared {
                     unshared.forget(key);
                 }

@@ -15,7 +15,7 @@ use http::{Method, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use crate::entry::{Entry, Head, Stored};
+use crate::entry::{Entry, Stored};
 use crate::lookup::Lookup;
 use crate::lookup::answer::{Answer, Content};
 use crate::lookup::cache_status::Status;
@@ -137,10 +137,7 @@ impl Asked {
     }
 
     fn describe(&self, entry: &Entry, outcome: &Outcome, status: &mut Status) {
-        let freshness = &entry.freshness;
-        let signed = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
-        let lifetime = signed(freshness.lifetime.as_secs());
-        let rest = lifetime.saturating_sub(signed(freshness.age(self.now).as_secs()));
+        let rest = entry.freshness().ttl(self.now);
         let is_stale = matches!(outcome, Outcome::Stale(_) | Outcome::StaleOnError(..));
         // RFC 9211 §2.4: "May be negative, to indicate staleness"; a part of a second, and a soft purge, are stale.
         status.ttl = match outcome {
@@ -155,8 +152,8 @@ impl Asked {
             Outcome::Revalidated(_) if self.method != Method::HEAD => {
                 Some(StatusCode::NOT_MODIFIED)
             }
-            _ if entry.part.is_some() => Some(StatusCode::PARTIAL_CONTENT),
-            _ => Some(entry.head.status),
+            _ if entry.part().is_some() => Some(StatusCode::PARTIAL_CONTENT),
+            _ => Some(entry.status),
         };
     }
 
@@ -167,16 +164,17 @@ impl Asked {
         reader: Option<Reader>,
         outcome: &Outcome,
     ) -> Response<Body> {
+        let fields = entry.fields();
         let shape = match &self.conditions {
             None => Shape::Whole,
-            Some(conditions) => self.shape(conditions, entry),
+            Some(conditions) => self.shape(conditions, entry, &fields),
         };
         let shape = if is_there(&shape, entry) { shape } else { Shape::Missing };
         let mut response = match shape {
-            Shape::Whole => whole(entry, reader),
-            Shape::Part(range, length) => part(entry, reader, range, length),
-            Shape::Several(ranges) => several(entry, reader, &ranges),
-            Shape::NotModified => bare(StatusCode::NOT_MODIFIED, not_modified(&entry.head.fields)),
+            Shape::Whole => whole(entry, fields, reader),
+            Shape::Part(range, length) => part(entry, fields, reader, (range, length)),
+            Shape::Several(ranges) => several(entry, fields, reader, &ranges),
+            Shape::NotModified => bare(StatusCode::NOT_MODIFIED, not_modified(&fields)),
             Shape::Failed => bare(StatusCode::PRECONDITION_FAILED, HeaderMap::new()),
             Shape::Unsatisfiable(length) => {
                 let mut fields = HeaderMap::new();
@@ -192,8 +190,8 @@ impl Asked {
         // this request"; what was fetched for it keeps the Age that it came with. One without is told how old it
         // was when it came, where that is a second or more: the time that the origin took counts (§4.2.3).
         let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated(_));
-        let age = entry.freshness.age(self.now).as_secs();
-        if !fetched || age > 0 && !entry.head.fields.contains_key(AGE) {
+        let age = entry.freshness().age(self.now).as_secs();
+        if !fetched || age > 0 && !response.headers().contains_key(AGE) {
             response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
         }
         self.tell_lifetime(response.headers_mut());
@@ -203,9 +201,9 @@ impl Asked {
         response
     }
 
-    fn shape(&self, conditions: &HeaderMap, entry: &Entry) -> Shape {
-        let Head { status, fields } = &entry.head;
-        match evaluate(conditions, &self.method, *status, fields) {
+    fn shape(&self, conditions: &HeaderMap, entry: &Entry, fields: &HeaderMap) -> Shape {
+        let status = entry.status;
+        match evaluate(conditions, &self.method, status, fields) {
             Condition::NotModified => return Shape::NotModified,
             Condition::Failed => return Shape::Failed,
             Condition::Send => {}
@@ -215,7 +213,7 @@ impl Asked {
         let (true, Some(length)) = (self.method == Method::GET, entry.length()) else {
             return Shape::Whole;
         };
-        match range::select(conditions, fields, *status, length) {
+        match range::select(conditions, fields, status, length) {
             Ranges::Whole => Shape::Whole,
             Ranges::One(range) => Shape::Part(range, length),
             Ranges::Several(ranges) => Shape::Several(ranges),
@@ -277,7 +275,7 @@ enum Shape {
 
 /// Whether an entry has all that the shape needs.
 fn is_there(shape: &Shape, entry: &Entry) -> bool {
-    entry.part.as_ref().is_none_or(|part| match shape {
+    entry.part().is_none_or(|part| match shape {
         Shape::Part(range, _) => part.holds(range),
         Shape::NotModified | Shape::Failed => true,
         Shape::Whole | Shape::Several(_) | Shape::Unsatisfiable(_) | Shape::Missing => false,
@@ -291,8 +289,8 @@ fn bare(status: StatusCode, fields: HeaderMap) -> Response<Body> {
     response
 }
 
-fn whole(entry: &Entry, reader: Option<Reader>) -> Response<Body> {
-    let mut response = bare(entry.head.status, entry.head.fields.clone());
+fn whole(entry: &Entry, fields: HeaderMap, reader: Option<Reader>) -> Response<Body> {
+    let mut response = bare(entry.status, fields);
     *response.body_mut() = match (&entry.body, reader) {
         (Stored::Whole(bytes), _) => Body::from(bytes.clone()),
         (Stored::Arriving { length, .. }, Some(reader)) => {
@@ -302,7 +300,7 @@ fn whole(entry: &Entry, reader: Option<Reader>) -> Response<Body> {
         (Stored::Arriving { .. }, None) => Body::Empty,
     };
     if let Some(length) = entry.length()
-        && has_content(entry.head.status)
+        && has_content(entry.status)
     {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -315,12 +313,17 @@ fn has_content(status: StatusCode) -> bool {
     !status.is_informational() && status != StatusCode::NO_CONTENT
 }
 
-fn part(entry: &Entry, reader: Option<Reader>, range: Range<u64>, length: u64) -> Response<Body> {
-    let mut response = bare(StatusCode::PARTIAL_CONTENT, entry.head.fields.clone());
+fn part(
+    entry: &Entry,
+    fields: HeaderMap,
+    reader: Option<Reader>,
+    (range, length): (Range<u64>, u64),
+) -> Response<Body> {
+    let mut response = bare(StatusCode::PARTIAL_CONTENT, fields);
     let fields = response.headers_mut();
     fields.insert(CONTENT_RANGE, range::content_range(&range, length));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    let range = entry.part.as_ref().and_then(|part| part.within(&range)).unwrap_or(range);
+    let range = entry.part().and_then(|part| part.within(&range)).unwrap_or(range);
     *response.body_mut() = match (&entry.body, reader) {
         (Stored::Whole(bytes), _) => {
             let end = usize::try_from(range.end).unwrap_or(bytes.len()).min(bytes.len());
@@ -337,10 +340,15 @@ fn part(entry: &Entry, reader: Option<Reader>, range: Range<u64>, length: u64) -
 }
 
 /// Several parts as one `multipart/byteranges`; of a body that still arrives the whole is sent instead.
-fn several(entry: &Entry, reader: Option<Reader>, ranges: &[Range<u64>]) -> Response<Body> {
-    let Some(bytes) = entry.whole() else { return whole(entry, reader) };
-    let multipart = range::multipart(bytes, ranges, &entry.head.fields);
-    let mut response = bare(StatusCode::PARTIAL_CONTENT, entry.head.fields.clone());
+fn several(
+    entry: &Entry,
+    fields: HeaderMap,
+    reader: Option<Reader>,
+    ranges: &[Range<u64>],
+) -> Response<Body> {
+    let Some(bytes) = entry.whole() else { return whole(entry, fields, reader) };
+    let multipart = range::multipart(bytes, ranges, &fields);
+    let mut response = bare(StatusCode::PARTIAL_CONTENT, fields);
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, multipart.content_type);
     fields.insert(CONTENT_LENGTH, HeaderValue::from(multipart.body.len()));

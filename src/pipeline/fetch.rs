@@ -109,8 +109,7 @@ impl Fetch {
             match lookup.held.take() {
                 Some(Held { entry, until: Until::Validated(_), .. })
                     if asked.conditional
-                        && validation(status, &entry.head.fields, fields)
-                            == Validation::Confirmed =>
+                        && validation(status, &entry.fields(), fields) == Validation::Confirmed =>
                 {
                     let answer = self.confirmed(&lookup, &entry, &asked);
                     return Ok(Answer { forwarded: lookup.forwarded, ..answer });
@@ -153,17 +152,18 @@ impl Fetch {
         let forwarded = lookup.forwarded;
         let known = lookup.held.as_ref().map(|held| &held.entry);
         let known = known.filter(|known| {
-            known.part.is_none() && self.0.ledger.standing(known, asked.received) == Standing::Good
+            known.part().is_none()
+                && self.0.ledger.standing(known, asked.received) == Standing::Good
         });
         let Some(known) = known else {
             return Ok(Answer { forwarded, ..self.keep(lookup, asked).await? });
         };
-        let Head { status, fields } = &known.head;
+        let Head { status, fields } = known.head();
         let response = &asked.response;
-        Ok(match told(response.status(), response.headers(), (*status, fields), known.length()) {
+        Ok(match told(response.status(), response.headers(), (status, &fields), known.length()) {
             Told::Same => Answer { forwarded, ..self.confirmed(lookup, known, &asked) },
             Told::Other => {
-                let freshness = outdated(&known.freshness, asked.received);
+                let freshness = outdated(&known.freshness(), asked.received);
                 let landing = Landing::whole(Arc::new(known.with_freshness(freshness)));
                 Answer { forwarded, landing, ..self.keep(lookup, asked).await? }
             }
@@ -173,10 +173,10 @@ impl Fetch {
 
     /// What was held is confirmed (RFC 9111 §4.3.4 and §4.3.5): its fields are updated, its age begins anew.
     fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
-        let fields = merge(&known.head.fields, asked.response.headers());
-        let mut head = Head { status: known.head.status, fields };
+        let fields = merge(&known.fields(), asked.response.headers());
+        let mut head = Head { status: known.status, fields };
         let own = Self::clean(&mut head, lookup, asked.received);
-        let part = known.part.as_ref();
+        let part = known.part();
         let candidate = Candidate { method: &Method::GET, head: &head, part };
         let keeping = self.verdict(lookup, asked, candidate);
         let keeping = keeping.and_then(|keeping| keeping.like(known, lookup));
@@ -184,16 +184,17 @@ impl Fetch {
         match keeping {
             Ok(Keeping { facts, freshness, variant, .. }) => {
                 let body = known.body.clone();
-                let entry = Entry::new(facts, head.compact(), freshness, variant, body);
-                let entry = Arc::new(entry.of_part(known.part.clone()).in_turn(asked.turn));
+                let entry = Entry::new(facts, &head, freshness, variant, body);
+                let entry = Arc::new(entry.of_part(known.part().cloned()).in_turn(asked.turn));
                 let landing = Landing::whole(entry.clone());
                 let outcome = Outcome::Revalidated(Kept::Stored);
                 Answer { landing, own, ..Answer::stored(entry, outcome) }
             }
             // Confirmed, but not to be kept any longer: it answers this once, and nobody else.
             Err(why) => {
-                let mut entry = known.with_head(head);
-                entry.freshness.use_without_asking = UseWithoutAsking::Never;
+                let freshness =
+                    Freshness { use_without_asking: UseWithoutAsking::Never, ..known.freshness() };
+                let entry = known.with_head(&head).with_freshness(freshness);
                 let outcome = Outcome::Revalidated(Kept::Left(why));
                 Answer { own, ..Answer::stored(Arc::new(entry), outcome) }
             }
@@ -204,15 +205,15 @@ impl Fetch {
     /// fit, or where the whole may not be kept.
     fn completed(&self, lookup: &Lookup, asked: Asked) -> Option<Answer> {
         let known = &lookup.held.as_ref()?.entry;
-        let (part, bytes, fields) =
-            (known.part.as_ref()?, known.whole()?, asked.response.headers());
+        let (part, bytes, fields) = (known.part()?, known.whole()?, asked.response.headers());
         let came = ContentRange::of(fields)?;
         let fits =
             came.range() == &asked.rest.as_ref()?.range && came.complete() == part.complete();
-        if !fits || !share_strong_tag(&known.head.fields, fields) {
+        let stored = known.fields();
+        if !fits || !share_strong_tag(&stored, fields) {
             return None;
         }
-        let mut head = Head { status: StatusCode::OK, fields: merge(&known.head.fields, fields) };
+        let mut head = Head { status: StatusCode::OK, fields: merge(&stored, fields) };
         let own = Self::clean(&mut head, lookup, asked.received);
         let whole = part.union(&came).filter(ContentRange::is_whole)?;
         let candidate = Candidate { method: &Method::GET, head: &head, part: Some(&whole) };
@@ -226,7 +227,7 @@ impl Fetch {
         };
         let (writer, fill) = Fill::open(whole.complete());
         let body = Stored::Arriving { fill, length: Some(whole.complete()) };
-        let entry = Entry::new(facts, head.compact(), freshness, variant, body).in_turn(asked.turn);
+        let entry = Entry::new(facts, &head, freshness, variant, body).in_turn(asked.turn);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
         let expected = Some(came.length());
         let body = asked.response.into_body();
@@ -260,7 +261,6 @@ impl Fetch {
         lookup.route.tags.strip(&mut head.fields);
         // Once for all who will be served from it.
         head.fields.append(VIA, via(parts.version));
-        let head = head.compact();
         let expected = part.as_ref().map(ContentRange::length);
         let length = expected.or_else(|| content_length(&head.fields));
         let tagging = tagging(tags, lookup);
@@ -270,7 +270,7 @@ impl Fetch {
             _ => None,
         };
         if let Some(whole) = whole.filter(|_| part.is_none()) {
-            let entry = Entry::new(facts, head, freshness, variant, Stored::Whole(whole.clone()));
+            let entry = Entry::new(facts, &head, freshness, variant, Stored::Whole(whole.clone()));
             let Some(entry) = complete(&entry.in_turn(asked.turn), whole, tagging) else {
                 let outcome = Outcome::Miss(Kept::Left(WhyNot::TagsUnreadable));
                 return Ok(Answer::once(Response::from_parts(parts, body), outcome));
@@ -280,7 +280,7 @@ impl Fetch {
             return Ok(Answer { landing, own, ..stored });
         }
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
-        let entry = Entry::new(facts, head, freshness, variant, Stored::Arriving { fill, length });
+        let entry = Entry::new(facts, &head, freshness, variant, Stored::Arriving { fill, length });
         let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
         let (before, after) = (Bytes::new(), Bytes::new());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use rand::Rng;
 
 use crate::entry::Entry;
@@ -11,6 +12,7 @@ use crate::entry::freshness::Freshness;
 use crate::lookup::answer::Answer;
 use crate::lookup::outcome::{Forwarded, Layer, Outcome};
 use crate::lookup::{Accepts, Held, Lookup, Until};
+use crate::message::cache_control::RequestDirectives;
 use crate::policy::reuse::{OnError, Question, Reuse, WhyRefresh, reuse};
 use crate::purge::ledger::Ledger;
 use crate::refresh::Refresher;
@@ -42,18 +44,39 @@ pub(crate) enum Verdict {
 }
 
 impl Judge {
+    /// Whether `entry`, which memory found for a request without directives, is a hit that needs nothing done besides
+    /// being sent. What is not may still answer; that is for [`Judge::judge`] to say, which counts it.
+    pub(crate) fn lets_pass(&self, route: &Route, entry: &Entry, now: Timestamp) -> bool {
+        self.uses(route, Layer::L1)
+            && entry.part().is_none()
+            && entry.status == StatusCode::OK
+            && !self.is_due_for_comparison(route, entry, now)
+            && reuse(&Question {
+                freshness: &self.freshness(route, entry, Layer::L1),
+                status: entry.status,
+                standing: self.ledger.standing(entry, now),
+                directives: RequestDirectives::default(),
+                policy: &route.policy,
+                now,
+                dice: NEVER_EARLY,
+            }) == Reuse::Serve
+    }
+
     /// Judges `entry`, which `layer` found for `lookup`; what holds it back is noted there.
     pub(crate) fn judge(&self, lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer) -> Verdict {
         let reuse = self.ask(lookup, entry, layer);
         let outcome = match reuse {
             Reuse::Refuse(_) => return Verdict::Gone,
-            _ if !lookup.is_answered_by(&entry.head, entry.part.as_ref()) => {
+            _ if !lookup.is_answered_by_entry(entry) => {
                 return hold(lookup, entry, layer, Until::Completed);
             }
             Reuse::Serve if is_known(lookup, entry) => {
                 return hold(lookup, entry, layer, Until::Validated(OnError::Fail));
             }
-            Reuse::Serve if self.is_due_for_comparison(lookup, entry, layer) => {
+            Reuse::Serve
+                if layer == Layer::L1
+                    && self.is_due_for_comparison(&lookup.route, entry, lookup.now) =>
+            {
                 return hold(lookup, entry, layer, Until::Compared);
             }
             Reuse::Serve => Outcome::Hit(layer),
@@ -102,7 +125,7 @@ impl Judge {
         self.count(standing, layer);
         reuse(&Question {
             freshness: &self.freshness(&lookup.route, entry, layer),
-            status: entry.head.status,
+            status: entry.status,
             standing,
             directives: lookup.directives,
             policy: &lookup.route.policy,
@@ -134,15 +157,14 @@ impl Judge {
             Layer::L1 => route.caps.l1,
             Layer::L2 => route.caps.l2,
         };
-        entry.freshness.capped(cap)
+        entry.freshness().capped(cap)
     }
 
     /// Whether a copy in memory is old enough for the layer below to have a newer one.
-    fn is_due_for_comparison(&self, lookup: &Lookup, entry: &Entry, layer: Layer) -> bool {
-        let longest = || lookup.route.caps.l1.or(self.compare_after);
-        layer == Layer::L1
-            && longest().is_some_and(|longest| entry.taken_since(lookup.now) > longest)
-            && self.has_layer_below(&lookup.route)
+    fn is_due_for_comparison(&self, route: &Route, entry: &Entry, now: Timestamp) -> bool {
+        let longest = || route.caps.l1.or(self.compare_after);
+        longest().is_some_and(|longest| entry.taken_since(now) > longest)
+            && self.has_layer_below(route)
     }
 
     fn has_layer_below(&self, route: &Route) -> bool {
@@ -154,7 +176,7 @@ impl Judge {
 fn is_known(lookup: &Lookup, entry: &Entry) -> bool {
     match (lookup.accepts, &lookup.held) {
         (Accepts::OnlyFresh, Some(held)) => {
-            entry.freshness.received <= held.entry.freshness.received
+            entry.freshness().received <= held.entry.freshness().received
         }
         (Accepts::OnlyFresh, None) | (Accepts::StaleInWindow, _) => false,
     }
@@ -162,7 +184,7 @@ fn is_known(lookup: &Lookup, entry: &Entry) -> bool {
 
 /// Notes what is held. A newer one takes the place of an older one, and what could answer that of a part that could not.
 fn hold(lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer, until: Until) -> Verdict {
-    let rank = |until, entry: &Entry| (until != Until::Completed, entry.freshness.received);
+    let rank = |until, entry: &Entry| (until != Until::Completed, entry.freshness().received);
     let known = lookup.held.as_ref().map(|held| rank(held.until, &held.entry));
     if known.is_none_or(|known| known <= rank(until, entry)) {
         lookup.held = Some(Held { entry: entry.clone(), layer, until });
@@ -181,13 +203,13 @@ fn hold(lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer, until: Until) -> 
 pub(crate) fn stand_in(held: Option<Held>, ledger: &Ledger) -> Option<(Arc<Entry>, Layer)> {
     let Held { entry, layer, until: Until::Validated(OnError::Serve) } = held? else { return None };
     let now = Timestamp::now();
-    let natural = entry.freshness.staleness(now);
+    let natural = entry.freshness().staleness(now);
     let staleness = match ledger.standing(&entry, now) {
         Standing::Good => natural,
         Standing::MarkedStale(since) => natural.max(now.since(since)),
         Standing::Unvouched | Standing::Gone => return None,
     };
-    (staleness < entry.freshness.stale_if_error).then_some((entry, layer))
+    (staleness < entry.freshness().stale_if_error).then_some((entry, layer))
 }
 
 fn outcome_while_refreshing(why: WhyRefresh, layer: Layer) -> Outcome {
@@ -202,6 +224,9 @@ fn dice(lookup: &Lookup, standing: Standing) -> f64 {
     if lookup.route.policy.early_refresh.is_some() && standing == Standing::Good {
         rand::rng().random()
     } else {
-        1.0
+        NEVER_EARLY
     }
 }
+
+/// The throw of the dice that asks for no early refresh.
+const NEVER_EARLY: f64 = 1.0;

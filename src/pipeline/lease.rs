@@ -105,7 +105,7 @@ where
 
 /// How long the fetch may take: twice what it took the last time, where that is known.
 fn expected(lookup: &Lookup) -> Duration {
-    let known = lookup.held.as_ref().map(|held| held.entry.freshness.fetch_time * 2);
+    let known = lookup.held.as_ref().map(|held| held.entry.freshness().fetch_time * 2);
     known.unwrap_or(SPAN).clamp(SHORTEST, SPAN)
 }
 

@@ -14,6 +14,7 @@ mod crossing;
 mod deliver;
 pub mod fetch;
 mod gate;
+mod glance;
 mod inflow;
 mod inspect;
 mod judge;
@@ -37,10 +38,12 @@ use tower::ServiceBuilder;
 use crate::lookup::cache_status::CacheId;
 use crate::lookup::outcome::Layer;
 use crate::message::interim::Outbox;
+use crate::message::plain::Shortcut;
 use crate::pipeline::coalesce::{Coalesce, Flights};
 use crate::pipeline::deliver::Deliver;
 use crate::pipeline::fetch::{Fetch, Limits};
 use crate::pipeline::gate::Gate;
+use crate::pipeline::glance::Glance;
 use crate::pipeline::judge::Judge;
 use crate::pipeline::lease::Lease;
 use crate::pipeline::observe::{Observatory, Observe};
@@ -110,6 +113,16 @@ where
             parts.limits,
             parts.switches.clone(),
         ));
+    let cache = CacheId::new(&parts.cache_name);
+    let glances = Arc::new(glance::Parts {
+        service: parts.service.as_str().into(),
+        cache: cache.clone(),
+        routes: parts.routes.clone(),
+        judge: judge.clone(),
+        memory: memory.clone(),
+        metrics: metrics.clone(),
+        log: parts.access.clone(),
+    });
     let lookups = Deliver::new(
         // Before everything that awaits: a hit ends here.
         ServiceBuilder::new()
@@ -129,9 +142,8 @@ where
     let needs =
         gate::Needs { service: &parts.service, routes: parts.routes, switches: parts.switches };
     let gate = Gate::new(needs, lookups, passages);
-    let observatory =
-        Observatory::new(parts.metrics, parts.access, CacheId::new(&parts.cache_name));
-    (Front { observatory, gate }, below)
+    let observatory = Observatory::new(parts.metrics, parts.access, cache);
+    (Front { observatory, gate, glances }, below)
 }
 
 /// What stands before clients.
@@ -139,12 +151,18 @@ where
 pub(crate) struct Front<St, Le, Lo> {
     observatory: Observatory,
     gate: Entrance<St, Le, Lo>,
+    glances: Arc<glance::Parts>,
 }
 
 impl<St, Le, Lo> Front<St, Le, Lo> {
     /// What answers the requests of one connection; interim responses to them go into its `outbox`.
     pub(crate) fn welcome(&self, client: IpAddr, outbox: &Arc<Outbox>) -> Clients<St, Le, Lo> {
         self.observatory.observe(client, outbox.clone(), self.gate.clone())
+    }
+
+    /// What answers the plain requests of one connection where it can, before the stack is asked.
+    pub(crate) fn shortcut(&self, client: IpAddr) -> Box<dyn Shortcut> {
+        Box::new(Glance::new(self.glances.clone(), client))
     }
 }
 

@@ -99,9 +99,10 @@ pub(crate) fn rest(lookup: &Lookup) -> Option<Rest> {
     let whole = lookup.range.is_none()
         && lookup.request.method == Method::GET
         && (lookup.company == Company::Shared || !is_conditional(fields));
-    let part = entry.part.as_ref().filter(|_| whole)?;
-    let strong = share_strong_tag(&entry.head.fields, &entry.head.fields);
-    let tag = entry.head.fields.get(ETAG).filter(|_| strong).and_then(quoted)?;
+    let part = entry.part().filter(|_| whole)?;
+    let held = entry.fields();
+    let strong = share_strong_tag(&held, &held);
+    let tag = held.get(ETAG).filter(|_| strong).and_then(quoted)?;
     Some(Rest { range: part.missing()?, complete: part.complete(), tag })
 }
 
@@ -176,7 +177,7 @@ fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderVa
             vec![(RANGE, rest.spec().field()), (IF_RANGE, rest.tag.clone())]
         }
         (Some(Held { entry, until: Until::Validated(_), .. }), None) => {
-            let mut conditions = conditions(&entry.head.fields);
+            let mut conditions = conditions(&entry.fields());
             // RFC 9111 §4.3.1 has a date sent only "if the request is not for a subrange".
             conditions.retain(|(name, _)| *name == IF_NONE_MATCH || lookup.range.is_none());
             conditions

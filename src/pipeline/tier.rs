@@ -91,7 +91,7 @@ where
     fn keeping(&self, answer: Answer, place: Place) -> Answer {
         let tier = self.clone();
         let landing = answer.landing.then(move |entry: Arc<Entry>| async move {
-            if entry.part.is_some() && tier.0.layer == CacheLayer::L2 {
+            if entry.part().is_some() && tier.0.layer == CacheLayer::L2 {
                 // Parts are combined where they can be compared and replaced at once: in memory.
                 return;
             }
@@ -218,7 +218,8 @@ fn failure_in(answer: &Answer) -> Option<OriginFailure> {
 /// Whether memory holds a younger one than this, which it may serve.
 fn is_older(entry: &Entry, lookup: &Lookup) -> bool {
     lookup.held.as_ref().is_some_and(|held| {
-        held.until == Until::Compared && entry.freshness.received < held.entry.freshness.received
+        held.until == Until::Compared
+            && entry.freshness().received < held.entry.freshness().received
     })
 }
 

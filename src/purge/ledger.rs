@@ -521,7 +521,7 @@ mod tests {
             use_without_asking: UseWithoutAsking::Allowed,
         };
         let body = Stored::Whole(bytes::Bytes::new());
-        Entry::new(facts(&[], as_of), head, freshness, Variant::default(), body).in_turn(1)
+        Entry::new(facts(&[], as_of), &head, freshness, Variant::default(), body).in_turn(1)
     }
 
     fn record(scope: Scope) -> Record {

@@ -249,7 +249,7 @@ mod tests {
             use_without_asking: UseWithoutAsking::Allowed,
         };
         let head = Head { status: StatusCode::OK, fields: HeaderMap::new() };
-        Entry::new(facts, head, freshness, Variant::default(), Stored::Whole(Bytes::new()))
+        Entry::new(facts, &head, freshness, Variant::default(), Stored::Whole(Bytes::new()))
     }
 
     fn record(purges: Vec<Purge>) -> Record {

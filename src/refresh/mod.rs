@@ -98,7 +98,7 @@ fn refreshing(lookup: &Lookup, entry: &Arc<Entry>, layer: Layer) -> Lookup {
         request: shared_request(lookup),
         interim: None,
         variant: entry.variant.digest(),
-        range: entry.part.as_ref().map(|part| part.range().into()),
+        range: entry.part().map(|part| part.range().into()),
         directives: RequestDirectives::default(),
         accepts: Accepts::OnlyFresh,
         company: Company::Shared,

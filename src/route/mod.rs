@@ -201,6 +201,19 @@ impl Route {
         }
     }
 
+    /// Whether a GET is looked up in memory by its URL as it was sent, and what is stored answers as it is: nothing is
+    /// added to the key or left out of it, and nothing depends on chance or is told differently.
+    pub fn answers_plainly(&self) -> bool {
+        self.seeks(&Method::GET) == Sought::ByUrl
+            && self.layers != Layers::OnlyL2
+            && self.rollout.is_whole()
+            && self.graphql().is_none()
+            && self.key.is_plain()
+            && self.policy.early_refresh.is_none()
+            && self.client_ttl.is_none()
+            && self.server_fields == ServerFields::Full
+    }
+
     /// Whether the answer to a request with this method, which passes, may be kept for a GET.
     pub fn keeps_for_get(&self, method: &Method) -> bool {
         *method == Method::POST

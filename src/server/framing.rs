@@ -104,6 +104,11 @@ impl Framing {
         None
     }
 
+    /// How many heads there were, where the next byte begins another.
+    pub(crate) fn between(&self) -> Option<u64> {
+        (self.part == Part::Between && self.carried.is_empty()).then_some(self.heads)
+    }
+
     /// Takes one line of a head, or the piece of it that is there.
     fn line(&mut self, bytes: &mut &[u8]) -> Option<Doubt> {
         let Some(end) = line_end(bytes) else {

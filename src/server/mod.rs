@@ -7,6 +7,7 @@ pub mod upload;
 
 mod connection;
 mod framing;
+mod lane;
 mod pulse;
 mod reception;
 mod stream;
@@ -27,7 +28,9 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::message::interim::Outbox;
+use crate::message::plain::Shortcut;
 use crate::server::connection::{Connection, Protocols};
+use crate::server::lane::Lane;
 use crate::server::limits::Limits;
 use crate::server::pulse::{Bounds, Clock, Order, Pulse, Registry};
 use crate::server::reception::Reception;
@@ -54,6 +57,20 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     connection: close\r\n\r\n\
     {\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"overloaded\"}";
 
+/// Who answers one connection.
+pub struct Welcome<S> {
+    pub service: S,
+    /// Who answers plain HTTP/1 requests before the service is asked.
+    pub shortcut: Option<Box<dyn Shortcut>>,
+}
+
+impl<S> Welcome<S> {
+    /// By the service alone.
+    pub fn to(service: S) -> Self {
+        Self { service, shortcut: None }
+    }
+}
+
 /// Serves one listener on the current runtime, until drained.
 ///
 /// `make` builds the service of each connection from its peer's address and from where interim responses go. The service is cloned per request and
@@ -66,7 +83,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// Dropped, it stops accepting and sweeping; connections that live go on without limits of time.
 pub async fn serve<M, S, B>(listener: TcpListener, make: M, limits: Arc<Limits>, drain: Drain)
 where
-    M: Fn(SocketAddr, &Arc<Outbox>) -> S,
+    M: Fn(SocketAddr, &Arc<Outbox>) -> Welcome<S>,
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -117,7 +134,7 @@ impl Worker {
     /// Never returns.
     async fn accept<M, S, B>(&self, listener: &TcpListener, make: M)
     where
-        M: Fn(SocketAddr, &Arc<Outbox>) -> S,
+        M: Fn(SocketAddr, &Arc<Outbox>) -> Welcome<S>,
         S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
@@ -138,7 +155,7 @@ impl Worker {
         }
     }
 
-    fn welcome<S, B>(&self, tcp: TcpStream, make: impl FnOnce(&Arc<Outbox>) -> S)
+    fn welcome<S, B>(&self, tcp: TcpStream, make: impl FnOnce(&Arc<Outbox>) -> Welcome<S>)
     where
         S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
             + Clone
@@ -154,8 +171,10 @@ impl Worker {
             self.refuse(tcp);
             return;
         };
-        let reception = Reception::new(make(pulse.outbox()), Arc::clone(&pulse), &self.limits);
-        let stream = Stream::new(tcp, pulse, seat);
+        let Welcome { service, shortcut } = make(pulse.outbox());
+        let reception = Reception::new(service, Arc::clone(&pulse), &self.limits);
+        let lane = Lane::new(shortcut, Arc::clone(&pulse), Arc::clone(&self.limits));
+        let stream = Stream::new(tcp, pulse, seat, lane);
         self.tasks.spawn(Connection::new(stream, reception, Arc::clone(&self.protocols)));
     }
 

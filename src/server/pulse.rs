@@ -1,9 +1,10 @@
 //! What a connection is doing, told by a few relaxed atomics, and the judgement of one that takes too long.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -117,6 +118,8 @@ pub(crate) struct Pulse {
     order: AtomicU8,
     /// Requests in progress: head complete, and body of request or response not yet through.
     active: AtomicU32,
+    /// Heads that were handed to the service.
+    heads: AtomicU64,
     /// Response bodies that have given a piece and were not asked for the next one yet.
     lent: AtomicU32,
     /// When the phase began, or the last byte was written in it.
@@ -141,6 +144,7 @@ impl Pulse {
             phase: AtomicU8::new(Phase::Idle as u8),
             order: AtomicU8::new(Order::Continue as u8),
             active: AtomicU32::new(0),
+            heads: AtomicU64::new(0),
             lent: AtomicU32::new(0),
             since: AtomicU64::new(now),
             blocked: AtomicU64::new(0),
@@ -201,6 +205,31 @@ impl Pulse {
         if self.blocked.load(Ordering::Relaxed) == 0 {
             self.blocked.store(self.clock.shown(), Ordering::Relaxed);
         }
+    }
+
+    /// What became of a write.
+    pub(crate) fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Ready(Ok(_)) => self.sent(),
+            Poll::Pending => self.blocked(),
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+
+    /// A head is handed to the service; the how manieth.
+    pub(crate) fn take_up(&self) -> u64 {
+        self.heads.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether an HTTP/1 connection rests between two messages: all of the `heads` that came were taken up and
+    /// answered, the answers went out, and nothing is on the way. An HTTP/1 parser reads only then, or to see whether
+    /// its client is still there.
+    pub(crate) fn is_between(&self, heads: u64) -> bool {
+        self.phase() == Phase::Idle
+            && self.order() == Order::Continue
+            && self.active.load(Ordering::Relaxed) == 0
+            && self.blocked.load(Ordering::Relaxed) == 0
+            && self.heads.load(Ordering::Relaxed) == heads
     }
 
     /// A head came in that must be refused; the first one counts.

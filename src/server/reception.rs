@@ -1,6 +1,5 @@
 //! The service of one connection as hyper calls it: keeps the pulse, refuses heads that are too large.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,8 +26,6 @@ pub(crate) struct Reception<S> {
     body_timeout: Duration,
     target_bytes: usize,
     header_fields: usize,
-    /// Heads of this connection so far.
-    heads: Cell<u64>,
 }
 
 /// What is answered without asking the service.
@@ -46,7 +43,6 @@ impl<S> Reception<S> {
             body_timeout: limits.body_timeout,
             target_bytes: limits.target_bytes,
             header_fields: limits.header_fields,
-            heads: Cell::new(0),
         }
     }
 
@@ -54,9 +50,9 @@ impl<S> Reception<S> {
     /// of fields. It decodes `chunked` and leaves other codings in the content.
     fn refuse(&self, request: &Request<Incoming>) -> Option<Refusal> {
         let refusal = |status, detail| Some(Refusal { status, detail });
-        self.heads.set(self.heads.get() + 1);
+        let head = self.pulse.take_up();
         if let Some(doubtful) = self.pulse.doubtful()
-            && doubtful.head == self.heads.get()
+            && doubtful.head == head
         {
             return refusal(StatusCode::BAD_REQUEST, doubtful.why.detail());
         }

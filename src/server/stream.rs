@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::server::framing::Framing;
+use crate::server::lane::{Lane, Socket, Taken};
 use crate::server::pulse::{Order, Phase, Pulse, Seat};
 
 /// What may still arrive after our last byte before we stop listening to it.
@@ -20,6 +21,7 @@ pub(crate) struct Stream {
     tcp: TcpStream,
     pulse: Arc<Pulse>,
     framing: Framing,
+    lane: Lane,
     /// Held for its drop.
     _seat: Seat,
     end: End,
@@ -37,9 +39,9 @@ enum End {
 }
 
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, pulse: Arc<Pulse>, seat: Seat) -> Self {
+    pub(crate) fn new(tcp: TcpStream, pulse: Arc<Pulse>, seat: Seat, lane: Lane) -> Self {
         let framing = Framing::default();
-        Self { tcp, pulse, framing, _seat: seat, end: End::NotYet, discarded: 0 }
+        Self { tcp, pulse, framing, lane, _seat: seat, end: End::NotYet, discarded: 0 }
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -74,6 +76,31 @@ impl Stream {
         }
     }
 
+    /// Sends what the lane has begun.
+    fn poll_lane(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (stream, pulse) = (&mut self.tcp, &*self.pulse);
+        self.lane.poll_finish(&mut Socket { stream, pulse, context })
+    }
+
+    /// Has the lane answer what it can of what came after `before`; the parser gets what is left.
+    fn take(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        before: usize,
+    ) -> io::Result<()> {
+        let Some(heads) = self.framing.between() else { return Ok(()) };
+        let (stream, pulse) = (&mut self.tcp, &*self.pulse);
+        let mut socket = Socket { stream, pulse, context };
+        let Taken(taken) = self.lane.take(&buffer.filled()[before..], heads, &mut socket)?;
+        if taken > 0 {
+            let end = buffer.filled().len();
+            buffer.filled_mut().copy_within(before + taken..end, before);
+            buffer.set_filled(end - taken);
+        }
+        Ok(())
+    }
+
     /// Reads and forgets until the peer has ended too.
     ///
     /// A socket that is closed with unread bytes resets the connection, and a reset destroys the answer that
@@ -95,14 +122,6 @@ impl Stream {
     }
 }
 
-fn note_written(pulse: &Pulse, written: &Poll<io::Result<usize>>) {
-    match written {
-        Poll::Ready(Ok(_)) => pulse.sent(),
-        Poll::Pending => pulse.blocked(),
-        Poll::Ready(Err(_)) => {}
-    }
-}
-
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -112,15 +131,24 @@ impl AsyncRead for Stream {
         let this = self.get_mut();
         this.hear_orders(cx)?;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
-        let came = &buffer.filled()[before..];
-        if !came.is_empty() {
-            this.pulse.received();
-            this.follow(came);
-        } else if buffer.remaining() > 0 {
-            this.end = End::Theirs;
+        loop {
+            ready!(this.poll_lane(cx))?;
+            ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
+            if buffer.filled().len() == before {
+                if buffer.remaining() > 0 {
+                    this.end = End::Theirs;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            this.take(cx, buffer, before)?;
+            let came = &buffer.filled()[before..];
+            // What came is answered: there may be more.
+            if !came.is_empty() {
+                this.pulse.received();
+                this.follow(came);
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -131,8 +159,9 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_lane(cx))?;
         let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
-        note_written(&this.pulse, &written);
+        this.pulse.note_written(&written);
         written
     }
 
@@ -142,8 +171,9 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_lane(cx))?;
         let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
-        note_written(&this.pulse, &written);
+        this.pulse.note_written(&written);
         written
     }
 
@@ -153,12 +183,13 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_lane(cx))?;
         // hyper's server sends no interim responses. It flushes when everything it had to write is written, and
         // an answer in progress is held back by `Reception`: here is the place between two messages.
         let (pulse, mut tcp) = (&this.pulse, Pin::new(&mut this.tcp));
         ready!(pulse.outbox().poll_send(|bytes| {
             let written = tcp.as_mut().poll_write(cx, bytes);
-            note_written(pulse, &written);
+            pulse.note_written(&written);
             written
         }))?;
         tcp.poll_flush(cx)
@@ -166,6 +197,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_lane(cx))?;
         if this.end != End::Ours {
             ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
             if this.end == End::Theirs {

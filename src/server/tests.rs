@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::*;
+use crate::message::plain::{Outlet, Plain, Sent, Told};
 use crate::server::shutdown::Ending;
 use crate::server::upload::UploadFailure;
 
@@ -39,12 +40,30 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    start_with(limits, move || Welcome::to(service.clone()))
+}
+
+fn start_with<S, B>(
+    limits: Limits,
+    welcome: impl Fn() -> Welcome<S> + Send + Sync + 'static,
+) -> Running
+where
+    S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let listener = listen::bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
     let listener = TcpListener::from_std(listener).unwrap();
     let address = listener.local_addr().unwrap();
     let drain = Drain::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, move |_, _| service.clone(), Arc::new(limits), drain.clone()));
+    let make = move |_: SocketAddr, _: &Arc<Outbox>| welcome();
+    tasks.spawn(serve(listener, make, Arc::new(limits), drain.clone()));
     Running { address, drain, tasks }
 }
 
@@ -97,6 +116,42 @@ async fn requests_follow_each_other_on_one_connection() {
         assert_eq!(status_of(&read_until(&mut client, "hello").await), "200");
     }
     assert_eq!(server.drain.connections(), 1);
+}
+
+/// Answers what is asked of one path.
+struct Short;
+
+impl Shortcut for Short {
+    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+        if asked.target != "/short" {
+            return Told::Left;
+        }
+        head.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+        assert_eq!(outlet.send(head, b"short"), Sent::All);
+        Told::All
+    }
+}
+
+#[tokio::test]
+async fn the_lane_answers_plain_requests_once_the_service_had_one() {
+    let welcome = || Welcome { service: service_fn(hello), shortcut: Some(Box::new(Short) as _) };
+    let server = start_with(Limits::default(), welcome);
+    let mut client = server.connect().await;
+    let rows = [
+        ("/short", "", "hello"),
+        ("/short", "", "short"),
+        ("/other", "", "hello"),
+        ("/short", "TE: trailers\r\n", "hello"),
+        ("/short", "Cookie: a\r\n", "short"),
+    ];
+    for (path, fields, says) in rows {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        read_until(&mut client, says).await;
+    }
+    // A connection that the lane used is idle like any other, and ends with the others.
+    server.drain.begin();
+    assert_eq!(read_to_end(&mut client).await, "");
 }
 
 async fn ask_over_h2(stream: TcpStream) -> Response<Bytes> {

@@ -60,9 +60,9 @@ impl Listed {
         Self {
             names: slot.seal.hide(slot.name, &digest, names.join(",")),
             digest,
-            expires: entry.freshness.capped(cap).last_use().as_millis().min(EXACT),
+            expires: entry.freshness().capped(cap).last_use().as_millis().min(EXACT),
             as_of: (as_of.millis.min(EXACT), as_of.number.min(EXACT)),
-            received: entry.freshness.received.as_millis().min(EXACT),
+            received: entry.freshness().received.as_millis().min(EXACT),
             epoch: as_of.epoch.number().min(EXACT),
         }
     }

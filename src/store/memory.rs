@@ -19,8 +19,8 @@ use crate::key::vary::Selector;
 use crate::store::{Place, Store, StoreError};
 use crate::time::Timestamp;
 
-/// What a slot costs beyond its entries: its place in the cache, its `Arc` and its vector.
-const SLOT_OVERHEAD: u64 = 160;
+/// What a slot costs beyond its entries: its place in the cache and in the cache's index (measured).
+const SLOT_OVERHEAD: u64 = 96;
 /// What an entry costs on average, for the size of the cache's memory of what it evicted.
 const USUAL_ENTRY: u64 = 4096;
 /// Writers of one key exclude each other; more stripes than cores so that strangers seldom meet.
@@ -48,7 +48,7 @@ struct Parts {
     counts: Counts,
 }
 
-type Slots = Cache<Key, Arc<Slot>, SlotWeight, BuildHasherDefault<KeyBits>, Fall>;
+type Slots = Cache<Key, Slot, SlotWeight, BuildHasherDefault<KeyBits>, Fall>;
 
 /// How often entries went, by cause, and how often one was refused.
 #[derive(Default)]
@@ -72,7 +72,7 @@ impl Counts {
 /// A walk over everything, in steps, for sweeping. What is stored meanwhile may or may not be met.
 pub struct Sweep<'a> {
     memory: &'a Memory,
-    slots: Iter<'a, Key, Arc<Slot>, SlotWeight, BuildHasherDefault<KeyBits>, Fall>,
+    slots: Iter<'a, Key, Slot, SlotWeight, BuildHasherDefault<KeyBits>, Fall>,
 }
 
 /// Whether a [`Sweep`] has more to walk over.
@@ -102,6 +102,11 @@ impl Memory {
         self.0.slots.get(&key)?.find(selector)
     }
 
+    /// What every request for `key` finds, where that is so: there is one variant, and it did not vary.
+    pub fn find_plain(&self, key: Key) -> Option<Arc<Entry>> {
+        self.0.slots.get(&key)?.only().filter(|entry| entry.variant.is_plain())
+    }
+
     /// Keeps an entry in the place of what it replaces, a part together with what it can be combined with; readers see
     /// the slot before or after, never between.
     pub fn keep(&self, place: &Place, entry: Arc<Entry>) -> Result<(), StoreError> {
@@ -123,7 +128,7 @@ impl Memory {
         let Some(new) = self.fitting(&new) else { return Err(self.refuse()) };
         let dropped = old.variants().len() + added - new.variants().len();
         self.0.counts.variants.fetch_add(dropped as u64, Ordering::Relaxed);
-        self.insert(place.key, new);
+        self.insert(place.key, &new);
         Ok(())
     }
 
@@ -197,14 +202,13 @@ impl Memory {
         Some(slot)
     }
 
-    fn insert(&self, key: Key, slot: Slot) {
-        let slot = Arc::new(slot);
+    fn insert(&self, key: Key, slot: &Slot) {
         let mut fallen = Fallen::default();
         self.0.slots.insert_with_lifecycle(key, slot.clone(), &mut fallen);
         // A replaced slot falls like an evicted one, but is none.
         let evicted: usize = fallen
             .iter()
-            .filter(|(other, old)| *other != key || Arc::ptr_eq(old, &slot))
+            .filter(|(other, old)| *other != key || old.is_same(slot))
             .map(|(_, old)| old.variants().len())
             .sum();
         self.0.counts.evict(evicted);
@@ -216,7 +220,7 @@ impl Memory {
             self.0.slots.remove(&key);
         } else if new.variants().len() < old.variants().len() {
             // Only where it still is: an eviction meanwhile is not undone. Soft: it was not used.
-            let _ = self.0.slots.replace(key, Arc::new(new), true);
+            let _ = self.0.slots.replace(key, new, true);
         }
     }
 
@@ -297,8 +301,8 @@ fn previous_power_of_two(number: u64) -> u64 {
 #[derive(Clone)]
 struct SlotWeight;
 
-impl Weighter<Key, Arc<Slot>> for SlotWeight {
-    fn weight(&self, _: &Key, slot: &Arc<Slot>) -> u64 {
+impl Weighter<Key, Slot> for SlotWeight {
+    fn weight(&self, _: &Key, slot: &Slot) -> u64 {
         slot.weight() as u64 + SLOT_OVERHEAD
     }
 }
@@ -307,12 +311,12 @@ impl Weighter<Key, Arc<Slot>> for SlotWeight {
 #[derive(Clone)]
 struct Fall;
 
-type Fallen = SmallVec<[(Key, Arc<Slot>); 2]>;
+type Fallen = SmallVec<[(Key, Slot); 2]>;
 
-impl Lifecycle<Key, Arc<Slot>> for Fall {
+impl Lifecycle<Key, Slot> for Fall {
     type RequestState = Fallen;
 
-    fn on_evict(&self, fallen: &mut Fallen, key: Key, slot: Arc<Slot>) {
+    fn on_evict(&self, fallen: &mut Fallen, key: Key, slot: Slot) {
         fallen.push((key, slot));
     }
 }
@@ -388,7 +392,7 @@ mod tests {
             fetch_time: Duration::ZERO,
             use_without_asking: UseWithoutAsking::Allowed,
         };
-        Arc::new(Entry::new(facts, head, freshness, Variant::default(), body))
+        Arc::new(Entry::new(facts, &head, freshness, Variant::default(), body))
     }
 
     fn whole(length: usize) -> Stored {

@@ -242,7 +242,7 @@ mod tests {
             use_without_asking: UseWithoutAsking::Allowed,
         };
         let body = Stored::Whole(Bytes::from(vec![b'x'; length]));
-        Arc::new(Entry::new(facts, head, freshness, Variant::default(), body))
+        Arc::new(Entry::new(facts, &head, freshness, Variant::default(), body))
     }
 
     fn counted(queue: &Queue) -> (usize, usize) {

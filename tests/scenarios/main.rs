@@ -23,6 +23,7 @@ mod hooks;
 mod http2;
 mod intake;
 mod interim;
+mod lane;
 mod lease;
 mod load;
 mod origin_trouble;

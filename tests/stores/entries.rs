@@ -106,7 +106,7 @@ impl Recipe {
         let selector = Selector { fields: &self.request, rules: &rules };
         let variant = Variant::of(&fields, &selector).unwrap();
         let head = Head { status: StatusCode::OK, fields };
-        Arc::new(Entry::new(self.facts(), head, self.freshness(), variant, body))
+        Arc::new(Entry::new(self.facts(), &head, self.freshness(), variant, body))
     }
 
     fn facts(&self) -> Facts {

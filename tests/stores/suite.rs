@@ -59,10 +59,10 @@ async fn what_is_put_comes_back_as_it_was(bench: impl Bench) {
     let selector = Selector { fields: &fields, rules: &rules };
     let (put, found) = (recipe.entry(), bench.store().get(&recipe.place(), &selector).await);
     let found = found.unwrap().unwrap();
-    assert_eq!((&found.facts, &found.head), (&put.facts, &put.head));
+    assert_eq!((&found.facts, found.head()), (&put.facts, put.head()));
     assert_eq!(found.whole(), put.whole());
-    assert_eq!(found.freshness.lifetime, put.freshness.lifetime);
-    assert_eq!(found.head.fields.get_all(SET_COOKIE).iter().count(), 2);
+    assert_eq!(found.freshness().lifetime, put.freshness().lifetime);
+    assert_eq!(found.fields().get_all(SET_COOKIE).iter().count(), 2);
 }
 
 async fn what_was_never_put_is_absent(bench: impl Bench) {

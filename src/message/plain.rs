@@ -1,0 +1,52 @@
+//! Plain requests, and those who answer them from their bytes.
+
+/// A GET for an origin-form target, without content and without any field that asks for more than the resource: what
+/// is in memory for it can be answered from its bytes as they came.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    /// `Host`, as it was sent.
+    pub host: &'a str,
+    /// Path and query, as they were sent.
+    pub target: &'a str,
+    /// `X-Request-Id`; empty where there is none.
+    pub request_id: &'a [u8],
+}
+
+/// Answers plain requests at once, without waiting and without allocating, or leaves them to the service.
+pub trait Shortcut: Send {
+    /// Answers `asked` through `outlet`, or does nothing at all. `head` is room to write the answer's head in.
+    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told;
+}
+
+/// Where an answer goes.
+pub trait Outlet {
+    /// Sends as much of an answer as goes out at once, and tells how much of the body that was.
+    fn send(&mut self, head: &[u8], body: &[u8]) -> Sent;
+}
+
+/// How much of an answer went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    All,
+    /// So many bytes of the body; the outlet keeps what was left of the head.
+    Part(usize),
+}
+
+/// What became of a plain request.
+pub enum Told {
+    /// Nothing was done: the service answers it.
+    Left,
+    /// It is answered.
+    All,
+    /// It is being answered.
+    Begun(Box<dyn Remainder>),
+}
+
+/// What is left of an answer. Dropped before its end, its client left.
+pub trait Remainder: Send {
+    /// The rest of the body.
+    fn bytes(&self) -> &[u8];
+
+    /// So much of it went out.
+    fn advance(&mut self, sent: usize);
+}

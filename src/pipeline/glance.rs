@@ -1,0 +1,165 @@
+//! The hit path for plain requests: from the bytes of a request to those of an answer from memory, or nothing happens.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::entry::Entry;
+use crate::key::Key;
+use crate::key::canonical::PlainTarget;
+use crate::lookup::cache_status::{CacheId, push_hit};
+use crate::lookup::outcome::{Layer, Outcome};
+use crate::lookup::record::{BodyEnd, Record, words};
+use crate::message::plain::{Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::pipeline::judge::Judge;
+use crate::route::Route;
+use crate::route::table::RouteTable;
+use crate::store::memory::Memory;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::time::Timestamp;
+
+/// What a glance needs; the same parts as the stack's.
+pub(crate) struct Parts {
+    pub(crate) service: Box<str>,
+    pub(crate) cache: CacheId,
+    pub(crate) routes: Arc<ArcSwap<RouteTable>>,
+    pub(crate) judge: Arc<Judge>,
+    pub(crate) memory: Memory,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: AccessLog,
+}
+
+/// Answers the plain requests of one client as the stack would, where that is a hit in memory that needs no more than
+/// to be sent: neither shortened, nor validated, nor refreshed. Whatever else it sees it leaves to the stack, which
+/// then looks again.
+pub(crate) struct Glance {
+    parts: Arc<Parts>,
+    client: IpAddr,
+}
+
+impl Glance {
+    pub(crate) fn new(parts: Arc<Parts>, client: IpAddr) -> Self {
+        Self { parts, client }
+    }
+
+    /// The entry that answers, with its route.
+    fn find(&self, asked: &Plain<'_>, now: Timestamp) -> Option<(Arc<Entry>, Arc<Route>)> {
+        let Parts { service, routes, judge, memory, .. } = &*self.parts;
+        let target = PlainTarget::of(asked.host, asked.target, &Scheme::HTTP)?;
+        let routes = routes.load();
+        let route = routes.find(target.host(), target.path());
+        if !route.answers_plainly() {
+            return None;
+        }
+        let entry = memory.find_plain(Key::of_plain(
+            service,
+            route.id.as_str(),
+            &target,
+            route.key.host,
+        ))?;
+        judge.lets_pass(route, &entry, now).then(|| (entry, route.clone()))
+    }
+
+    fn record(&self, asked: &Plain<'_>, route: Arc<Route>, now: Timestamp) -> Record {
+        let mut record = Record {
+            started: Instant::now(),
+            at: now,
+            client: Some(self.client),
+            method: Method::GET,
+            host: None,
+            path: None,
+            request_id: None,
+            route: Some(route),
+            status: StatusCode::OK,
+            outcome: HIT,
+        };
+        // What only a line of the log tells.
+        if self.parts.log.is_on() {
+            record.host = HeaderValue::from_str(asked.host).ok();
+            record.path = PathAndQuery::try_from(asked.target).ok();
+            record.request_id =
+                HeaderValue::from_bytes(asked.request_id).ok().filter(|id| !id.is_empty());
+        }
+        record
+    }
+}
+
+const HIT: Outcome = Outcome::Hit(Layer::L1);
+
+impl Shortcut for Glance {
+    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+        let now = Timestamp::now();
+        let Some((entry, route)) = self.find(asked, now) else { return Told::Left };
+        let Some(body) = entry.whole() else { return Told::Left };
+        let record = self.record(asked, route, now);
+        entry.hit();
+        self.parts.metrics.l1().hit();
+        write_head(head, &entry, body, &self.parts.cache, now);
+        let mut rest = Rest { parts: self.parts.clone(), record, body: body.clone(), at: 0 };
+        match outlet.send(head, body) {
+            Sent::All => {
+                rest.at = body.len();
+                Told::All
+            }
+            Sent::Part(at) => {
+                rest.at = at;
+                Told::Begun(Box::new(rest))
+            }
+        }
+    }
+}
+
+/// What `deliver` and `observe` make of a hit, without a map in between.
+fn write_head(head: &mut Vec<u8>, entry: &Entry, body: &Bytes, cache: &CacheId, now: Timestamp) {
+    let words = words(&HIT);
+    let age = entry.freshness().age(now).as_secs();
+    head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    head.extend_from_slice(entry.lines.common());
+    let mut number = itoa::Buffer::new();
+    for part in [
+        &b"content-length: "[..],
+        number.format(body.len()).as_bytes(),
+        b"\r\nage: ",
+        itoa::Buffer::new().format(age.min(1 << 31)).as_bytes(),
+        b"\r\nx-cache: ",
+        words.cache.as_bytes(),
+        b"\r\nx-cache-layer: ",
+        words.layer.as_bytes(),
+        b"\r\ncache-status: ",
+    ] {
+        head.extend_from_slice(part);
+    }
+    push_hit(head, cache, entry.freshness().ttl(now));
+    head.extend_from_slice(b"\r\n\r\n");
+}
+
+/// An answer on its way to the client; dropped, it tells the record.
+struct Rest {
+    parts: Arc<Parts>,
+    record: Record,
+    body: Bytes,
+    at: usize,
+}
+
+impl Remainder for Rest {
+    fn bytes(&self) -> &[u8] {
+        self.body.get(self.at..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, sent: usize) {
+        self.at += sent;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let end = if self.bytes().is_empty() { BodyEnd::Complete } else { BodyEnd::ClientLeft };
+        self.record.tell(end, self.at as u64, &self.parts.metrics, &self.parts.log);
+    }
+}

@@ -1,0 +1,325 @@
+//! The fast lane: plain requests are answered where they are read, if they can be answered at once.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use httparse::{EMPTY_HEADER, Header, Request, Status};
+use tokio::io::AsyncWrite;
+
+use crate::message::plain::{Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::server::framing::Framing;
+use crate::server::limits::Limits;
+use crate::server::pulse::{Busy, Pulse};
+
+/// Heads with more fields are the parser's.
+const FIELDS: usize = 32;
+
+/// What the room for a head may keep between two answers.
+const ROOM: usize = 4096;
+
+/// The lane of one connection.
+///
+/// hyper parses a request into a map, calls a service with it and prints the map that it answers: two thirds of the
+/// instructions of a hit, of 22,300. A plain request needs none of that. What the lane does not answer it has not
+/// touched, and hyper gets the same bytes.
+pub(crate) struct Lane {
+    shortcut: Option<Box<dyn Shortcut>>,
+    pulse: Arc<Pulse>,
+    limits: Arc<Limits>,
+    head: Vec<u8>,
+    begun: Option<Begun>,
+}
+
+/// An answer that did not go out at once.
+struct Begun {
+    /// How much of the lane's head went out.
+    head_sent: usize,
+    rest: Box<dyn Remainder>,
+    /// Held for its drop.
+    _busy: Busy,
+}
+
+/// How much of some bytes the lane has answered.
+pub(crate) struct Taken(pub(crate) usize);
+
+impl Lane {
+    pub(crate) fn new(
+        shortcut: Option<Box<dyn Shortcut>>,
+        pulse: Arc<Pulse>,
+        limits: Arc<Limits>,
+    ) -> Self {
+        Self { shortcut, pulse, limits, head: Vec::new(), begun: None }
+    }
+
+    /// Answers as many of the requests at the beginning of `came` as are plain and can be answered at once.
+    ///
+    /// `heads` came before on this connection. The lane is open once the service had a request, and only between two
+    /// messages: every head that came was taken up, and every answer went out.
+    pub(crate) fn take(
+        &mut self,
+        came: &[u8],
+        heads: u64,
+        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+    ) -> io::Result<Taken> {
+        let mut taken = 0;
+        if self.shortcut.is_none() || heads == 0 || !self.pulse.is_between(heads) {
+            return Ok(Taken(0));
+        }
+        while self.begun.is_none() && came.get(taken) == Some(&b'G') {
+            let Some(length) = self.answer(&came[taken..], socket)? else { break };
+            taken += length;
+        }
+        Ok(Taken(taken))
+    }
+
+    /// Answers the first request, and tells its length.
+    fn answer(
+        &mut self,
+        bytes: &[u8],
+        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+    ) -> io::Result<Option<usize>> {
+        let Some(shortcut) = &self.shortcut else { return Ok(None) };
+        let mut fields = [EMPTY_HEADER; FIELDS];
+        let Some((plain, length)) = plain(bytes, &mut fields, &self.limits) else {
+            return Ok(None);
+        };
+        self.head.clear();
+        let mut outlet = Sending { socket, head_sent: 0, failure: None };
+        let told = shortcut.answer(&plain, &mut self.head, &mut outlet);
+        let Sending { head_sent, failure, .. } = outlet;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        match told {
+            Told::Left => return Ok(None),
+            Told::All => self.head.shrink_to(ROOM),
+            Told::Begun(rest) => {
+                let busy = Busy::begin(&self.pulse);
+                self.begun = Some(Begun { head_sent, rest, _busy: busy });
+            }
+        }
+        Ok(Some(length))
+    }
+
+    /// Sends what is left of an answer; nothing else may be read or written before that.
+    pub(crate) fn poll_finish(
+        &mut self,
+        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+    ) -> Poll<io::Result<()>> {
+        let Some(begun) = &mut self.begun else { return Poll::Ready(Ok(())) };
+        loop {
+            let (head, body) = (&self.head[begun.head_sent..], begun.rest.bytes());
+            let (head_left, body_left) = (head.len(), body.len());
+            if head_left + body_left == 0 {
+                self.begun = None;
+                self.head.shrink_to(ROOM);
+                return Poll::Ready(Ok(()));
+            }
+            let sent = ready!(socket.poll_send(head, body))?;
+            begun.head_sent += sent.min(head_left);
+            begun.rest.advance(sent.saturating_sub(head_left));
+        }
+    }
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Lane").field("begun", &self.begun.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A connection's socket, in the task that polls it.
+pub(crate) struct Socket<'a, 'b, T> {
+    pub(crate) stream: &'a mut T,
+    pub(crate) pulse: &'a Pulse,
+    pub(crate) context: &'a mut Context<'b>,
+}
+
+impl<T: AsyncWrite + Unpin> Socket<'_, '_, T> {
+    fn poll_send(&mut self, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
+        let slices = [IoSlice::new(head), IoSlice::new(body)];
+        let written = Pin::new(&mut *self.stream).poll_write_vectored(self.context, &slices);
+        self.pulse.note_written(&written);
+        match written {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            _ => written,
+        }
+    }
+}
+
+/// One answer on its way out.
+struct Sending<'s, 'a, 'b, T> {
+    socket: &'s mut Socket<'a, 'b, T>,
+    head_sent: usize,
+    failure: Option<io::Error>,
+}
+
+impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
+    fn send(&mut self, head: &[u8], body: &[u8]) -> Sent {
+        let sent = match self.socket.poll_send(head, body) {
+            Poll::Ready(Ok(sent)) => sent,
+            Poll::Ready(Err(failure)) => {
+                self.failure = Some(failure);
+                0
+            }
+            Poll::Pending => 0,
+        };
+        self.head_sent = sent.min(head.len());
+        if sent == head.len() + body.len() {
+            Sent::All
+        } else {
+            Sent::Part(sent.saturating_sub(head.len()))
+        }
+    }
+}
+
+/// The plain request at the beginning of `bytes` and the length of its head, if there is one and all of it is there.
+fn plain<'a>(
+    bytes: &'a [u8],
+    fields: &mut [Header<'a>],
+    limits: &Limits,
+) -> Option<(Plain<'a>, usize)> {
+    let mut request = Request::new(fields);
+    let Ok(Status::Complete(length)) = request.parse(bytes) else { return None };
+    let (Some("GET"), Some(target), Some(1)) = (request.method, request.path, request.version)
+    else {
+        return None;
+    };
+    let within = length <= limits.header_bytes
+        && target.len() <= limits.target_bytes
+        && request.headers.len() <= limits.header_fields;
+    // The parser forgives lines without CR; they are the framing's to refuse.
+    if !within || !target.starts_with('/') || Framing::default().pass(&bytes[..length]).is_some() {
+        return None;
+    }
+    let (mut host, mut request_id) = (None, None);
+    for field in request.headers.iter() {
+        match sort(field) {
+            Sort::Host if host.is_none() => host = str::from_utf8(field.value).ok(),
+            Sort::RequestId => request_id = request_id.or(Some(field.value)),
+            Sort::Idle => {}
+            Sort::Host | Sort::Telling => return None,
+        }
+    }
+    Some((Plain { host: host?, target, request_id: request_id.unwrap_or_default() }, length))
+}
+
+/// What a field means for a request that memory may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Host,
+    RequestId,
+    /// It asks for something else than the resource as it is, or says something about the message.
+    Telling,
+    /// It says nothing that a stored response which did not vary would heed.
+    Idle,
+}
+
+fn sort(field: &Header<'_>) -> Sort {
+    let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+    let telling = match field.name.len() {
+        2 => is("te"),
+        4 if is("host") => return Sort::Host,
+        5 => is("range"),
+        6 => is("expect") || is("pragma"),
+        7 => is("upgrade") || is("trailer"),
+        8 => is("if-match") || is("if-range"),
+        // It names fields that go no further than us; which ones is the service's to see.
+        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
+        12 if is("x-request-id") => return Sort::RequestId,
+        13 => is("cache-control") || is("if-none-match"),
+        14 => is("content-length"),
+        16 => is("proxy-connection"),
+        17 => is("if-modified-since") || is("transfer-encoding"),
+        19 => is("if-unmodified-since"),
+        _ => false,
+    };
+    if telling { Sort::Telling } else { Sort::Idle }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(head: &str) -> Option<String> {
+        let mut fields = [EMPTY_HEADER; FIELDS];
+        let found = plain(head.as_bytes(), &mut fields, &Limits::default());
+        found.map(|(plain, length)| format!("{} {} {length}", plain.host, plain.target))
+    }
+
+    #[test]
+    fn a_get_of_a_resource_as_it_is_is_plain_whatever_else_it_says() {
+        let heads = [
+            ("GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n", "h /a?b 30"),
+            (
+                "GET / HTTP/1.1\r\nhost: h\r\nConnection: Keep-Alive\r\nCookie: a\r\n\r\nGET",
+                "h / 62",
+            ),
+            ("GET / HTTP/1.1\r\nAccept: */*\r\nHOST: h:1\r\n\r\n", "h:1 / 42"),
+        ];
+        for (head, plain) in heads {
+            assert_eq!(target(head).as_deref(), Some(plain), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_more_or_is_in_doubt_is_left_to_the_service() {
+        for field in [
+            "TE: trailers",
+            "Range: bytes=0-1",
+            "Expect: 100-continue",
+            "Pragma: no-cache",
+            "Upgrade: websocket",
+            "Trailer: a",
+            "If-Match: \"a\"",
+            "If-Range: \"a\"",
+            "Connection: close",
+            "Connection: cookie",
+            "Cache-Control: no-cache",
+            "If-None-Match: \"a\"",
+            "Content-Length: 0",
+            "Proxy-Connection: keep-alive",
+            "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT",
+            "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT",
+            "Transfer-Encoding: chunked",
+            "Host: other",
+        ] {
+            assert_eq!(
+                target(&format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n")),
+                None,
+                "{field}"
+            );
+        }
+        for head in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: h\r\n\r\n",
+            "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: \u{e4}\r\nHost: h\r\n\r\n",
+        ] {
+            assert_eq!(target(head), None, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_in_the_lane_too() {
+        let head = b"GET /abc HTTP/1.1\r\nHost: h\r\nAccept: a\r\n\r\n";
+        let mut fields = [EMPTY_HEADER; FIELDS];
+        for limits in [
+            Limits { header_bytes: head.len() - 1, ..Limits::default() },
+            Limits { header_fields: 1, ..Limits::default() },
+            Limits { target_bytes: 3, ..Limits::default() },
+        ] {
+            assert!(plain(head, &mut fields, &limits).is_none(), "{limits:?}");
+        }
+        assert!(plain(head, &mut fields, &Limits::default()).is_some());
+    }
+}

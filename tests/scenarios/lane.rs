@@ -1,0 +1,213 @@
+//! Plain requests on a connection that goes on are answered where they are read, and nobody can tell.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::answer::{fresh, ok, status};
+use crate::support::client::post;
+use crate::support::larder::Larder;
+use crate::support::origin::Origin;
+use crate::support::raw::head;
+use crate::support::within;
+use crate::support::yaml::all_to;
+
+/// A keep-alive connection whose first request is over: from now on the lane is open.
+struct Client(TcpStream);
+
+/// An answer's status line, its fields without what counts seconds, and its body.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    status: String,
+    fields: BTreeSet<String>,
+    body: Vec<u8>,
+}
+
+impl Client {
+    async fn of(larder: &Larder) -> Self {
+        let mut client = Self(TcpStream::connect(larder.authority()).await.unwrap());
+        client.ask("/first", "").await;
+        client
+    }
+
+    async fn send(&mut self, requests: &str) {
+        self.0.write_all(requests.as_bytes()).await.unwrap();
+    }
+
+    async fn read(&mut self) -> Said {
+        let head = head(&mut self.0).await;
+        let (status, fields) = head.split_once("\r\n").expect("an answer has a status line");
+        let length = fields.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        within("a body", self.0.read_exact(&mut body)).await.unwrap();
+        let counted = |line: &&str| !line.is_empty() && !line.starts_with("age: ");
+        let fields = fields.lines().filter(counted);
+        // A second may pass between two requests.
+        let fields = fields.map(|line| line.split("; ttl=").next().unwrap_or(line).to_owned());
+        Said { status: status.to_owned(), fields: fields.collect(), body }
+    }
+
+    async fn ask(&mut self, path: &str, fields: &str) -> Said {
+        self.send(&request(path, fields)).await;
+        self.read().await
+    }
+}
+
+fn request(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n")
+}
+
+/// A field that means nothing here, but that no plain request has.
+const NOT_PLAIN: &str = "TE: trailers\r\n";
+
+#[tokio::test]
+async fn what_the_lane_says_of_a_hit_the_stack_says_too() {
+    let origin = Origin::start().await;
+    origin.on("/first", ok("first"));
+    origin.on(
+        "/plain",
+        fresh("hello").field("ETag", "\"a\"").field("X-Own", "1").field("X-Own", "2"),
+    );
+    origin.on(
+        "/from-a-cache",
+        fresh("old")
+            .field("Age", "7")
+            .field("X-Cache", "HIT")
+            .field("X-Cache-Layer", "DISK")
+            .field("Cache-Status", "far; hit"),
+    );
+    origin.on("/varies", fresh("some").field("Vary", "Accept-Language"));
+    origin.on("/empty", fresh(""));
+    origin.on("/gone", status(410).field("Cache-Control", "max-age=60"));
+    origin.on("/a", fresh("query"));
+    let larder = all_to(&origin).start().await;
+    let mut client = Client::of(&larder).await;
+    for path in [
+        "/plain",
+        "/from-a-cache",
+        "/varies",
+        "/empty",
+        "/gone",
+        "/a?b=c&d",
+        "/./plain",
+        "/%2e/plain",
+    ] {
+        client.ask(path, NOT_PLAIN).await;
+        let stack = client.ask(path, NOT_PLAIN).await;
+        assert!(stack.fields.contains("x-cache: HIT"), "{path}: {stack:?}");
+        for fields in ["", "Connection: keep-alive\r\nUser-Agent: a\r\nCookie: a=b\r\n"] {
+            assert_eq!(client.ask(path, fields).await, stack, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_lane_answers_is_counted_and_logged_like_anything_else() {
+    let origin = Origin::start().await;
+    origin.on("*", fresh("hello"));
+    let mut larder = all_to(&origin).top("log: { format: json, access: true }").start().await;
+    let mut client = Client::of(&larder).await;
+    let asked = "X-Request-Id: 7\r\n";
+    for _ in 0..2 {
+        client.ask("/x?a", &format!("{NOT_PLAIN}{asked}")).await;
+    }
+    let hits = larder.metric("cache_hits_total", &[("cache_layer", "L1")]).await;
+    client.ask("/x?a", asked).await;
+    assert_eq!(larder.metric("cache_hits_total", &[("cache_layer", "L1")]).await, hits + 1);
+    drop(client);
+    larder.stop().await;
+    let said = larder.output().whole().await;
+    let lines = said.lines().map(|line| {
+        let mut line: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+        line.retain(|key, _| !key.contains("time") && !key.contains("duration"));
+        line
+    });
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    assert_eq!(lines[2], lines[3]);
+    assert!(said.contains("/x?a") && lines[3].values().any(|value| value == "7"), "{said}");
+}
+
+#[tokio::test]
+async fn answers_come_in_the_order_of_requests_whoever_gives_them() {
+    let origin = Origin::start().await;
+    origin.with("*", |asked| fresh(asked.target.clone()).field("ETag", "\"a\""));
+    let larder = all_to(&origin).start().await;
+    let mut client = Client::of(&larder).await;
+    for path in ["/a", "/b"] {
+        client.ask(path, "").await;
+    }
+    let all = [
+        request("/a", ""),
+        request("/b", ""),
+        request("/a", "If-None-Match: \"a\"\r\n"),
+        request("/b", ""),
+        request("/new", ""),
+        request("/a", "Range: bytes=0-0\r\n"),
+        request("/a", ""),
+        request("/b", NOT_PLAIN),
+        request("/a", ""),
+    ];
+    // Whole, and cut at every place of what follows the first.
+    let text = all.concat();
+    for cut in (0..text.len()).step_by(7) {
+        let (first, second) = text.split_at(cut);
+        client.send(first).await;
+        tokio::task::yield_now().await;
+        client.send(second).await;
+        let mut said = Vec::new();
+        for _ in &all {
+            let Said { status, body, .. } = client.read().await;
+            said.push(format!("{} {}", &status[9..12], String::from_utf8_lossy(&body)));
+        }
+        let expected = [
+            "200 /a", "200 /b", "304 ", "200 /b", "200 /new", "206 /", "200 /a", "200 /b", "200 /a",
+        ];
+        assert_eq!(said, expected, "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_all_of_it_and_then_its_next_answer() {
+    let origin = Origin::start().await;
+    let large: Vec<u8> = (0..=250).cycle().take(12_000_000).collect();
+    origin.on("/first", fresh("first"));
+    origin.on("/large", fresh(large.clone()));
+    let larder = all_to(&origin).top("l1: { capacity: 256MiB, max_object: 16MiB }").start().await;
+    let mut client = Client::of(&larder).await;
+    client.ask("/large", "").await;
+    let requests = [
+        request("/large", ""),
+        request("/first", ""),
+        request("/large", NOT_PLAIN),
+        request("/large", ""),
+    ];
+    client.send(&requests.concat()).await;
+    for expected in [&large[..], b"first", &large, &large] {
+        let said = client.read().await;
+        assert!(said.fields.contains("x-cache: HIT"), "{:?}", said.fields);
+        assert!(said.body == expected, "{} bytes", said.body.len());
+    }
+}
+
+#[tokio::test]
+async fn a_purge_and_a_new_configuration_are_heeded_by_the_next_plain_request() {
+    let origin = Origin::start().await;
+    origin.on("*", fresh("old"));
+    let larder = all_to(&origin).start().await;
+    let mut client = Client::of(&larder).await;
+    client.ask("/x", "").await;
+    assert_eq!(client.ask("/x", "").await.body, b"old");
+    origin.on("*", fresh("new"));
+    let purge = post(larder.admin("/admin/purges"));
+    purge
+        .with("Content-Type", "application/json")
+        .body(r#"{"everything": true}"#)
+        .await
+        .has_status(200);
+    let said = client.ask("/x", "").await;
+    assert!(said.fields.contains("x-cache: MISS"), "{said:?}");
+    assert_eq!(client.ask("/x", "").await.body, b"new");
+}
