@@ -102,7 +102,7 @@ async fn a_confirmed_answer_keeps_the_tags_of_its_body_and_of_stripped_fields() 
     let confirmed = status(304).field("ETag", "\"1\"").field("Cache-Control", "max-age=60");
     for (path, tag) in [("/a", "vendor:7"), ("/b", "s")] {
         origin.script(path, [first.clone(), confirmed.clone(), first.clone()]);
-        let larder = all_to(&origin).route(RULES).start().await;
+        let larder = all_to(&origin).route(RULES).route("strip_tags: true").start().await;
         get(larder.url(path)).await.is("MISS", "ORIGIN").lacks("surrogate-key");
         larder.purges(json!({"urls": [path], "soft": true})).await;
         get(larder.url(path)).await.is("REVALIDATED", "ORIGIN");

@@ -436,7 +436,17 @@ impl Key {
 }
 
 /// Fields that say who asks.
-const IDENTITIES: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+const IDENTITIES: [&str; 9] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-session-id",
+    "x-user",
+    "x-user-id",
+];
 
 impl Layers {
     /// What holds for memory, where it is used.
