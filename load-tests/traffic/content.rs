@@ -5,7 +5,10 @@
 //! | `/hot/N`, `/cold/N` | 200, fresh for an hour |
 //! | `/tongue/N` | the same in the language that the request names: a variant each |
 //! | `/brief/N` | 200, fresh for a second, then stale while it is fetched again |
+//! | `/slow/N` | as `/hot/N`, but after half a second |
 //! | `/missing/N` | 404, fresh for an hour |
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -22,6 +25,11 @@ pub(crate) fn status(path: &str) -> StatusCode {
 /// How long it is fresh.
 pub(crate) fn cache_control(path: &str) -> &'static str {
     if path.starts_with("/brief/") { "max-age=1, stale-while-revalidate=5" } else { "max-age=3600" }
+}
+
+/// How long the origin takes.
+pub(crate) fn delay(path: &str) -> Duration {
+    Duration::from_millis(if path.starts_with("/slow/") { 500 } else { 0 })
 }
 
 /// Whether the language of a request counts.

@@ -54,7 +54,7 @@ pub(crate) struct Options {
 enum Mix {
     /// Hot, new, in languages, missing.
     Reads,
-    /// The same, short-lived ones, and writes, which purge.
+    /// The same, short-lived ones, slow ones, and writes, which purge.
     Everything,
 }
 
@@ -180,6 +180,7 @@ impl Mix {
             (1 | 11, _) => (Method::GET, format!("/missing/{}", one(&mut dice, 50))),
             (2 | 6 | 12 | 16, _) => (Method::GET, format!("/tongue/{}", one(&mut dice, 50))),
             (3 | 13, Self::Everything) => (Method::GET, format!("/brief/{}", one(&mut dice, 100))),
+            (5, Self::Everything) => (Method::GET, format!("/slow/{number}")),
             (4, Self::Everything) => (Method::POST, format!("/hot/{}", one(&mut dice, 400))),
             _ => (Method::GET, format!("/hot/{}", one(&mut dice, 400))),
         };

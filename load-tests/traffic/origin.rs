@@ -1,4 +1,4 @@
-//! The origin: answers at once with what the URL must say.
+//! The origin: answers, at once where the path does not say otherwise, with what the URL must say.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::content;
 
@@ -24,7 +25,13 @@ pub(crate) async fn serve(listener: TcpListener) -> io::Result<()> {
         connections.spawn(async move {
             let serving = http1::Builder::new().serve_connection(
                 TokioIo::new(socket),
-                service_fn(|request| async move { Ok::<_, Infallible>(answer(&request)) }),
+                service_fn(|request| async move {
+                    let delay = content::delay(request.uri().path());
+                    if !delay.is_zero() {
+                        sleep(delay).await;
+                    }
+                    Ok::<_, Infallible>(answer(&request))
+                }),
             );
             // A client that goes away is no news.
             let _ended = serving.await;
