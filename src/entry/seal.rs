@@ -111,9 +111,8 @@ pub fn secret(text: &str) -> Result<[u8; SECRET], BadSecret> {
     if different < DIFFERENT { Err(BadSecret::Repeats) } else { Ok(bytes) }
 }
 
-impl SealKey {
-    /// A key whose `id`, of at most 255 bytes, stands in clear beside what it encrypts.
-    pub fn new(id: &str, secret: &[u8; SECRET]) -> Self {
+impl Derived {
+    fn from(id: &str, secret: &[u8; SECRET]) -> Self {
         let root = Salt::new(HKDF_SHA256, b"larder: entries at rest").extract(secret);
         let cipher = root.expand(&[b"entries"], &AES_256_GCM_SIV);
         let cipher = UnboundKey::from(cipher.expect("a key is shorter than what HKDF gives"));
@@ -121,7 +120,14 @@ impl SealKey {
         root.expand(&[b"names"], HKDF_SHA256)
             .and_then(|okm| okm.fill(&mut names))
             .expect("a digest is as long as what HKDF gives at once");
-        Self(Arc::new(Derived { id: id.into(), cipher: LessSafeKey::new(cipher), names }))
+        Self { id: id.into(), cipher: LessSafeKey::new(cipher), names }
+    }
+}
+
+impl SealKey {
+    /// A key whose `id`, of at most 255 bytes, stands in clear beside what it encrypts.
+    pub fn new(id: &str, secret: &[u8; SECRET]) -> Self {
+        Self(Arc::new(Derived::from(id, secret)))
     }
 
     pub(super) fn id(&self) -> &str {
@@ -149,7 +155,8 @@ impl SealKey {
     fn field(&self, slot: &str, digest: u128) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0.names);
         hasher.update(b"field").update(&digest.to_be_bytes()).update(slot.as_bytes());
-        hex(&hasher.finalize().as_bytes()[..16])
+        let half = hasher.finalize().as_bytes()[..16].try_into().unwrap_or_default();
+        format!("{:032x}", u128::from_be_bytes(half))
     }
 
     fn hide(&self, slot: &str, field: &str, names: &str) -> String {
@@ -315,13 +322,13 @@ fn expanded(stored: &[u8], length: usize) -> Option<Vec<u8>> {
     Some(body)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    }
 
     fn ring(ids: &[&str]) -> Seal {
         let key = |id: &&str| SealKey::new(id, blake3::hash(id.as_bytes()).as_bytes());

@@ -207,8 +207,8 @@ fn opened(bytes: &Bytes, seal: &Seal, spot: &Spot<'_>) -> Result<Opened, Unreada
 
 /// What an encrypted entry is bound to: all that stands before it, and where it lies.
 fn about(before: &[u8], spot: &Spot<'_>) -> Vec<u8> {
-    let slot = (spot.slot.len() as u64).to_be_bytes();
-    [before, &slot, spot.slot.as_bytes(), spot.field.as_bytes()].concat()
+    let length = (spot.slot.len() as u64).to_be_bytes();
+    [before, &length, spot.slot.as_bytes(), spot.field.as_bytes()].concat()
 }
 
 fn digest(bytes: &[u8], its_own: std::ops::Range<usize>) -> [u8; 16] {
@@ -504,7 +504,7 @@ mod tests {
     }
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     fn encoded() -> Bytes {

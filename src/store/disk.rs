@@ -346,9 +346,9 @@ impl Writer {
         let mut added = 0;
         for entry in &work.entries {
             let listed = Listed::of(entry, &slot, work.place.max_ttl);
-            let spot = slot.spot(&listed.digest);
+            let there = slot.spot(&listed.digest);
             // Only whole entries are queued.
-            let Some(encoded) = wire::encode(entry, slot.seal, &spot, nonce()) else { continue };
+            let Some(encoded) = wire::encode(entry, slot.seal, &there, nonce()) else { continue };
             self.counts.encoded(&encoded);
             added += usize::from(bundle.add(listed, &encoded, work.place.max_variants, now));
         }

@@ -147,7 +147,7 @@ impl File {
         let base = Keys { origin: only, ..Keys::builtin() };
         for route in &mut self.routes {
             let mut keys = std::mem::take(&mut route.keys).or(&self.defaults).or(&base);
-            let is_personal = keys.key.as_ref().is_some_and(|key| key.is_personal());
+            let is_personal = keys.key.as_ref().is_some_and(route::Key::is_personal);
             let usual = if is_personal { vec![Layer::L2] } else { layers.clone() };
             keys.layers.get_or_insert(Layers::Named(usual));
             route.keys = if keys.cache == Some(false) { keys.passing() } else { keys };

@@ -271,9 +271,10 @@ impl Writer {
         if listed.expires <= now.as_millis() {
             return Ok(());
         }
-        let spot = slot.spot(&listed.digest);
+        let there = slot.spot(&listed.digest);
         // Only whole entries are queued.
-        let Some(encoded) = wire::encode(entry, slot.seal, &spot, nonce()) else { return Ok(()) };
+        let encoded = wire::encode(entry, slot.seal, &there, nonce());
+        let Some(encoded) = encoded else { return Ok(()) };
         self.counts.encoded(&encoded);
         let as_of = listed.as_of();
         let mut put = PUT.call();
