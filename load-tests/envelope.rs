@@ -105,7 +105,7 @@ fn entry(size: usize) -> Entry {
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
     let head = Head { status: StatusCode::OK, fields };
-    Entry::new(facts, head, freshness, Variant::default(), Stored::Whole(Bytes::from(body)))
+    Entry::new(facts, &head, freshness, Variant::default(), Stored::Whole(Bytes::from(body)))
 }
 
 fn cpu() -> io::Result<u64> {
