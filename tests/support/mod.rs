@@ -12,6 +12,7 @@ pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod redis_groups;
 pub(crate) mod reply;
+pub(crate) mod tls;
 pub(crate) mod yaml;
 
 use std::future::Future;
