@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::support::answer::fresh;
 use crate::support::client::get;
 use crate::support::larder::Larder;
 use crate::support::origin::Origin;
-use crate::support::raw::converse;
+use crate::support::raw::{converse, head};
 use crate::support::tls::Authority;
 use crate::support::until;
 use crate::support::yaml::all_to;
@@ -53,12 +56,11 @@ async fn the_client_that_a_balancer_names_is_the_client_everywhere() {
 
 #[tokio::test]
 async fn a_header_and_a_request_in_pieces_are_put_together() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let origin = Origin::start().await;
     origin.on("*", fresh("hello"));
     let larder = behind(&origin, "127.0.0.1", "").await;
     for header in [LINE.as_bytes().to_vec(), block(&[])] {
-        let mut socket = tokio::net::TcpStream::connect(larder.authority()).await.unwrap();
+        let mut socket = TcpStream::connect(larder.authority()).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let request = b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         for byte in [&header[..], request].concat() {
@@ -124,7 +126,10 @@ async fn one_client_has_its_share_of_connections_and_others_have_theirs() {
     origin.on("*", fresh("hello"));
     let more = "limits: { connections_per_client: 1, idle_timeout: 1m }";
     let larder = behind(&origin, "127.0.0.1", more).await;
-    let first = get(larder.url("/x")).after(LINE).open().await;
+    let mut first = TcpStream::connect(larder.authority()).await.unwrap();
+    let request = format!("{LINE}GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    first.write_all(request.as_bytes()).await.unwrap();
+    assert!(head(&mut first).await.starts_with("HTTP/1.1 200"));
     let second = get(larder.url("/x")).after(LINE).await;
     second.has_status(429).has("retry-after", "1");
     let other = LINE.replace("192.0.2.7", "192.0.2.8");
