@@ -111,6 +111,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::StaleOnError(..) => Some("stale-if-error"),
         Outcome::Failed(..) => Some("origin-failed"),
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
+        Outcome::Passed(WhyPassed::Path) => Some("path"),
         Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
         Outcome::Refused(why) => Some(why.token()),
     }
@@ -171,7 +172,7 @@ impl WhyPassed {
             | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
                 "method"
             }
-            Self::Route | Self::Upgrade | Self::Content(_) => "bypass",
+            Self::Route | Self::Upgrade | Self::Path | Self::Content(_) => "bypass",
         }
     }
 }

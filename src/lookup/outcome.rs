@@ -85,6 +85,8 @@ pub enum WhyPassed {
     Route,
     /// The client asks for another protocol.
     Upgrade,
+    /// The origin may read the path as one that another route is for.
+    Path,
     /// The client asks for a purge, which the route takes.
     Purge,
     /// It would be told apart by its content, and that cannot be keyed.

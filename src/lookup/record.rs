@@ -181,6 +181,7 @@ impl WhyPassed {
             Self::Method => "method",
             Self::Route => "route",
             Self::Upgrade => "upgrade",
+            Self::Path => "path",
             Self::Purge => "purge",
             Self::Content(why) => why.token(),
         }

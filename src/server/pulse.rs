@@ -203,12 +203,12 @@ impl Pulse {
         }
     }
 
-    /// A head came in that must be refused; the first one counts.
+    /// A request came in that must be refused; the first one counts.
     pub(crate) fn doubt(&self, doubtful: Doubtful) {
         let _ = self.doubtful.set(doubtful);
     }
 
-    /// The head that must be refused, if there is one.
+    /// The request that must be refused, and all after it, if there is one.
     pub(crate) fn doubtful(&self) -> Option<&Doubtful> {
         self.doubtful.get()
     }

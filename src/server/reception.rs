@@ -56,7 +56,7 @@ impl<S> Reception<S> {
         let refusal = |status, detail| Some(Refusal { status, detail });
         self.heads.set(self.heads.get() + 1);
         if let Some(doubtful) = self.pulse.doubtful()
-            && doubtful.head == self.heads.get()
+            && doubtful.head <= self.heads.get()
         {
             return refusal(StatusCode::BAD_REQUEST, doubtful.why.detail());
         }
@@ -122,7 +122,8 @@ where
         // hyper's server has no way.
         let hearing =
             if request.version() == Version::HTTP_11 { Hearing::NotYet } else { Hearing::Never };
-        let request = request.map(|body| Upload::new(body, &self.pulse, self.body_timeout));
+        let head = self.heads.get();
+        let request = request.map(|body| Upload::new(body, &self.pulse, head, self.body_timeout));
         let answer = self.service.clone().call(request);
         Answering::Called { answer, hearing, busy }
     }
