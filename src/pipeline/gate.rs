@@ -11,7 +11,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue, UPGRADE};
-use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Version};
 use tower::Service;
 
@@ -29,6 +28,7 @@ use crate::message::problem;
 use crate::message::range::{self, Asked};
 use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
+use crate::pipeline::onward::Trusted;
 use crate::policy::ClientDirectives;
 use crate::route::table::RouteTable;
 use crate::route::{RangeFetch, Route, Sought};
@@ -40,6 +40,7 @@ pub(crate) struct Gate<L, P>(Arc<Parts<L, P>>);
 struct Parts<L, P> {
     service: Box<str>,
     routes: Arc<ArcSwap<RouteTable>>,
+    trusted: Trusted,
     lookups: L,
     passages: P,
     room: Room,
@@ -59,12 +60,14 @@ impl<L, P> Gate<L, P> {
     pub(crate) fn new(
         service: &str,
         routes: Arc<ArcSwap<RouteTable>>,
+        trusted: Trusted,
         lookups: L,
         passages: P,
     ) -> Self {
         Self(Arc::new(Parts {
             service: service.into(),
             routes,
+            trusted,
             lookups,
             passages,
             room: Room::new(),
@@ -72,11 +75,12 @@ impl<L, P> Gate<L, P> {
     }
 
     fn decide(&self, arrival: Arrival) -> Decision {
-        let Arrival { request, client, interim, now } = arrival;
+        let Arrival { request, client, scheme, interim, now } = arrival;
         if let Some(refusal) = refusal(&request) {
             return Decision::Refuse(refusal);
         }
-        let target = match Target::of(&request, Scheme::HTTP) {
+        let scheme = self.0.trusted.scheme(client, scheme, request.headers());
+        let target = match Target::of(&request, scheme) {
             Ok(target) => target,
             Err(why) => return Decision::Refuse(malformed(&why.to_string())),
         };

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::uri::Scheme;
 use tower::ServiceBuilder;
 
 use crate::lookup::cache_status::CacheId;
@@ -109,6 +110,7 @@ where
             .service(below.clone()),
     );
     let tasks = flights.tasks.clone();
+    let trusted = parts.trusted.clone();
     let passages = Pass::new(pass::Needs {
         purger: parts.purger,
         below: below.clone(),
@@ -118,7 +120,7 @@ where
         service: parts.service.as_str().into(),
         refresher: parts.refresher,
     });
-    let gate = Gate::new(&parts.service, parts.routes, lookups, passages);
+    let gate = Gate::new(&parts.service, parts.routes, trusted, lookups, passages);
     let observatory =
         Observatory::new(parts.metrics, parts.access, CacheId::new(&parts.cache_name));
     (Front { observatory, gate }, below)
@@ -132,9 +134,15 @@ pub(crate) struct Front<St, Le, Lo> {
 }
 
 impl<St, Le, Lo> Front<St, Le, Lo> {
-    /// What answers the requests of one connection; interim responses to them go into its `outbox`.
-    pub(crate) fn welcome(&self, client: IpAddr, outbox: &Arc<Outbox>) -> Clients<St, Le, Lo> {
-        self.observatory.observe(client, outbox.clone(), self.gate.clone())
+    /// What answers the requests of one connection, which is spoken to by `scheme`; interim responses to them go into
+    /// its `outbox`.
+    pub(crate) fn welcome(
+        &self,
+        client: IpAddr,
+        scheme: Scheme,
+        outbox: &Arc<Outbox>,
+    ) -> Clients<St, Le, Lo> {
+        self.observatory.observe(client, scheme, outbox.clone(), self.gate.clone())
     }
 }
 

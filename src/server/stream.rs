@@ -1,4 +1,4 @@
-//! A client's socket that tells its pulse what moves, and closes without losing its last words.
+//! A client's line that tells its pulse what moves, and closes without losing its last words.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::server::crowd::Place;
 use crate::server::framing::Framing;
+use crate::server::line::Line;
 use crate::server::pulse::{Order, Phase, Pulse, Seat};
 
 /// What may still arrive after our last byte before we stop listening to it.
@@ -17,11 +18,12 @@ const LAST_WORDS: usize = 256 * 1024;
 /// A connection counts as long as this lives, upgraded or not.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    tcp: TcpStream,
+    line: Line,
     pulse: Arc<Pulse>,
     framing: Framing,
-    /// Held for its drop.
+    /// Held for their drop.
     _seat: Seat,
+    _place: Place,
     end: End,
     discarded: usize,
 }
@@ -37,13 +39,13 @@ enum End {
 }
 
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, pulse: Arc<Pulse>, seat: Seat) -> Self {
+    pub(crate) fn new(line: Line, pulse: Arc<Pulse>, seat: Seat, place: Place) -> Self {
         let framing = Framing::default();
-        Self { tcp, pulse, framing, _seat: seat, end: End::NotYet, discarded: 0 }
+        Self { line, pulse, framing, _seat: seat, _place: place, end: End::NotYet, discarded: 0 }
     }
 
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
     }
 
     pub(crate) fn pulse(&self) -> &Arc<Pulse> {
@@ -83,7 +85,7 @@ impl Stream {
         let mut scratch = [0; 4096];
         while self.discarded < LAST_WORDS {
             let mut buffer = ReadBuf::new(&mut scratch);
-            if ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer)).is_err() {
+            if ready!(Pin::new(&mut self.line).poll_read(cx, &mut buffer)).is_err() {
                 break;
             }
             match buffer.filled().len() {
@@ -112,7 +114,7 @@ impl AsyncRead for Stream {
         let this = self.get_mut();
         this.hear_orders(cx)?;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
+        ready!(Pin::new(&mut this.line).poll_read(cx, buffer))?;
         let came = &buffer.filled()[before..];
         if !came.is_empty() {
             this.pulse.received();
@@ -131,7 +133,7 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        let written = Pin::new(&mut this.line).poll_write(cx, bytes);
         note_written(&this.pulse, &written);
         written
     }
@@ -142,32 +144,40 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
+        let written = Pin::new(&mut this.line).poll_write_vectored(cx, slices);
         note_written(&this.pulse, &written);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.line.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // hyper's server sends no interim responses. It flushes when everything it had to write is written, and
         // an answer in progress is held back by `Reception`: here is the place between two messages.
-        let (pulse, mut tcp) = (&this.pulse, Pin::new(&mut this.tcp));
+        let (pulse, mut line) = (&this.pulse, Pin::new(&mut this.line));
         ready!(pulse.outbox().poll_send(|bytes| {
-            let written = tcp.as_mut().poll_write(cx, bytes);
+            let written = line.as_mut().poll_write(cx, bytes);
             note_written(pulse, &written);
             written
         }))?;
-        tcp.poll_flush(cx)
+        let flushed = line.as_mut().poll_flush(cx);
+        if line.holds_back() {
+            // What was written waits within, for the socket.
+            match flushed {
+                Poll::Pending => pulse.blocked(),
+                Poll::Ready(_) => pulse.flushed(),
+            }
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.end != End::Ours {
-            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut this.line).poll_shutdown(cx))?;
             if this.end == End::Theirs {
                 return Poll::Ready(Ok(()));
             }

@@ -44,7 +44,9 @@ where
     let address = listener.local_addr().unwrap();
     let drain = Drain::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, move |_, _| service.clone(), Arc::new(limits), drain.clone()));
+    let threshold = Threshold::default();
+    let make = move |_, _: &Arc<Outbox>| service.clone();
+    tasks.spawn(serve(listener, threshold, make, Arc::new(limits), drain.clone()));
     Running { address, drain, tasks }
 }
 
