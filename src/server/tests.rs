@@ -62,8 +62,9 @@ where
     let address = listener.local_addr().unwrap();
     let drain = Drain::new();
     let mut tasks = JoinSet::new();
-    let make = move |_: SocketAddr, _: &Arc<Outbox>| welcome();
-    tasks.spawn(serve(listener, make, Arc::new(limits), drain.clone()));
+    let threshold = Threshold::default();
+    let make = move |_, _: &Arc<Outbox>| welcome();
+    tasks.spawn(serve(listener, threshold, make, Arc::new(limits), drain.clone()));
     Running { address, drain, tasks }
 }
 
