@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::answer::{echo, fresh};
@@ -284,6 +284,56 @@ async fn a_trusted_proxy_that_ends_tls_says_so_and_the_two_schemes_are_two_urls(
     assert_eq!(origin.last().field("x-forwarded-proto"), "https");
     by("https").await.is("HIT", "L1");
     get(larder.url("/x")).await.is("HIT", "L1");
+}
+
+/// What comes of `asked`, one after the other on one connection.
+async fn in_turn<S>(stream: &mut S, asked: &[&str]) -> Vec<String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut bodies = Vec::new();
+    for request in asked {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"\r\n\r\n") {
+            said.push(within("a head", stream.read_u8()).await.unwrap());
+        }
+        let head = String::from_utf8(said).unwrap().to_lowercase();
+        let length = head.split_once("content-length: ").unwrap().1.lines().next().unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        within("a body", stream.read_exact(&mut body)).await.unwrap();
+        bodies.push(String::from_utf8(body).unwrap());
+    }
+    bodies
+}
+
+#[tokio::test]
+async fn on_a_connection_that_goes_on_no_answer_for_the_other_scheme_is_taken() {
+    let (authority, origin) = (Authority::new(), Origin::start().await);
+    origin.with("*", |asked| fresh(asked.field("x-forwarded-proto").to_owned()));
+    authority.issue("shop", &["shop.test"]);
+    let top = format!(
+        "listen: [ \"127.0.0.1:0\", {{ address: \"127.0.0.1:0\", tls: true }} ]\n\
+         tls: {{ {} }}\ntrusted_proxies: [ 127.0.0.0/8 ]",
+        authority.pair("shop")
+    );
+    let larder = Larder::start_as_written(&all_to(&origin).top(&top).text()).await;
+    let listeners = larder.listeners();
+    let at = |scheme: &str| {
+        let found = listeners.iter().find_map(|it| it.strip_prefix(scheme)?.strip_prefix("://"));
+        found.unwrap().to_owned()
+    };
+    let x = "GET /x HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+    let proxied = "GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\n\r\n";
+    let forwarded = "GET /x HTTP/1.1\r\nHost: shop.test\r\nForwarded: proto=https\r\n\r\n";
+    let mut plain = TcpStream::connect(at("http")).await.unwrap();
+    let asked = [x, x, proxied, x, forwarded, proxied, x];
+    let bodies = in_turn(&mut plain, &asked).await;
+    assert_eq!(bodies, ["http", "http", "https", "http", "https", "https", "http"]);
+    let client = authority.client("shop.test").offering(&["http/1.1"]);
+    let mut secure = client.connect(&at("https")).await.unwrap();
+    let bodies = in_turn(&mut secure, &[x, x, x]).await;
+    assert_eq!(bodies, ["https", "https", "https"]);
 }
 
 #[tokio::test]
