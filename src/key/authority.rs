@@ -9,9 +9,28 @@ use http::uri::Scheme;
 /// name the same host, and some origins tell them apart. Nothing where it names none. Allocates only when something had to
 /// be rewritten.
 pub(crate) fn canonical(host: HeaderValue, scheme: &Scheme) -> Option<HeaderValue> {
+    let (name, port) = parts(host.as_bytes(), scheme)?;
+    if is_written_so(host.as_bytes(), name, port) {
+        return Some(host);
+    }
+    let mut canonical = name.to_ascii_lowercase();
+    if let Some(port) = port {
+        canonical.push(b':');
+        canonical.extend_from_slice(port);
+    }
+    HeaderValue::from_bytes(&canonical).ok()
+}
+
+/// Whether there is nothing to be rewritten.
+fn is_written_so(host: &[u8], name: &[u8], port: Option<&[u8]>) -> bool {
+    let length = name.len() + port.map_or(0, |port| 1 + port.len());
+    length == host.len() && !host.iter().any(u8::is_ascii_uppercase)
+}
+
+/// The name without the dot that ends it, and the port where it is not the scheme's own; nothing where they are none.
+fn parts<'a>(host: &'a [u8], scheme: &Scheme) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     let own: &[u8] = if *scheme == Scheme::HTTPS { b"443" } else { b"80" };
-    let bytes = host.as_bytes();
-    let (name, port) = split_port(bytes)?;
+    let (name, port) = split_port(host)?;
     let port = port.filter(|port| !port.is_empty());
     if !port.is_none_or(is_port) {
         return None;
@@ -21,18 +40,7 @@ pub(crate) fn canonical(host: HeaderValue, scheme: &Scheme) -> Option<HeaderValu
     } else {
         Some(name.strip_suffix(b".").unwrap_or(name)).filter(|name| is_name(name))
     };
-    let name = name?;
-    let port = port.filter(|port| *port != own);
-    let length = name.len() + port.map_or(0, |port| 1 + port.len());
-    if length == bytes.len() && !bytes.iter().any(u8::is_ascii_uppercase) {
-        return Some(host);
-    }
-    let mut canonical = name.to_ascii_lowercase();
-    if let Some(port) = port {
-        canonical.push(b':');
-        canonical.extend_from_slice(port);
-    }
-    HeaderValue::from_bytes(&canonical).ok()
+    Some((name?, port.filter(|port| *port != own)))
 }
 
 /// A host and what is behind its colon; nothing where there are several colons outside of brackets.

@@ -117,8 +117,12 @@ fn reading(path: &[u8], parameters: Parameters) -> String {
     format!("/{path}{open}")
 }
 
-/// The bytes with each `%41` as the byte that it means; what is no such triplet stays.
+/// The bytes with each `%41` as the byte that it means, where that is one that needs no coding (RFC 3986 §6.2.2.2), or one
+/// that parts, ends or codes a path. Patterns of routes are written coded, and so all else stays, as what is no triplet.
 fn decoded(path: &[u8]) -> Vec<u8> {
+    let counts = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || byte.is_ascii_control() || b"-._~/\\;?#%".contains(byte)
+    };
     let digit =
         |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut decoded = Vec::with_capacity(path.len());
@@ -126,12 +130,12 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     while let Some((byte, after)) = rest.split_first() {
         let triplet = match after {
             [high, low, after @ ..] if *byte == b'%' => {
-                digit(high).zip(digit(low)).zip(Some(after))
+                let coded = digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low);
+                coded.filter(counts).zip(Some(after))
             }
             _ => None,
         };
-        let (byte, after) =
-            triplet.map_or((*byte, after), |((high, low), after)| (high << 4 | low, after));
+        let (byte, after) = triplet.unwrap_or((*byte, after));
         decoded.push(byte);
         rest = after;
     }
@@ -205,6 +209,7 @@ mod tests {
             ("/a/%2e/b", "/a/b"),
             ("/a%2fb", "/a/b"),
             ("/%zz/%", "/%zz/%"),
+            ("/caf%C3%A9%20%61", "/caf%C3%A9%20a"),
             ("/..%2f..%2f", "/"),
         ];
         for (path, read) in rows {

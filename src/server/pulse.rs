@@ -208,7 +208,7 @@ impl Pulse {
         let _ = self.doubtful.set(doubtful);
     }
 
-    /// The request that must be refused, and all after it, if there is one.
+    /// The request that must be refused, if there is one.
     pub(crate) fn doubtful(&self) -> Option<&Doubtful> {
         self.doubtful.get()
     }

@@ -56,7 +56,7 @@ impl<S> Reception<S> {
         let refusal = |status, detail| Some(Refusal { status, detail });
         self.heads.set(self.heads.get() + 1);
         if let Some(doubtful) = self.pulse.doubtful()
-            && doubtful.head <= self.heads.get()
+            && doubtful.head == self.heads.get()
         {
             return refusal(StatusCode::BAD_REQUEST, doubtful.why.detail());
         }

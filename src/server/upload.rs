@@ -77,7 +77,7 @@ impl Watch {
     /// Why nothing more of the body is believed.
     fn doubt(&self) -> Option<UploadFailure> {
         let doubtful = self.busy.pulse().doubtful()?;
-        (doubtful.head <= self.head).then(|| UploadFailure::Doubtful(doubtful.why.detail()))
+        (doubtful.head == self.head).then(|| UploadFailure::Doubtful(doubtful.why.detail()))
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -269,6 +269,16 @@ fn chunks() -> Vec<Row> {
             .reaches(&["POST /x", "GET /hidden"])
             .keeps_back("a=")
     }));
+    rows.push(
+        row("a bad chunk that comes when the upload has begun")
+            .step(
+                send(post("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", ""))
+                    .continued(format!("5 \r\nhello\r\n0\r\n\r\n{}", hidden()))
+                    .answered(&[400])
+                    .closes(),
+            )
+            .reaches(&[]),
+    );
     let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(100_000));
     rows.push(
         row("an extension without an end")

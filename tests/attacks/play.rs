@@ -170,6 +170,10 @@ impl Scene {
         let _refused = socket.write_all(&bytes).await;
         let method = if bytes.starts_with(b"HEAD ") { "HEAD" } else { "GET" };
         let mut incoming = Incoming::default();
+        if !talk.continued.is_empty() {
+            incoming.interim(&mut socket).await.ok_or("there was no word to go on")?;
+            let _refused = socket.write_all(&self.own.bytes(&talk.continued)).await;
+        }
         let mut last = Message::default();
         match &talk.answers {
             Answers::Exactly(statuses) => {

@@ -40,6 +40,8 @@ pub(crate) enum Step {
 
 pub(crate) struct Talk {
     pub(crate) bytes: Vec<u8>,
+    /// Sent when the other side says that it may be.
+    pub(crate) continued: Vec<u8>,
     pub(crate) answers: Answers,
     pub(crate) after: After,
     /// Within the last answer, whatever the case.
@@ -111,6 +113,7 @@ pub(crate) fn refused_with(status: u16, name: impl Into<String>, bytes: impl AsR
 pub(crate) fn send(bytes: impl AsRef<[u8]>) -> Talk {
     Talk {
         bytes: bytes.as_ref().to_vec(),
+        continued: Vec::new(),
         answers: Answers::Exactly(vec![200]),
         after: After::Lives,
         says: Vec::new(),
@@ -129,6 +132,12 @@ pub(crate) fn request(method: &str, target: &str, fields: &str) -> String {
 }
 
 impl Talk {
+    /// Waits for a 100 before it sends this.
+    pub(crate) fn continued(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.continued = bytes.as_ref().to_vec();
+        self
+    }
+
     pub(crate) fn answered(mut self, statuses: &[u16]) -> Self {
         self.answers = Answers::Exactly(statuses.to_vec());
         self

@@ -79,6 +79,11 @@ impl Incoming {
         }
     }
 
+    /// The head of the next response, if that is a 100.
+    pub(crate) async fn interim(&mut self, socket: &mut TcpStream) -> Option<String> {
+        self.head(socket).await.filter(|head| head.starts_with("HTTP/1.1 100 "))
+    }
+
     /// What is there beyond what was read, until the other side ends.
     pub(crate) async fn rest(&mut self, socket: &mut TcpStream) -> Vec<u8> {
         while self.more(socket).await {}
