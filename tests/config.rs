@@ -266,8 +266,11 @@ const FAULTS: &[(&str, &str)] = &[
         "routes: [ { name: a, keep_posts: true, forward: keyed } ]",
         "2:49: `keep_posts` keeps answers to requests that were sent whole, which `forward` is to keep out; remove",
     ),
-    ("routes: [ { name: a, forward: some } ]", "2:30: "),
-    ("routes: [ { name: a, forward: [] } ]", "2:30: "),
+    (
+        "routes: [ { name: a, forward: some } ]",
+        "2:31: `forward` takes `all` or `keyed`, not `some`; write one of",
+    ),
+    ("routes: [ { name: a, forward: [] } ]", "2:31: "),
     (
         "routes: [ { name: a, cache: false, keep_posts: true } ]",
         "2:48: `keep_posts` says nothing where `cache: false` stores nothing; ",

@@ -23,7 +23,7 @@ use crate::lookup::outcome::{Errand, Forwarded, Outcome, WhyPassed, WhyRefused};
 use crate::lookup::{Accepts, Company, Fleet, Lookup};
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
-use crate::message::fields::{members, remove_aliases, remove_named_by_connection};
+use crate::message::fields::{members, remove_named_by_connection};
 use crate::message::interim::Interim;
 use crate::message::problem;
 use crate::message::range::{self, Asked};
@@ -122,7 +122,6 @@ impl<L, P> Gate<L, P> {
     fn lookup(&self, look: Look, content: Option<Bytes>) -> Lookup {
         let Look { route, target, mut request, client, interim, now } = look;
         remove_named_by_connection(&mut request.headers);
-        remove_aliases(&mut request.headers, &route.key.headers);
         if route.graphql().is_some() {
             // A coded answer could not be looked into.
             request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
