@@ -297,6 +297,15 @@ const FAULTS: &[(&str, &str)] = &[
         "2:62: `keep_posts` keeps answers for GET, which `match.methods` does not list; add GET",
     ),
     (
+        "routes: [ { name: a, keep_posts: true, forward: keyed } ]",
+        "2:49: `keep_posts` keeps answers to requests that were sent whole, which `forward` is to keep out; remove",
+    ),
+    (
+        "routes: [ { name: a, forward: some } ]",
+        "2:31: `forward` takes `all` or `keyed`, not `some`; write one of",
+    ),
+    ("routes: [ { name: a, forward: [] } ]", "2:31: "),
+    (
         "routes: [ { name: a, cache: false, keep_posts: true } ]",
         "2:48: `keep_posts` says nothing where `cache: false` stores nothing; ",
     ),

@@ -376,6 +376,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         client_ttl: duration(keys.client_ttl),
         coalescing: coalescing(keys.coalesce.unwrap_or_default()),
         ranges: ranges(keys),
+        forward: forward(keys),
         server_fields: server_fields(keys),
         matches,
     }
@@ -402,6 +403,7 @@ fn last_resort(file: &File) -> route::Settings {
         client_ttl: None,
         coalescing: Coalescing::Off,
         ranges: RangeFetch::Whole,
+        forward: route::forward::Forward::All,
         server_fields: server_fields(keys),
     }
 }
@@ -419,6 +421,20 @@ fn ranges(keys: &Keys) -> RangeFetch {
     match keys.ranges.unwrap_or_default() {
         file::route::Ranges::FetchWhole => RangeFetch::Whole,
         file::route::Ranges::AsAsked => RangeFetch::AsAsked,
+    }
+}
+
+fn forward(keys: &Keys) -> route::forward::Forward {
+    match &keys.forward {
+        None | Some(file::route::Forward::Word(file::route::ForwardWord::All)) => {
+            route::forward::Forward::All
+        }
+        Some(file::route::Forward::Word(file::route::ForwardWord::Keyed)) => {
+            route::forward::Forward::Keyed(Vec::new())
+        }
+        Some(file::route::Forward::Named(names)) => {
+            route::forward::Forward::Keyed(names.iter().map(FieldName::name).collect())
+        }
     }
 }
 

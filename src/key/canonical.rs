@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use http::header::{COOKIE, HOST, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
-use http::{Request, Uri};
+use http::{Method, Request, Uri, Version};
 
 use crate::key::HostRule;
+use crate::key::authority;
 use crate::key::content::graphql;
 
 /// A request's URL in its canonical form. Cloning shares the bytes.
@@ -65,6 +66,10 @@ pub enum Malformed {
     SeveralHosts,
     #[error("the host is not a valid authority")]
     Host,
+    #[error("the Host field names another host than the target")]
+    OtherHost,
+    #[error("the target is neither a path nor an http or https URL")]
+    Form,
     #[error("the path does not begin with a slash")]
     Path,
 }
@@ -76,7 +81,7 @@ impl Target {
     /// see; nothing is decoded. Allocates only when something had to be rewritten.
     pub fn of<B>(request: &Request<B>, scheme: Scheme) -> Result<Self, Malformed> {
         let host = authority(request.uri(), request.headers())?;
-        let host = canonical_host(host, &scheme)?;
+        let host = authority::canonical(host, &scheme).ok_or(Malformed::Host)?;
         let path = request.uri().path_and_query().cloned();
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
         Ok(Self { scheme, host, path: without_dot_segments(path)? })
@@ -165,9 +170,7 @@ impl Target {
 impl<'a> PlainTarget<'a> {
     /// Nothing where [`Target::of`] would rewrite or refuse something, or might.
     pub fn of(host: &'a str, path_and_query: &'a str, scheme: &Scheme) -> Option<Self> {
-        let canonical = !host.is_empty()
-            && host.bytes().all(|byte| CANONICAL_HOST[usize::from(byte)])
-            && !host.ends_with(port_of(scheme))
+        let canonical = authority::is_canonical(host.as_bytes(), scheme)
             && path_and_query.starts_with('/')
             && path_and_query.bytes().all(|byte| PATH[usize::from(byte)]);
         if !canonical {
@@ -226,6 +229,35 @@ fn name(parameter: &str) -> &str {
     parameter.split_once('=').map_or(parameter, |(name, _)| name)
 }
 
+/// Whether a request names one URL in a form that its method has (RFC 9112 §3.2): what is refused here, [`Target::of`]
+/// would read in one of several ways.
+pub fn is_sound<B>(request: &Request<B>) -> Result<(), Malformed> {
+    let uri = request.uri();
+    let known = uri.scheme().is_none_or(|it| [Scheme::HTTP, Scheme::HTTPS].contains(it));
+    // `host:port` alone is for CONNECT, `*` for OPTIONS.
+    let authority_form = uri.scheme().is_none() && uri.authority().is_some();
+    if !known || authority_form || uri.path() == "*" && request.method() != Method::OPTIONS {
+        return Err(Malformed::Form);
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), uri.authority()) {
+        (Some(_), _) if hosts.next().is_some() => Err(Malformed::SeveralHosts),
+        // RFC 9112 §3.2.2: HTTP/1 has both, and the target's counts; §3.2: what the field says must be valid all the same.
+        (Some(host), Some(_)) if request.version() < Version::HTTP_2 => {
+            authority::canonical(host.clone(), &Scheme::HTTP).map(drop).ok_or(Malformed::Host)
+        }
+        // RFC 9113 §8.3.1: "a server SHOULD treat a request as malformed if it contains a Host header field that
+        // identifies an entity that differs from the entity in the ":authority" pseudo-header field".
+        (Some(host), Some(authority)) => {
+            let same = host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+            same.then_some(()).ok_or(Malformed::OtherHost)
+        }
+        // RFC 9112 §3.2: 400 "to any HTTP/1.1 request message that lacks a Host header field".
+        (None, _) if request.version() == Version::HTTP_11 => Err(Malformed::NoHost),
+        (Some(_), None) | (None, _) => Ok(()),
+    }
+}
+
 /// The authority that a request names, as it was sent.
 fn authority(uri: &Uri, fields: &HeaderMap) -> Result<HeaderValue, Malformed> {
     if let Some(authority) = uri.authority() {
@@ -242,36 +274,6 @@ fn authority(uri: &Uri, fields: &HeaderMap) -> Result<HeaderValue, Malformed> {
     }
     Ok(host.clone())
 }
-
-fn canonical_host(host: HeaderValue, scheme: &Scheme) -> Result<HeaderValue, Malformed> {
-    let bytes = host.as_bytes();
-    if bytes.is_empty() || !bytes.iter().all(|byte| is_host_byte(*byte)) {
-        return Err(Malformed::Host);
-    }
-    let bare = bytes.strip_suffix(port_of(scheme).as_bytes()).unwrap_or(bytes);
-    if bare.is_empty() {
-        return Err(Malformed::Host);
-    }
-    if bare.len() == bytes.len() && !bytes.iter().any(u8::is_ascii_uppercase) {
-        return Ok(host);
-    }
-    HeaderValue::from_bytes(&bare.to_ascii_lowercase()).map_err(|_| Malformed::Host)
-}
-
-fn port_of(scheme: &Scheme) -> &'static str {
-    if *scheme == Scheme::HTTPS { ":443" } else { ":80" }
-}
-
-/// Bytes that a host may have and keeps: all but capitals.
-const CANONICAL_HOST: [bool; 256] = {
-    let mut table = among(b"-._~:[]%!$&'()*+,;=");
-    let mut capital = b'A';
-    while capital <= b'Z' {
-        table[capital as usize] = false;
-        capital += 1;
-    }
-    table
-};
 
 /// What RFC 3986 §3.3 and §3.4 allow in a path and a query; what else parsers forgive is theirs to judge.
 const PATH: [bool; 256] = among(b"-._~!$&'()*+,;=:@%/?");
@@ -290,11 +292,6 @@ const fn among(others: &[u8]) -> [bool; 256] {
         at += 1;
     }
     table
-}
-
-/// Registered names, IPv4, IPv6 in brackets and a port; nothing that could end a line, a path or a key.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte)
 }
 
 fn without_dot_segments(path: PathAndQuery) -> Result<PathAndQuery, Malformed> {

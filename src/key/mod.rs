@@ -1,5 +1,6 @@
 //! The identity of a URL in the cache.
 
+pub mod authority;
 pub mod canonical;
 pub mod content;
 pub mod host;

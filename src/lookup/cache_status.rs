@@ -120,6 +120,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
         Outcome::Passed(WhyPassed::Rollout) => Some("rollout"),
         Outcome::Passed(WhyPassed::LayersOff) => Some("layers-off"),
+        Outcome::Passed(WhyPassed::Path) => Some("path"),
         Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
         Outcome::Refused(why) => Some(why.token()),
     }
@@ -180,9 +181,12 @@ impl WhyPassed {
             | Self::Content(Unkeyable::Mutation | Unkeyable::Subscription | Unkeyable::Batch) => {
                 "method"
             }
-            Self::Route | Self::Upgrade | Self::Rollout | Self::LayersOff | Self::Content(_) => {
-                "bypass"
-            }
+            Self::Route
+            | Self::Upgrade
+            | Self::Path
+            | Self::Rollout
+            | Self::LayersOff
+            | Self::Content(_) => "bypass",
         }
     }
 }

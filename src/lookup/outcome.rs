@@ -85,6 +85,8 @@ pub enum WhyPassed {
     Route,
     /// The client asks for another protocol.
     Upgrade,
+    /// The origin may read the path as one that another route is for.
+    Path,
     /// The client asks for a purge, which the route takes.
     Purge,
     /// Its key is not one of those that the route caches so far.

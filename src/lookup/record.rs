@@ -187,6 +187,7 @@ impl WhyPassed {
             Self::Method => "method",
             Self::Route => "route",
             Self::Upgrade => "upgrade",
+            Self::Path => "path",
             Self::Purge => "purge",
             Self::Rollout => "rollout",
             Self::LayersOff => "layers-off",

@@ -31,22 +31,82 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub const CONDITIONS: [HeaderName; 6] =
     [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// What says something else than the request line and the key, and is therefore not passed on (DESIGN: what is
-/// not in the key must not steer the origin).
-pub const STEERING: [HeaderName; 12] = [
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-host"),
-    HeaderName::from_static("x-original-host"),
+/// What says something else than the request line, the connection and the key, to some origin or framework, and is
+/// therefore not passed on (DESIGN: what is not in the key must not steer the origin).
+const STEERING: [&str; 34] = [
+    "base-url",
+    "cf-connecting-ip",
+    "client-ip",
+    "destination-url",
+    "fastly-client-ip",
+    "forwarded",
+    "front-end-https",
+    // `HTTP_PROXY`, to what runs by CGI.
+    "proxy",
+    "proxy-host",
+    "real-ip",
+    "request-uri",
+    "true-client-ip",
+    "url",
+    "x-base-url",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded",
+    "x-host",
+    "x-http-destinationurl",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-invoke-path",
+    "x-method-override",
+    "x-middleware-subrequest",
+    "x-originating-ip",
+    "x-override-url",
+    "x-proxy-host",
+    "x-proxy-url",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-requested-url",
+    "x-url-scheme",
 ];
+
+/// Beginnings of the names of such fields.
+const STEERING_FAMILIES: [&str; 4] = ["x-forwarded-", "forwarded-", "x-original-", "x-rewrite-"];
+
+fn steers(name: &str) -> bool {
+    STEERING.binary_search(&name).is_ok()
+        || STEERING_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// Removes what a stranger says of the URL, the method, the host and the client beside the request itself.
+pub fn remove_steering(fields: &mut HeaderMap) {
+    remove_all(fields, |name, _| steers(name));
+}
+
+/// Removes names with `_` that read like a field which counts: one that frames, that belongs to one hop, that steers, that
+/// is there itself, or that is part of the key. To an origin that speaks CGI or WSGI `X_User` and `X-User` are one.
+pub fn remove_aliases(fields: &mut HeaderMap, keyed: &[HeaderName]) {
+    use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
+    const HOP: [HeaderName; 6] =
+        [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
+    const OWN: [HeaderName; 5] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST];
+    remove_all(fields, |name, fields| {
+        let Some(plain) = name.contains('_').then(|| name.replace('_', "-")) else { return false };
+        let counts = |name: &HeaderName| *name == *plain;
+        steers(&plain)
+            || fields.contains_key(&plain)
+            || HOP.iter().chain(&OWN).chain(keyed).any(counts)
+    });
+}
+
+fn remove_all(fields: &mut HeaderMap, is_one: impl Fn(&str, &HeaderMap) -> bool) {
+    let names = fields.keys().filter(|name| is_one(name.as_str(), fields));
+    let names: Vec<HeaderName> = names.cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
+}
 
 /// Removes the fields that speak of one connection only, and those that `Connection` names.
 ///
@@ -145,6 +205,41 @@ mod tests {
     fn commas_in_quoted_strings_do_not_separate() {
         let seen: Vec<&[u8]> = list(br#" a, "b,\"c" ,, d="e,f""#).collect();
         assert_eq!(seen, [&b"a"[..], br#""b,\"c""#, br#"d="e,f""#]);
+    }
+
+    #[test]
+    fn what_steers_is_found_by_its_name() {
+        assert!(STEERING.is_sorted());
+        for name in
+            ["x-forwarded-anything", "x-original-url", "x-rewrite-uri", "forwarded", "proxy"]
+        {
+            assert!(steers(name), "{name}");
+        }
+        for name in ["host", "x-forwarding", "originally", "accept", "x-requested-with", "origin"] {
+            assert!(!steers(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_read_like_others_go() {
+        let mut fields = HeaderMap::new();
+        let names = [
+            "transfer_encoding",
+            "x_forwarded_host",
+            "x_tenant",
+            "x_own",
+            "x-own",
+            "api_key",
+            "content_length",
+            "x_original-url",
+        ];
+        for name in names {
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_aliases(&mut fields, &[HeaderName::from_static("x-tenant")]);
+        let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["api_key", "x-own"]);
     }
 
     #[test]

@@ -322,8 +322,10 @@ impl Fetch {
             Storable::Leave(why) => return Err(why),
         };
         let length = part.map(ContentRange::length).or_else(|| content_length(&head.fields));
-        if length.is_some_and(|length| length > self.limit(&lookup.route)) {
-            return Err(WhyNot::TooLarge);
+        match self.limit(&lookup.route) {
+            0 => return Err(WhyNot::NoLayer),
+            limit if length.is_some_and(|length| length > limit) => return Err(WhyNot::TooLarge),
+            _ => {}
         }
         if part.is_some_and(|part| !self.has_room_for(part, &lookup.route)) {
             return Err(WhyNot::Part);

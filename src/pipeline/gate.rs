@@ -10,12 +10,14 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, UPGRADE,
+};
 use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Version};
 use tower::Service;
 
-use crate::key::canonical::Target;
+use crate::key::canonical::{Target, is_sound};
 use crate::key::content::{Unkeyable, graphql};
 use crate::key::{Identity, Key, Question};
 use crate::lookup::cache_status::Status;
@@ -88,6 +90,10 @@ impl<L, P> Gate<L, P> {
             WhyPassed::Upgrade
         } else if request.method.as_str() == "PURGE" && route.purge_method.is_some() {
             WhyPassed::Purge
+        } else if route.seeks(&request.method) != Sought::Nowhere
+            && routes.is_ambiguous(&route, target.host_str(), target.path())
+        {
+            WhyPassed::Path
         } else {
             match (route.seeks(&request.method), why_unnamed(&route, &request.method, &target)) {
                 (Sought::ByUrl, None) => {
@@ -156,6 +162,7 @@ impl<L, P> Gate<L, P> {
             ClientDirectives::Honoured => RequestDirectives::of(&request.headers),
             ClientDirectives::Ignored => RequestDirectives::default(),
         };
+        route.forward.narrow(&mut request.headers, &route.key, &route.vary);
         let asked = match route.ranges {
             RangeFetch::AsAsked if request.method == Method::GET => range::asked(&request.headers),
             RangeFetch::AsAsked | RangeFetch::Whole => Asked::Whole,
@@ -221,19 +228,48 @@ fn why_unnamed(route: &Route, method: &Method, target: &Target) -> Option<Unkeya
 
 /// RFC 9110 §7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request"; in
 /// HTTP/2 there is none (RFC 9113 §8.2.2). It counts only where `Connection` names it.
+///
+/// One protocol, and not another HTTP or TLS: through such a tunnel requests would get to the origin that nobody has
+/// looked at. RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
 fn is_upgrade(request: &http::request::Parts) -> bool {
+    let mut wanted = members(&request.headers, &UPGRADE);
+    let is_tunnel = |protocol: &[u8]| {
+        let protocol = protocol.to_ascii_lowercase();
+        !["h2", "h3", "http", "tls"].iter().any(|own| protocol.starts_with(own.as_bytes()))
+    };
     request.version == Version::HTTP_11
+        && wanted.next().is_some_and(is_tunnel)
+        && wanted.next().is_none()
         && members(&request.headers, &CONNECTION)
             .any(|option| option.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// What is refused before anything is looked up.
 fn refusal(request: &Request<Body>) -> Option<Departure> {
-    if request.method() == Method::CONNECT {
-        let text = "Larder opens no tunnels";
-        return Some(refuse(StatusCode::METHOD_NOT_ALLOWED, text, WhyRefused::MethodNotAllowed));
+    let text = match request.method().as_str() {
+        "CONNECT" => "Larder opens no tunnels",
+        // RFC 9110 §9.3.8: what comes back is what was sent, and so what nobody should read who made a browser send it.
+        "TRACE" | "TRACK" => "Larder sends no requests back to those who made them",
+        _ => return expectation(request.headers()).or_else(|| unsound(request)),
+    };
+    Some(refuse(StatusCode::METHOD_NOT_ALLOWED, text, WhyRefused::MethodNotAllowed))
+}
+
+/// RFC 9110 §10.1.1: a server "that receives an Expect field value containing a member other than 100-continue MAY
+/// respond with a 417 (Expectation Failed)". Who reads such a field otherwise than the origin does waits for an answer
+/// that another request gets.
+fn expectation(fields: &HeaderMap) -> Option<Departure> {
+    let mut lines = fields.get_all(EXPECT).iter();
+    let known = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if lines.next().is_none_or(known) && lines.next().is_none() {
+        return None;
     }
-    None
+    let text = "nothing but one 100-continue can be expected";
+    Some(refuse(StatusCode::EXPECTATION_FAILED, text, WhyRefused::Malformed))
+}
+
+fn unsound(request: &Request<Body>) -> Option<Departure> {
+    is_sound(request).err().map(|why| malformed(&why.to_string()))
 }
 
 fn malformed(detail: &str) -> Departure {

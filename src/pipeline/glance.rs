@@ -54,7 +54,7 @@ impl Glance {
         let target = PlainTarget::of(asked.host, asked.target, &Scheme::HTTP)?;
         let routes = routes.load();
         let route = routes.find(target.host(), target.path());
-        if !route.answers_plainly() {
+        if !route.answers_plainly() || routes.is_ambiguous(route, target.host(), target.path()) {
             return None;
         }
         let entry = memory.find_plain(Key::of_plain(

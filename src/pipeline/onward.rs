@@ -20,7 +20,8 @@ use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
 use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
-    CONDITIONS, STEERING, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_hop_by_hop,
+    CONDITIONS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_aliases,
+    remove_hop_by_hop, remove_steering,
 };
 use crate::message::network::Network;
 use crate::message::range::RangeSpec;
@@ -166,6 +167,7 @@ pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Req
         fields.remove(CONTENT_TYPE);
     }
     sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
+    lookup.route.forward.finish(&mut parts.headers);
     Request::from_parts(parts, content)
 }
 
@@ -200,13 +202,9 @@ pub(crate) fn sent_by_us(parts: &mut Parts, route: &Route, target: &Target, send
     parts.version = Version::HTTP_11;
     let fields = &mut parts.headers;
     remove_hop_by_hop(fields);
+    remove_aliases(fields, &route.key.headers);
     if sender.trust == Trust::Stranger {
-        for name in &STEERING {
-            fields.remove(name);
-        }
-        for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, FORWARDED] {
-            fields.remove(name);
-        }
+        remove_steering(fields);
     }
     match route.key.host {
         HostRule::Keyed => fields.insert(HOST, target.host().clone()),

@@ -122,6 +122,10 @@ where
         let mut status = Status { forwarded_status: Some(response.status()), ..Status::default() };
         let response = match (upgrade, get.zip(as_of)) {
             (Some(upgrade), _) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                if !upgrade.is_to(response.headers()) {
+                    let failure = OriginFailure::Protocol("a 101 to what was not asked for".into());
+                    return Departure::failed(Errand::Passage(why), failure, route);
+                }
                 self.switch(upgrade, response)
             }
             (_, Some((get, as_of))) if is_of_target(&target, &response) => {
@@ -245,6 +249,14 @@ impl Upgrade {
             protocol: protocol.unwrap_or(HeaderValue::from_static("unknown")),
         }
     }
+
+    /// RFC 9110 §7.8: "A server MUST NOT switch to a protocol that was not indicated by the client".
+    fn is_to(&self, answer: &HeaderMap) -> bool {
+        let wanted = self.protocol.as_bytes().trim_ascii();
+        let mut chosen = members(answer, &UPGRADE);
+        chosen.next().is_some_and(|chosen| chosen.eq_ignore_ascii_case(wanted))
+            && chosen.next().is_none()
+    }
 }
 
 /// A response without the fields of the last hop.
@@ -344,6 +356,7 @@ where
                 | WhyPassed::Upgrade
                 | WhyPassed::Rollout
                 | WhyPassed::LayersOff
+                | WhyPassed::Path
                 | WhyPassed::Content(_) => pass.pass(passage).await,
             }
         });

@@ -65,6 +65,8 @@ pub enum WhyNot {
     Vetoed,
     /// It is larger than any layer takes.
     TooLarge,
+    /// No layer takes anything of the route: it is L2's alone, and there is none.
+    NoLayer,
     /// It carries more tags than can be kept.
     TooManyTags,
     /// Its tags stand in its body, which cannot be read for them: it is encoded, too large, or not what it says.
@@ -366,6 +368,7 @@ impl WhyNot {
             Self::ArrivedStale => "arrived-stale",
             Self::Vetoed => "vetoed",
             Self::TooLarge => "too-large",
+            Self::NoLayer => "no-layer",
             Self::TooManyTags => "too-many-tags",
             Self::TagsUnreadable => "tags-unreadable",
             Self::Contradiction => "contradiction",
@@ -392,6 +395,7 @@ impl WhyNot {
             | Self::ArrivedStale
             | Self::Vetoed
             | Self::TooLarge
+            | Self::NoLayer
             | Self::TooManyTags
             | Self::TagsUnreadable
             | Self::Contradiction

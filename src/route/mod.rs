@@ -1,6 +1,7 @@
 //! One compiled rule set, which a request's host, path and method select.
 
 pub mod depends;
+pub mod forward;
 pub mod json;
 pub mod purging;
 pub mod rollout;
@@ -19,6 +20,7 @@ use crate::key::content::{Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::origin::Origin;
 use crate::policy::{Policy, Post};
+use crate::route::forward::Forward;
 use crate::route::purging::PurgeMethod;
 use crate::route::rollout::Rollout;
 use crate::route::table::Match;
@@ -48,6 +50,7 @@ pub struct Route {
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
+    pub forward: Forward,
     pub server_fields: ServerFields,
     pub metrics: RouteMetrics,
 }
@@ -74,6 +77,7 @@ pub struct Settings {
     pub client_ttl: Option<Duration>,
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
+    pub forward: Forward,
     pub server_fields: ServerFields,
 }
 
@@ -184,6 +188,7 @@ impl Route {
             client_ttl: settings.client_ttl,
             coalescing: settings.coalescing,
             ranges: settings.ranges,
+            forward: settings.forward,
             server_fields: settings.server_fields,
             metrics,
         }
@@ -214,9 +219,11 @@ impl Route {
             && self.server_fields == ServerFields::Full
     }
 
-    /// Whether the answer to a request with this method, which passes, may be kept for a GET.
+    /// Whether the answer to a request with this method, which passes, may be kept for a GET. What passes is sent whole,
+    /// and so more than a GET would be where that is narrowed.
     pub fn keeps_for_get(&self, method: &Method) -> bool {
         *method == Method::POST
+            && self.forward == Forward::All
             && self.policy.post == Post::Answering
             && self.seeks(&Method::GET) == Sought::ByUrl
     }

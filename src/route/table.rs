@@ -10,6 +10,7 @@ use crate::key::Key;
 use crate::key::canonical::Target;
 use crate::key::host::HostPattern;
 use crate::key::pattern::PathPattern;
+use crate::policy::deception::readings;
 use crate::purge::events::Events;
 use crate::purge::template::Named;
 use crate::purge::{Effect, Purge, Record, Scope};
@@ -83,6 +84,12 @@ impl RouteTable {
     pub fn find(&self, host: &str, path: &str) -> &Arc<Route> {
         let found = self.routes.iter().find(|route| route.matches.is_match(host, path));
         found.unwrap_or(&self.last_resort)
+    }
+
+    /// Whether an origin may read the path as one that belongs to another route than `route`, which was found by it:
+    /// then nobody knows whose rules it needs.
+    pub fn is_ambiguous(&self, route: &Arc<Route>, host: &str, path: &str) -> bool {
+        readings(path).any(|path| !Arc::ptr_eq(self.find(host, &path), route))
     }
 
     pub fn by_id(&self, id: &RouteId) -> Option<&Arc<Route>> {

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-/// Why a head is refused that the parser accepts.
+/// Why a request is refused that the parser accepts.
 ///
 /// All else that is wrong with a head (CR alone, NUL, folded lines, spaces around names, lengths that are none)
 /// the parser refuses by itself.
@@ -11,20 +11,31 @@ pub(crate) enum Doubt {
     /// RFC 9112 §6.1: a request with both "ought to be handled as an error"; whoever sends it may mean two
     /// requests. The parser takes the length away, so nobody after it can tell.
     TwoFramings,
+    /// RFC 9112 §6.3 allows to take equal lengths for one; the parser compares numbers, and `05` is one way to
+    /// write five that others read otherwise.
+    SeveralLengths,
     /// RFC 9112 §2.2 allows to take LF for CRLF; whoever is in front of us may not.
     BareLineFeed,
+    /// RFC 9112 §3.2 has no `#` in a target. The parser takes it away with what follows, and an origin might not.
+    Fragment,
+    /// RFC 9112 §7.1: blanks where a chunk's size ends, a size of more digits than a length can have, controls
+    /// in an extension, a line without CR. The parser reads past them, and others may read something else.
+    Chunk,
 }
 
 impl Doubt {
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Self::TwoFramings => "the request has both Transfer-Encoding and Content-Length",
+            Self::SeveralLengths => "the request has more than one Content-Length",
             Self::BareLineFeed => "a line of the request's head ends without a carriage return",
+            Self::Fragment => "the request's target has a fragment",
+            Self::Chunk => "the request's body is not chunked by the letter",
         }
     }
 }
 
-/// Which head of the connection is in doubt, counted from one, and why.
+/// Which request of the connection is in doubt, by its head, counted from one, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Doubtful {
     pub(crate) head: u64,
@@ -67,12 +78,21 @@ enum Part {
     Over,
 }
 
+/// The most hexadecimal digits of a size that is a number of 64 bits.
+const DIGITS: u8 = 16;
+
 /// RFC 9112 §7.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunked {
-    Size(u64),
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Blanks behind the size, where only an extension may follow.
+    Blank(u64),
     /// What follows the size in its line.
     Extension(u64),
+    SizeEnd(u64),
     /// Data, with the line end after it.
     Data(u64),
     /// At the beginning of a trailer field, or of the empty line after them.
@@ -83,7 +103,7 @@ enum Chunked {
 }
 
 impl Framing {
-    /// Takes what came, and tells when it makes a head doubtful; once at most, for what follows is not looked at.
+    /// Takes what came, and tells when it makes a request doubtful; once at most, for what follows is not looked at.
     pub(crate) fn pass(&mut self, mut bytes: &[u8]) -> Option<Doubtful> {
         while !bytes.is_empty() {
             match self.part {
@@ -97,7 +117,13 @@ impl Framing {
                     let left = skip(left, &mut bytes);
                     self.part = if left == 0 { Part::Between } else { Part::Body(left) };
                 }
-                Part::Chunked(chunked) => self.part = chunked.step(&mut bytes),
+                Part::Chunked(chunked) => match chunked.step(&mut bytes) {
+                    Ok(part) => self.part = part,
+                    Err(why) => {
+                        self.part = Part::Over;
+                        return Some(Doubtful { head: self.heads, why });
+                    }
+                },
                 Part::Over => return None,
             }
         }
@@ -135,31 +161,35 @@ impl Framing {
             return Some(Doubt::BareLineFeed);
         };
         match line.first() {
-            None if self.part == Part::Between => {}
-            None => return self.end_of_head(),
+            None if self.part == Part::Between => None,
+            None => self.end_of_head(),
+            Some(_) if self.part == Part::Between => {
+                self.part = Part::Head;
+                line.contains(&b'#').then_some(Doubt::Fragment)
+            }
             Some(b'c' | b'C' | b't' | b'T') => self.field(line),
-            Some(_) => self.part = Part::Head,
+            Some(_) => None,
         }
-        None
     }
 
     /// A line that may say how long the body is.
-    fn field(&mut self, line: &[u8]) {
-        self.part = Part::Head;
+    fn field(&mut self, line: &[u8]) -> Option<Doubt> {
         if let Some(length) = value(line, b"content-length:") {
-            // One that is none the parser refuses, as it does lengths that differ.
+            // One that is none the parser refuses.
             let length = str::from_utf8(length).ok().and_then(|length| length.trim().parse().ok());
-            self.length = Some(length.unwrap_or(0));
-        } else if value(line, b"transfer-encoding:").is_some() {
+            return self.length.replace(length.unwrap_or(0)).map(|_| Doubt::SeveralLengths);
+        }
+        if value(line, b"transfer-encoding:").is_some() {
             self.coding = Coding::Chunked;
         }
+        None
     }
 
     fn end_of_head(&mut self) -> Option<Doubt> {
         let framings = (mem::take(&mut self.coding), self.length.take());
         self.part = match framings {
             (Coding::Chunked, Some(_)) => return Some(Doubt::TwoFramings),
-            (Coding::Chunked, None) => Part::Chunked(Chunked::Size(0)),
+            (Coding::Chunked, None) => Part::Chunked(Chunked::BEGINNING),
             (Coding::None, None | Some(0)) => Part::Between,
             (Coding::None, Some(length)) => Part::Body(length),
         };
@@ -169,29 +199,50 @@ impl Framing {
 }
 
 impl Chunked {
+    const BEGINNING: Self = Self::Size { size: 0, digits: 0 };
+
     /// Takes a byte, or data as far as it goes.
-    fn step(self, bytes: &mut &[u8]) -> Part {
+    fn step(self, bytes: &mut &[u8]) -> Result<Part, Doubt> {
         if let Self::Data(left) = self {
             let left = skip(left, bytes);
-            return Part::Chunked(if left == 0 { Self::Size(0) } else { Self::Data(left) });
+            return Ok(Part::Chunked(if left == 0 { Self::BEGINNING } else { Self::Data(left) }));
         }
         let Some((byte, rest)) = bytes.split_first() else {
-            return Part::Chunked(self);
+            return Ok(Part::Chunked(self));
         };
         *bytes = rest;
-        Part::Chunked(match (self, byte) {
-            (Self::Size(0) | Self::Extension(0), b'\n') | (Self::TrailerEnd, _) => Self::Trailer,
-            (Self::Size(size) | Self::Extension(size), b'\n') => Self::Data(size.saturating_add(2)),
-            (Self::Size(size), digit) => match char::from(*digit).to_digit(16) {
-                Some(digit) => Self::Size(size.saturating_mul(16).saturating_add(digit.into())),
-                None => Self::Extension(size),
-            },
+        Ok(Part::Chunked(match (self, byte) {
+            (Self::Size { size, digits }, b'\r') if digits > 0 => Self::SizeEnd(size),
+            (Self::Size { size, digits }, b';') if digits > 0 => Self::Extension(size),
+            (Self::Size { size, digits }, b' ' | b'\t') if digits > 0 => Self::Blank(size),
+            (Self::Size { size, digits }, digit) if digits < DIGITS => {
+                let digit = char::from(*digit).to_digit(16).ok_or(Doubt::Chunk)?;
+                Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
+            }
+            (Self::Blank(size), b';') => Self::Extension(size),
+            (Self::Extension(size), b'\r') => Self::SizeEnd(size),
+            (Self::Blank(_), b' ' | b'\t') | (Self::Extension(_), b'\t' | b' '..=b'~' | 0x80..) => {
+                self
+            }
+            (Self::SizeEnd(0) | Self::TrailerEnd, b'\n') => Self::Trailer,
+            (Self::SizeEnd(size), b'\n') => Self::Data(size.saturating_add(2)),
             (Self::Trailer, b'\r') => Self::LastEnd,
             (Self::TrailerLine, b'\r') => Self::TrailerEnd,
-            (Self::Trailer | Self::TrailerLine, _) => Self::TrailerLine,
-            (Self::LastEnd, _) => return Part::Between,
-            (Self::Extension(_) | Self::Data(_), _) => self,
-        })
+            (Self::LastEnd, b'\n') => return Ok(Part::Between),
+            (Self::Trailer | Self::TrailerLine, byte) if *byte != b'\n' => Self::TrailerLine,
+            (
+                Self::Size { .. }
+                | Self::Blank(_)
+                | Self::Extension(_)
+                | Self::SizeEnd(_)
+                | Self::Data(_)
+                | Self::Trailer
+                | Self::TrailerLine
+                | Self::TrailerEnd
+                | Self::LastEnd,
+                _,
+            ) => return Err(Doubt::Chunk),
+        }))
     }
 }
 
@@ -284,6 +335,54 @@ mod tests {
         );
         assert_eq!(judged(&chunked), None);
         assert_eq!(judged(&(chunked + BOTH)), two_framings(3));
+    }
+
+    #[test]
+    fn a_second_length_is_seen_whatever_it_says() {
+        for second in ["4", "04", "5", "x"] {
+            let head = format!("Content-Length: 4\r\nX: a\r\ncontent-length: {second}\r\n\r\n");
+            let doubt = Some(Doubtful { head: 1, why: Doubt::SeveralLengths });
+            assert_eq!(judged(&format!("POST / HTTP/1.1\r\n{head}")), doubt, "{second}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_seen_in_the_target_alone() {
+        let doubt = Some(Doubtful { head: 2, why: Doubt::Fragment });
+        assert_eq!(judged(&format!("{PLAIN}GET /a#b HTTP/1.1\r\n\r\n")), doubt);
+        assert_eq!(judged("GET /a HTTP/1.1\r\nX: #\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn chunks_are_read_by_the_letter() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let good =
+            ["2", "02", "2;a", "2 ;a", "2;", "2;a=\"\u{e9}\"", "0000000000000002", "2 \t; b=c"];
+        for size in good {
+            let message = format!("{head}{size}\r\nab\r\n0\r\nX: b\r\n\r\n{PLAIN}");
+            assert_eq!(judged(&message), None, "{size}");
+        }
+        let bad = [
+            "2 \r\nab\r\n0\r\n\r\n",
+            "2\t\r\nab\r\n0\r\n\r\n",
+            " 2\r\nab\r\n0\r\n\r\n",
+            "0x2\r\nab\r\n0\r\n\r\n",
+            "+2\r\nab\r\n0\r\n\r\n",
+            "\r\nab\r\n0\r\n\r\n",
+            "00000000000000002\r\nab\r\n0\r\n\r\n",
+            "2;a\0\r\nab\r\n0\r\n\r\n",
+            "2;a\nab\r\n0\r\n\r\n",
+            "2;a\rab\r\n0\r\n\r\n",
+            "2\nab\r\n0\r\n\r\n",
+            "2\r\nab\r\n0\n\r\n",
+            "2\r\nab\r\n0\r\n\n",
+            "2\r\nab\r\n0\r\nX: y\n\r\n",
+            "2\r\nab\r\n0\r\nX: y\r\r\n\r\n",
+        ];
+        for body in bad {
+            let doubt = Some(Doubtful { head: 1, why: Doubt::Chunk });
+            assert_eq!(judged(&format!("{head}{body}")), doubt, "{body:?}");
+        }
     }
 
     #[test]

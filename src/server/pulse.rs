@@ -237,7 +237,7 @@ impl Pulse {
         let _ = self.doubtful.set(doubtful);
     }
 
-    /// The head that must be refused, if there is one.
+    /// The request that must be refused, if there is one.
     pub(crate) fn doubtful(&self) -> Option<&Doubtful> {
         self.doubtful.get()
     }

@@ -48,9 +48,8 @@ impl<S> Reception<S> {
 
     /// The parser has limits of its own, but not these: it allows targets of 64 KiB, and HTTP/2 any number
     /// of fields. It decodes `chunked` and leaves other codings in the content.
-    fn refuse(&self, request: &Request<Incoming>) -> Option<Refusal> {
+    fn refuse(&self, request: &Request<Incoming>, head: u64) -> Option<Refusal> {
         let refusal = |status, detail| Some(Refusal { status, detail });
-        let head = self.pulse.take_up();
         if let Some(doubtful) = self.pulse.doubtful()
             && doubtful.head == head
         {
@@ -110,7 +109,8 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Answering<S::Future, B> {
         let busy = Some(Busy::begin(&self.pulse));
-        if let Some(refusal) = self.refuse(&request) {
+        let head = self.pulse.take_up();
+        if let Some(refusal) = self.refuse(&request, head) {
             return Answering::Refused { refusal, busy };
         }
         self.pulse.outbox().begin();
@@ -118,7 +118,7 @@ where
         // hyper's server has no way.
         let hearing =
             if request.version() == Version::HTTP_11 { Hearing::NotYet } else { Hearing::Never };
-        let request = request.map(|body| Upload::new(body, &self.pulse, self.body_timeout));
+        let request = request.map(|body| Upload::new(body, &self.pulse, head, self.body_timeout));
         let answer = self.service.clone().call(request);
         Answering::Called { answer, hearing, busy }
     }

@@ -26,8 +26,10 @@ pub struct Upload {
 
 #[derive(Debug)]
 struct Watch {
-    /// While the body is not through, its connection is not idle, even if the answer is. Held for its drop.
-    _busy: Busy,
+    /// While the body is not through, its connection is not idle, even if the answer is.
+    busy: Busy,
+    /// Of its request, as `Doubtful` counts.
+    head: u64,
     patience: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     wait: Wait,
@@ -48,6 +50,9 @@ pub enum UploadFailure {
     /// The client left, or framed its body wrongly.
     #[error("request body: {0}")]
     Broken(#[from] hyper::Error),
+    /// The parser takes it, and others may read it otherwise.
+    #[error("request body: {0}")]
+    Doubtful(&'static str),
 }
 
 impl UploadFailure {
@@ -58,15 +63,23 @@ impl UploadFailure {
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, pulse: &Arc<Pulse>, patience: Duration) -> Self {
+    /// The body of the connection's request number `head`.
+    pub(crate) fn new(body: Incoming, pulse: &Arc<Pulse>, head: u64, patience: Duration) -> Self {
         let watch = (!body.is_end_stream()).then(|| {
-            Box::new(Watch { _busy: Busy::begin(pulse), patience, silence: None, wait: Wait::None })
+            let (busy, wait) = (Busy::begin(pulse), Wait::None);
+            Box::new(Watch { busy, head, patience, silence: None, wait })
         });
         Self { body, watch }
     }
 }
 
 impl Watch {
+    /// Why nothing more of the body is believed.
+    fn doubt(&self) -> Option<UploadFailure> {
+        let doubtful = self.busy.pulse().doubtful()?;
+        (doubtful.head == self.head).then(|| UploadFailure::Doubtful(doubtful.why.detail()))
+    }
+
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(self.patience)));
         if self.wait == Wait::None {
@@ -92,7 +105,13 @@ impl Body for Upload {
             this.watch = None;
             return Poll::Ready(None);
         }
-        match (Pin::new(&mut this.body).poll_frame(cx), &mut this.watch) {
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        // After the poll: it is what reads on.
+        if let Some(failure) = this.watch.as_ref().and_then(|watch| watch.doubt()) {
+            this.watch = None;
+            return Poll::Ready(Some(Err(failure)));
+        }
+        match (polled, &mut this.watch) {
             (Poll::Ready(Some(Ok(frame))), Some(watch)) => {
                 watch.wait = Wait::None;
                 Poll::Ready(Some(Ok(frame)))

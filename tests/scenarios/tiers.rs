@@ -177,6 +177,17 @@ async fn what_is_too_large_for_the_second_layer_stays_in_memory() {
 }
 
 #[tokio::test]
+async fn what_l2_alone_may_keep_is_not_kept_where_there_is_none_and_that_is_told() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("x"));
+    let larder = all_to(&origin).route("key: { cookies: [session] }").start().await;
+    for _ in 0..2 {
+        let reply = get(larder.url("/x")).await;
+        reply.is("MISS", "ORIGIN").has("cache-status", "larder; fwd=uri-miss; detail=no-layer");
+    }
+}
+
+#[tokio::test]
 async fn an_object_too_large_for_memory_is_passed_on_whole() {
     let origin = Origin::start().await;
     origin.on("/x", fresh("x".repeat(3_000_000)));

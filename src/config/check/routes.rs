@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use crate::config::check::{At, Check};
 use crate::config::fault::{listed, nearest};
 use crate::config::file::OneOrMany;
-use crate::config::file::route::{BodyFormat, Keys, LayerRule, Method, Route, Share};
+use crate::config::file::route::{
+    BodyFormat, Forward, ForwardWord, Keys, LayerRule, Method, Route, Share,
+};
 use crate::config::file::store::{L2, Without};
 use crate::config::scalar::amount::Size;
 use crate::config::tree::Content;
@@ -92,6 +94,7 @@ impl<'a> Check<'a> {
         self.passing(route, at);
         self.content(route, at);
         self.kept_posts(route, at);
+        self.narrowed(route, at);
     }
 
     /// Whether there is content to key, and one way of keying it.
@@ -137,6 +140,20 @@ impl<'a> Check<'a> {
         if methods.is_some_and(|methods| !methods.contains(&Method::Get)) {
             let what = "`keep_posts` keeps answers for GET, which `match.methods` does not list";
             self.fault(&written, what, "add GET, or remove it");
+        }
+    }
+
+    /// An answer to a POST that was sent whole would be kept where nothing is that is not keyed.
+    fn narrowed(&mut self, route: &Route, at: &At<'_>) {
+        let narrow = !matches!(&route.keys.forward, None | Some(Forward::Word(ForwardWord::All)));
+        if narrow && route.keys.keep_posts == Some(true) {
+            let defaults = self.root.key("defaults");
+            let what = "`keep_posts` keeps answers to requests that were sent whole, which `forward` is to keep out";
+            self.fault(
+                &at.key("forward").or(defaults.key("forward")),
+                what,
+                "remove one of the two",
+            );
         }
     }
 

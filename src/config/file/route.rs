@@ -142,6 +142,10 @@ pub struct Keys {
     /// What the origin is asked for when a request wants a part of what is not stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<Ranges>,
+    /// Which fields of a request that is looked up the origin gets: `all`; `keyed`, those that tell requests apart; or a
+    /// list of fields beside those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Forward>,
     /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`, and the key in `Cache-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
@@ -360,6 +364,27 @@ pub enum Ranges {
     AsAsked,
 }
 
+/// Which fields of a request that is looked up the origin gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Forward {
+    Word(ForwardWord),
+    /// These, and those that tell requests apart.
+    #[schemars(extend("minItems" = 1))]
+    Named(Vec<FieldName>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum ForwardWord {
+    /// All but those of one hop and those that say whom the request is for.
+    All,
+    /// Those of `key` and `vary.normalize`, and of the content where it tells requests apart.
+    Keyed,
+}
+
 /// What a successful write purges.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -491,6 +516,7 @@ impl Keys {
             rollout: Some(Part(1.0)),
             coalesce: Some(Coalesce::On),
             ranges: Some(Ranges::FetchWhole),
+            forward: Some(Forward::Word(ForwardWord::All)),
             server_fields: Some(ServerFields::Full),
             ..Self::default()
         }
@@ -507,7 +533,7 @@ impl Keys {
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
             early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
-            keep_posts on_write purge_method coalesce ranges server_fields
+            keep_posts on_write purge_method coalesce ranges forward server_fields
         }
     }
 
@@ -526,13 +552,14 @@ impl Keys {
             rollout: None,
             graphql: None,
             keep_posts: None,
+            forward: None,
             key: self.key.map(|key| Key { body: None, ..key }),
             ..self
         }
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 11] = [
+    pub(crate) const STORING: [&str; 12] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -544,6 +571,7 @@ impl Keys {
         "rollout",
         "graphql",
         "keep_posts",
+        "forward",
     ];
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,0 +1,119 @@
+//! What is large, slow or endless: one client's share of memory, connections and time is bounded.
+
+use super::row::{MARK, Row, Threat, get, request, row, send, threat};
+
+const BOUNDS: &str = "bounds with defaults on heads, targets, fields, bodies that nobody reads, silence and connections (`server::limits`)";
+
+pub(crate) fn threats() -> Vec<Threat> {
+    vec![
+        threat("Heads that are large", BOUNDS, large()),
+        threat("Slowloris and its like: clients that are slow", BOUNDS, slow()),
+        threat(
+            "Bodies without an end",
+            "bodies stream with back-pressure; what nobody reads is drained within a bound, or the connection closes",
+            endless(),
+        ),
+    ]
+}
+
+fn large() -> Vec<Row> {
+    let long = format!("X: {}\r\n", "y".repeat(100_000));
+    let many = "X: y\r\n".repeat(500);
+    let endless = format!("GET /{} HTTP/1.1\r\nHost: r{MARK}.example\r\n\r\n", "x".repeat(20_000));
+    let giant = format!("GET /{} HTTP/1.1\r\nHost: r{MARK}.example\r\n\r\n", "x".repeat(1_000_000));
+    let name = format!("{}: y\r\n", "x".repeat(100_000));
+    let query = format!("/x?{}", "a=b&".repeat(10_000));
+    vec![
+        row("a field of 100,000 bytes")
+            .step(get("/x", &long).answered(&[431]).closes())
+            .reaches(&[]),
+        row("500 fields").step(get("/x", &many).answered(&[431]).closes()).reaches(&[]),
+        row("a name of 100,000 bytes")
+            .step(get("/x", &name).answered_with_any_of(&[400, 431]))
+            .reaches(&[]),
+        row("a target of 20,000 bytes").step(send(endless).answered(&[414]).closes()).reaches(&[]),
+        row("a target of a megabyte")
+            .step(send(giant).answered_with_any_of(&[414, 431]))
+            .reaches(&[]),
+        row("a query of 40,000 bytes").step(get(&query, "").answered(&[414]).closes()).reaches(&[]),
+        row("a line that never ends")
+            .step(send("G".repeat(300_000)).answered_with_any_of(&[400, 414, 431]))
+            .reaches(&[]),
+        row("fields that never end")
+            .step(
+                send(format!(
+                    "GET /x HTTP/1.1\r\nHost: r{MARK}.example\r\n{}",
+                    "X: y\r\n".repeat(100_000)
+                ))
+                .answered_with_any_of(&[400, 431]),
+            )
+            .reaches(&[]),
+    ]
+}
+
+fn slow() -> Vec<Row> {
+    const SOON: &str =
+        "limits: { header_timeout: 300ms, body_timeout: 300ms, idle_timeout: 300ms }";
+    let half = format!("GET /x HTTP/1.1\r\nHost: r{MARK}.example\r\nX: ");
+    vec![
+        row("300 connections with half a head each keep nobody waiting")
+            .hold(300, &half)
+            .step(get("/y", ""))
+            .reaches(&["GET /y"]),
+        row("300 connections that say nothing keep nobody waiting")
+            .hold(300, "")
+            .step(get("/y", ""))
+            .reaches(&["GET /y"]),
+        row("300 connections with half a body each keep nobody waiting")
+            .hold(300, request("GET", "/x", "Content-Length: 10\r\n") + "half")
+            .step(get("/y", "")),
+        row("half a head is given up")
+            .configured(SOON)
+            .step(send(&half).answered_with_any_of(&[408]))
+            .reaches(&[]),
+        row("half a body is given up")
+            .configured(SOON)
+            .step(
+                send(request("POST", "/x", "Content-Length: 10\r\n") + "half")
+                    .answered(&[408])
+                    .closes(),
+            )
+            .reaches(&[]),
+        row("half a chunk is given up")
+            .configured(SOON)
+            .step(
+                send(request("POST", "/x", "Transfer-Encoding: chunked\r\n") + "a\r\nhalf")
+                    .answered(&[408])
+                    .closes(),
+            )
+            .reaches(&[]),
+        row("half a preface of HTTP/2 is given up")
+            .configured(SOON)
+            .step(send("PR").answered_with_any_of(&[400, 408]))
+            .reaches(&[]),
+    ]
+}
+
+fn endless() -> Vec<Row> {
+    let chunks = "8000\r\n".to_owned() + &"x".repeat(0x8000) + "\r\n";
+    let body = chunks.repeat(64);
+    vec![
+        row("a chunked body without an end, to a GET that is looked up")
+            .step(send(request("GET", "/x", "Transfer-Encoding: chunked\r\n") + &body).closes())
+            .reaches(&["GET /x"]),
+        row("two megabytes of content of a GET that is looked up")
+            .step(
+                send(request("GET", "/x", "Content-Length: 2097152\r\n") + &"x".repeat(2_097_152))
+                    .closes(),
+            )
+            .reaches(&["GET /x"]),
+        row("an upload that stops half way is none to the origin")
+            .configured("limits: { body_timeout: 300ms }")
+            .step(
+                send(request("POST", "/x", "Content-Length: 3000000\r\n") + &body)
+                    .answered(&[408])
+                    .closes(),
+            )
+            .reaches(&[]),
+    ]
+}
