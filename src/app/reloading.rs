@@ -93,8 +93,18 @@ pub(crate) struct Start {
 
 impl Reloading {
     pub(crate) fn new(start: Start) -> (Self, mpsc::Sender<Reload>) {
-        let Start { house, tasks, running, origins, level, terms, changing, config, overrides, outside } =
-            start;
+        let Start {
+            house,
+            tasks,
+            running,
+            origins,
+            level,
+            terms,
+            changing,
+            config,
+            overrides,
+            outside,
+        } = start;
         // One at a time: who asks while one is loaded is told to come back.
         let (loader, asked) = mpsc::channel(1);
         let reloading = Self {

@@ -175,9 +175,8 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
     /// What answers the plain requests of one connection where it can, before the stack is asked; nobody where TLS is
     /// spoken, whose keys have another scheme, and whose records want a flush.
     pub(crate) fn shortcut(&self, client: IpAddr, scheme: &Scheme) -> Option<Box<dyn Shortcut>> {
-        (*scheme == Scheme::HTTP).then(|| -> Box<dyn Shortcut> {
-            Box::new(Glance::new(self.glances.clone(), client))
-        })
+        (*scheme == Scheme::HTTP)
+            .then(|| -> Box<dyn Shortcut> { Box::new(Glance::new(self.glances.clone(), client)) })
     }
 }
 

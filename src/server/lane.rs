@@ -234,9 +234,7 @@ fn sort(field: &Header<'_>) -> Sort {
         13 => is("cache-control") || is("if-none-match"),
         14 => is("content-length"),
         16 => is("proxy-connection"),
-        17 => {
-            is("if-modified-since") || is("transfer-encoding") || is("x-forwarded-proto")
-        }
+        17 => is("if-modified-since") || is("transfer-encoding") || is("x-forwarded-proto"),
         19 => is("if-unmodified-since"),
         _ => false,
     };

@@ -41,7 +41,7 @@ use crate::server::introduction::{Caller, Counts, Stranger, Threshold, told_to_e
 use crate::server::lane::Lane;
 use crate::server::limits::Limits;
 use crate::server::line::Line;
-use crate::server::pulse::{Bounds, Clock, Order, Phase, Pulse, Registry};
+use crate::server::pulse::{Bounds, Clock, Order, Phase, Pulse, Registry, Seat};
 use crate::server::reception::Reception;
 use crate::server::shutdown::Drain;
 use crate::server::stream::Stream;
@@ -99,8 +99,8 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 ///
 /// Callers cross the `threshold` first. `make` builds the service of each connection from its caller and from where
 /// interim responses go. The service is cloned per request and its future polled in the connection's task (HTTP/2: in a
-/// task of the stream); neither is boxed. It must always be ready, as layers that wait inside their futures are: `poll_ready` is not asked.
-/// Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
+/// task of the stream); neither is boxed. It must always be ready, as layers that wait inside their futures are:
+/// `poll_ready` is not asked. Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
 /// answered 503: one that is left in the backlog would learn nothing and could not go elsewhere.
 ///
 /// Returns when the drain has begun and the last connection, tunnels included, has ended or was cut.
@@ -205,36 +205,30 @@ impl Worker {
             }
             return;
         };
-        let limits = Arc::clone(&self.limits);
-        let protocols = Arc::clone(&self.protocols);
+        let (limits, protocols) = (Arc::clone(&self.limits), Arc::clone(&self.protocols));
+        let seated = Seated { pulse, seat, limits, protocols };
         if !self.threshold.is_open() {
-            let entrance = self.entrance(Arc::clone(&pulse));
+            let entrance = self.entrance(Arc::clone(&seated.pulse));
             let make = make.clone();
             self.tasks.spawn(async move {
                 let Some((line, caller, place)) = Box::pin(entrance.cross(tcp, peer)).await else {
                     return;
                 };
                 // The time for a first request begins now.
-                pulse.enter(Phase::Idle);
-                let Welcome { service, shortcut } = make(caller, pulse.outbox());
-                let reception = Reception::new(service, Arc::clone(&pulse), &limits);
-                let lane = Lane::new(shortcut, Arc::clone(&pulse), limits);
-                let stream = Stream::new(line, lane, pulse, (seat, place));
-                Connection::new(stream, reception, protocols).await;
+                seated.pulse.enter(Phase::Idle);
+                let welcome = make(caller, seated.pulse.outbox());
+                seated.connect(line, place, welcome).await;
             });
             return;
         }
-        let Some(place) = self.drain.crowd().admit(peer, &limits.crowding) else {
+        let Some(place) = self.drain.crowd().admit(peer, &self.limits.crowding) else {
             Counts::one(&self.threshold.counts.crowding);
             self.refuse(tcp, CROWDING);
             return;
         };
         let caller = Caller { address: peer, scheme: Scheme::HTTP };
-        let Welcome { service, shortcut } = make(caller, pulse.outbox());
-        let reception = Reception::new(service, Arc::clone(&pulse), &limits);
-        let lane = Lane::new(shortcut, Arc::clone(&pulse), limits);
-        let stream = Stream::new(Line::Plain(tcp), lane, pulse, (seat, place));
-        self.tasks.spawn(Connection::new(stream, reception, protocols));
+        let welcome = make(caller, seated.pulse.outbox());
+        self.tasks.spawn(seated.connect(Line::Plain(tcp), place, welcome));
     }
 
     fn entrance(&self, pulse: Arc<Pulse>) -> Entrance {
@@ -275,6 +269,34 @@ impl Worker {
         }
         self.registry.command(Order::Cut);
         self.registry.emptied().await;
+    }
+}
+
+/// What there is of a connection before anybody is known to be at its other end.
+struct Seated {
+    pulse: Arc<Pulse>,
+    seat: Seat,
+    limits: Arc<Limits>,
+    protocols: Arc<Protocols>,
+}
+
+impl Seated {
+    /// The connection with a caller who has crossed the threshold.
+    fn connect<S, B>(self, line: Line, place: Place, welcome: Welcome<S>) -> Connection<S, B>
+    where
+        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Self { pulse, seat, limits, protocols } = self;
+        let reception = Reception::new(welcome.service, Arc::clone(&pulse), &limits);
+        let fast = Lane::new(welcome.shortcut, Arc::clone(&pulse), limits);
+        let stream = Stream::new(line, fast, pulse, (seat, place));
+        Connection::new(stream, reception, protocols)
     }
 }
 

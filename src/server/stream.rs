@@ -42,10 +42,10 @@ enum End {
 
 impl Stream {
     /// `held` lives as long as the connection.
-    pub(crate) fn new(line: Line, lane: Lane, pulse: Arc<Pulse>, held: (Seat, Place)) -> Self {
+    pub(crate) fn new(line: Line, fast: Lane, pulse: Arc<Pulse>, held: (Seat, Place)) -> Self {
         let (framing, (seat, place)) = (Framing::default(), held);
         let end = End::NotYet;
-        Self { line, pulse, framing, lane, _seat: seat, _place: place, end, discarded: 0 }
+        Self { line, pulse, framing, lane: fast, _seat: seat, _place: place, end, discarded: 0 }
     }
 
     pub(crate) fn line(&self) -> &Line {

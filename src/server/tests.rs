@@ -46,7 +46,7 @@ where
 
 fn start_with<S, B>(
     limits: Limits,
-    welcome: impl Fn() -> Welcome<S> + Send + Sync + 'static,
+    welcome: impl Fn() -> Welcome<S> + Clone + Send + Sync + 'static,
 ) -> Running
 where
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
