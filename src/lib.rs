@@ -1,6 +1,7 @@
 #![doc = include_str!("architecture.md")]
 
 pub mod breaker;
+pub mod certificate;
 pub mod message;
 pub mod server;
 pub mod telemetry;

@@ -110,7 +110,7 @@ fn larder(origin: SocketAddr) -> SocketAddr {
     let (config, overrides) = (Config::File(file), Overrides::default());
     let Loaded { settings, .. } = config.load(&overrides).unwrap();
     let (tell, told) = mpsc::channel();
-    let ready = Box::new(move |bound: &app::Bound| tell.send(bound.listen[0]).unwrap());
+    let ready = Box::new(move |bound: &app::Bound| tell.send(bound.listen[0].address).unwrap());
     // It runs until the process ends, and its file is watched as long.
     thread::spawn(move || {
         let _held = directory;

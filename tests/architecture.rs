@@ -11,8 +11,9 @@ use syn::{Attribute, File, Item, ItemUse, UseTree};
 /// Every folder (or file) of `src`, from the ground floor up, and which of the lower ones it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("breaker", &[]),
+    ("certificate", &[]),
     ("message", &[]),
-    ("server", &["message"]),
+    ("server", &["certificate", "message"]),
     ("telemetry", &[]),
     ("time", &[]),
     ("key", &["message"]),
@@ -45,12 +46,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "time",
         ],
     ),
-    ("config", &["entry", "key", "message", "policy", "purge", "route"]),
+    ("config", &["certificate", "entry", "key", "message", "policy", "purge", "route", "time"]),
     (
         "app",
         &[
             "admin",
             "breaker",
+            "certificate",
             "config",
             "entry",
             "lookup",
@@ -102,6 +104,20 @@ const DOORS: &[(&str, &[&str])] = &[
     ("form_urlencoded", &["key/content/graphql.rs"]),
     ("hyper_util", &["origin/", "server/"]),
     ("hyper_rustls", &["origin/"]),
+    (
+        "rustls",
+        &[
+            "certificate.rs",
+            // The names that certificates are compared with are parsed where they are written.
+            "config/scalar/address.rs",
+            "config/settings.rs",
+            "main.rs",
+            "origin/",
+            "server/tls.rs",
+        ],
+    ),
+    ("tokio_rustls", &["server/line.rs", "server/tls.rs"]),
+    ("x509_parser", &["certificate.rs"]),
     ("mimalloc", &["main.rs"]),
 ];
 

@@ -587,7 +587,7 @@ fn what_is_written_is_what_is_meant() {
     let settings = settings(&shipped("example.yaml").replace("10.0.0.1", "h"));
     assert_eq!(&*settings.service, "shop");
     assert_eq!(settings.workers, 2);
-    assert_eq!(settings.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(settings.listen[0].address, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(settings.origins[0].endpoints[0].to_string(), "http://h:3000");
     assert!((settings.origins[0].retry_budget - 0.1).abs() < 1e-9);
     let L2::Redis(redis) = &settings.l2 else { panic!("{:?}", settings.l2) };
@@ -739,7 +739,8 @@ fn the_command_line_wins_over_the_file() {
         format!("{ORIGIN}l2: {{ redis: {{ url: redis://h, timeout: 20ms }}, max_object: 1MiB }}\n");
     let with = |l2: L2Override| {
         let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        let overrides = Overrides { listen, admin: Some("127.0.0.1:0".parse().unwrap()), l2 };
+        let admin = Some("127.0.0.1:0".parse().unwrap());
+        let overrides = Overrides { listen, admin, l2, ..Overrides::default() };
         load(Path::new("f.yaml"), &text, &Fixed, &overrides).unwrap().settings
     };
     let settings = with(L2Override::None);
@@ -762,7 +763,7 @@ fn an_origin_alone_is_a_configuration() {
     let overrides = Overrides { l2: L2Override::None, ..Overrides::default() };
     let settings = config.load(&overrides).unwrap().settings;
     assert_eq!(settings.routes[0].id.as_str(), "default");
-    assert_eq!(settings.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(settings.listen[0].address, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(settings.admin.listen, "127.0.0.1:9090".parse().unwrap());
 }
 

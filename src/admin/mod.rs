@@ -14,7 +14,7 @@ pub mod readiness;
 pub mod reload;
 mod status;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -80,7 +80,7 @@ pub fn router<P: Purging>(admin: Admin<P>) -> Router {
 }
 
 /// The API for one connection, from `peer`.
-pub fn for_peer(router: &Router, peer: SocketAddr) -> Router {
+pub fn for_peer(router: &Router, peer: IpAddr) -> Router {
     router.clone().layer(Extension(Peer(peer)))
 }
 

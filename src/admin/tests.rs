@@ -164,7 +164,7 @@ impl Answer {
 
 impl Api {
     async fn send(&self, request: HttpRequest<String>) -> Answer {
-        let service = for_peer(&self.router, "127.0.0.1:5".parse().unwrap());
+        let service = for_peer(&self.router, "127.0.0.1".parse().unwrap());
         let (head, body) = service.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();

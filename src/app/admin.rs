@@ -23,6 +23,7 @@ use crate::app::StartError;
 use crate::app::assemble::House;
 use crate::app::downstream::Targets;
 use crate::config::settings::{self, TokenScope};
+use crate::server::introduction::{Caller, Threshold};
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
 use crate::server::shutdown::Drain;
@@ -118,8 +119,9 @@ pub(crate) fn start(
         },
     });
     let drain = Drain::new();
-    let make = move |peer, _: &_| Welcome::to(for_peer(&router, peer));
-    let serving = serve(listener, make, Arc::new(Limits::default()), drain.clone());
+    let make = move |caller: Caller, _: &_| Welcome::to(for_peer(&router, caller.address));
+    let open = Threshold::default();
+    let serving = serve(listener, open, make, Arc::new(Limits::default()), drain.clone());
     let task = tokio::runtime::Handle::current().spawn(serving);
     Ok(Serving { drain, task })
 }

@@ -22,7 +22,7 @@ use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::refresh::{self, Queue, Refresher};
 use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
-use crate::server::limits;
+use crate::server::limits::{self, Crowding};
 use crate::store::local_log::{LocalLog, Retention};
 use crate::store::memory::{self, Memory};
 use crate::store::redis::{self, Account, Arrangement, Certificates, Redis};
@@ -150,9 +150,13 @@ impl House {
 }
 
 /// The server's bounds.
-pub(crate) fn limits(settings: &settings::Limits) -> limits::Limits {
+pub(crate) fn limits(settings: &Settings) -> limits::Limits {
+    let exempt = networks(settings).into();
+    let settings = &settings.limits;
     limits::Limits {
         connections: settings.connections,
+        crowding: Crowding { most: settings.connections_per_client, exempt },
+        handshake_timeout: settings.handshake_timeout,
         header_timeout: settings.header_timeout,
         idle_timeout: settings.idle_timeout,
         body_timeout: settings.body_timeout,

@@ -8,8 +8,10 @@ mod reloading;
 mod rewarm;
 mod routes;
 mod sweeping;
+mod threshold;
 mod workers;
 
+use std::fmt;
 use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -29,21 +31,23 @@ use crate::app::assemble::{House, Loose, Threads, limits};
 use crate::app::downstream::Desk;
 use crate::app::reloading::{Outside, Reloading};
 use crate::app::routes::Origins;
+use crate::app::threshold::Thresholds;
 use crate::app::workers::Workers;
 use crate::breaker;
-use crate::config::settings::{self, Settings};
+use crate::config::settings::{self, Settings, Speaks};
 use crate::config::{Config, Overrides};
 use crate::pipeline;
 use crate::purge::ledger::Contact;
 use crate::refresh::worker::work;
 use crate::route::switches::{Switch, Switches};
+use crate::server::introduction::Counts;
 use crate::server::shutdown::{Drain, Ending};
 use crate::store::redis::Server;
-use crate::store::{Counts, memory};
+use crate::store::{self, memory};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
-use crate::telemetry::metrics::ServerState;
+use crate::telemetry::metrics::{Metrics, ServerState};
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -81,16 +85,33 @@ pub struct Plan {
 /// Where a Larder listens.
 #[derive(Clone, Debug)]
 pub struct Bound {
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Public>,
     pub admin: SocketAddr,
+}
+
+/// Where clients ask, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Public {
+    pub address: SocketAddr,
+    pub speaks: Speaks,
+}
+
+impl fmt::Display for Public {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.speaks {
+            Speaks::Plain => "http",
+            Speaks::Tls => "https",
+        };
+        write!(formatter, "{scheme}://{}", self.address)
+    }
 }
 
 /// Tells on stderr where it listens.
 pub fn tell(bound: &Bound) {
     let mut stderr = io::stderr().lock();
     // Nobody reads: then nobody misses it.
-    for address in &bound.listen {
-        let _ = writeln!(stderr, "larder: listening on http://{address}");
+    for public in &bound.listen {
+        let _ = writeln!(stderr, "larder: listening on {public}");
     }
     let _ = writeln!(stderr, "larder: admin on http://{}", bound.admin);
 }
@@ -124,13 +145,14 @@ async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
     let Plan { settings, config, overrides, ready } = plan;
     let level = logs::install(log_format(settings.log), settings.log.level.as_str())
         .map_err(|why| StartError::Failed(why.to_string()))?;
-    let outside = Outside::listen(&config);
+    let outside = Outside::listen(&config, &settings);
     let (access, _flushed_at_the_end) = access_log(settings.log)?;
     // Bound before anything is opened: a port that is taken is told at once.
-    let sockets = workers::sockets(&settings.listen, settings.workers)?;
+    let thresholds = Thresholds::new(&settings)?;
+    let sockets = workers::sockets(&settings.listen, &thresholds, settings.workers)?;
     let admin_socket = admin::socket(settings.admin.listen)?;
     let bound = Bound {
-        listen: sockets.iter().map(|socket| socket.address).collect(),
+        listen: sockets.iter().map(|socket| socket.public).collect(),
         admin: admin_socket.address,
     };
     let instance = format!("{}-{:08x}", std::process::id(), rand::random::<u32>());
@@ -141,6 +163,7 @@ async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
     let readiness = Arc::new(Readiness::default());
     let drain = Drain::new();
     readings(&house, &drain);
+    thresholds_told(&house.metrics, &thresholds);
 
     let follower = house.purger.join(Instant::now() + CATCH_UP).await;
     if house.ledger.contact() == Contact::Lost {
@@ -163,7 +186,7 @@ async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
     tasks.spawn(rewarm::fetch(house.clone(), pace, below.clone(), found));
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
-    let workers = Workers::start(sockets, &front, &Arc::new(limits(&settings.limits)), &drain)?;
+    let workers = Workers::start(sockets, &front, &Arc::new(limits(&settings)), &drain)?;
     let changing = Changing::new(&settings);
     let desk = Desk {
         targets: changing.targets.clone(),
@@ -178,6 +201,7 @@ async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
         running: settings,
         origins,
         level,
+        terms: thresholds.terms,
         changing: changing.clone(),
         config,
         overrides,
@@ -302,7 +326,7 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     let corrupt = second.clone();
     metrics.l2().read_evictions(Eviction::Corrupt, move || {
         let counts = corrupt.counts().into_iter();
-        counts.flat_map(Counts::unreadable).map(|(_, number)| number).sum()
+        counts.flat_map(store::Counts::unreadable).map(|(_, number)| number).sum()
     });
     let swept = second.clone();
     metrics.l2().read_evictions(Eviction::Swept, move || {
@@ -315,6 +339,27 @@ fn readings(house: &Arc<House>, drain: &Drain) {
         let servers = redis.clone();
         read(Reading::L2Breaker, Box::new(move || breaker(redis.breaker_state()) as u64));
         metrics.read_servers(move || servers.servers().into_iter().map(server).collect());
+    }
+}
+
+/// What is read of certificates, and of connections that never came to a request.
+fn thresholds_told(metrics: &Metrics, thresholds: &Thresholds) {
+    let Thresholds { terms, counts } = thresholds;
+    if let Some(terms) = terms.clone() {
+        #[expect(clippy::cast_precision_loss, reason = "a reading is a float")]
+        metrics.read(Reading::CertificateUntil, move || terms.until() as f64);
+    }
+    for (reading, count) in [
+        (
+            Reading::HandshakesFailed,
+            (|counts| &counts.handshakes_failed) as fn(&Counts) -> &AtomicU64,
+        ),
+        (Reading::ProxyHeadersRefused, |counts| &counts.proxy_headers_refused),
+        (Reading::ClientsCrowding, |counts| &counts.crowding),
+    ] {
+        let counts = counts.clone();
+        #[expect(clippy::cast_precision_loss, reason = "a reading is a float")]
+        metrics.read(reading, move || count(&counts).load(Ordering::Relaxed) as f64);
     }
 }
 

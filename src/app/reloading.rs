@@ -1,6 +1,6 @@
 //! Takes a changed configuration over while requests go on; stored entries stay.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,10 +12,12 @@ use crate::admin::reload::{Refusal, Reload, Reloaded};
 use crate::app::admin::Changing;
 use crate::app::assemble::{House, networks};
 use crate::app::routes::{Origins, table, watch};
+use crate::app::threshold::{offer, unfit};
 use crate::app::{StartError, access_format};
 use crate::config::reload::{Watch, carry_over};
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, Tls};
 use crate::config::{Config, Overrides};
+use crate::server::tls::Terms;
 use crate::telemetry::logs::Level;
 
 /// The one task that changes the configuration in force.
@@ -25,6 +27,7 @@ pub(crate) struct Reloading {
     running: Settings,
     origins: Origins,
     level: Level,
+    terms: Option<Terms>,
     changing: Changing,
     config: Config,
     overrides: Overrides,
@@ -40,15 +43,8 @@ pub(crate) struct Outside {
 
 impl Outside {
     /// Listens from now on: a change that comes while Larder starts is not missed, and a SIGHUP does not end it.
-    pub(crate) fn listen(config: &Config) -> Self {
-        let watch = config.path().and_then(|path| match Watch::new(path) {
-            Ok(watch) => Some(watch),
-            Err(why) => {
-                warn!(error = %why, "a change of the configuration is taken over only when asked for");
-                None
-            }
-        });
-        Self { hangups: signal(SignalKind::hangup()).ok(), watch }
+    pub(crate) fn listen(config: &Config, settings: &Settings) -> Self {
+        Self { hangups: signal(SignalKind::hangup()).ok(), watch: watching(config, settings) }
     }
 
     /// May be dropped: nothing is missed.
@@ -60,6 +56,26 @@ impl Outside {
     }
 }
 
+/// Watches the configuration's file, and those that it names.
+fn watching(config: &Config, settings: &Settings) -> Option<Watch> {
+    let files = files(config, settings);
+    if files.is_empty() {
+        return None;
+    }
+    match Watch::new(files) {
+        Ok(watch) => Some(watch),
+        Err(why) => {
+            warn!(error = %why, "a change of the configuration is taken over only when asked for");
+            None
+        }
+    }
+}
+
+fn files(config: &Config, settings: &Settings) -> Vec<PathBuf> {
+    let named = settings.tls.iter().flat_map(Tls::files);
+    config.path().map(Path::to_owned).into_iter().chain(named).collect()
+}
+
 /// What the task starts from.
 pub(crate) struct Start {
     pub(crate) house: Arc<House>,
@@ -68,6 +84,7 @@ pub(crate) struct Start {
     pub(crate) running: Settings,
     pub(crate) origins: Origins,
     pub(crate) level: Level,
+    pub(crate) terms: Option<Terms>,
     pub(crate) changing: Changing,
     pub(crate) config: Config,
     pub(crate) overrides: Overrides,
@@ -76,8 +93,18 @@ pub(crate) struct Start {
 
 impl Reloading {
     pub(crate) fn new(start: Start) -> (Self, mpsc::Sender<Reload>) {
-        let Start { house, tasks, running, origins, level, changing, config, overrides, outside } =
-            start;
+        let Start {
+            house,
+            tasks,
+            running,
+            origins,
+            level,
+            terms,
+            changing,
+            config,
+            overrides,
+            outside,
+        } = start;
         // One at a time: who asks while one is loaded is told to come back.
         let (loader, asked) = mpsc::channel(1);
         let reloading = Self {
@@ -86,6 +113,7 @@ impl Reloading {
             running,
             origins,
             level,
+            terms,
             changing,
             config,
             overrides,
@@ -117,7 +145,7 @@ impl Reloading {
     }
 
     fn load(&mut self) -> Result<Reloaded, Refusal> {
-        if self.config.path().is_none() {
+        if files(&self.config, &self.running).is_empty() {
             return Err(Refusal::NoFile);
         }
         let loaded = self.config.load(&self.overrides).map_err(|faults| {
@@ -131,6 +159,9 @@ impl Reloading {
     /// Everything that can fail comes first, so that a configuration is in force whole or not at all.
     fn take_over(&mut self, settings: Settings) -> Result<(), StartError> {
         let (table, origins) = table(&settings, &self.house.metrics, &self.origins)?;
+        if let (Some(terms), Some(tls)) = (&self.terms, &settings.tls) {
+            terms.change(offer(tls)?).map_err(unfit)?;
+        }
         self.house.routes.store(Arc::new(table));
         self.house.trusted.set(&networks(&settings));
         self.house.access.set(access_format(settings.log));
@@ -140,6 +171,9 @@ impl Reloading {
         self.changing.change(&settings);
         watch(&origins, &self.origins, &self.tasks);
         self.origins = origins;
+        if files(&self.config, &settings) != files(&self.config, &self.running) {
+            self.outside.watch = watching(&self.config, &settings);
+        }
         self.running = settings;
         Ok(())
     }

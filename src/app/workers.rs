@@ -1,6 +1,6 @@
 //! The threads that answer clients: one per worker, each with a runtime and a listening socket of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -8,9 +8,12 @@ use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::app::StartError;
+use crate::app::threshold::Thresholds;
+use crate::app::{Public, StartError};
+use crate::config::settings::Listener;
 use crate::message::interim::Outbox;
 use crate::pipeline::Front;
+use crate::server::introduction::{Caller, Threshold};
 use crate::server::limits::Limits;
 use crate::server::listen::bind;
 use crate::server::shutdown::Drain;
@@ -19,7 +22,8 @@ use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
 
 /// One listening address, with a socket for each worker.
 pub(crate) struct Sockets {
-    pub(crate) address: SocketAddr,
+    pub(crate) public: Public,
+    threshold: Threshold,
     listeners: Vec<TcpListener>,
 }
 
@@ -33,17 +37,24 @@ type Stack = Front<SecondLevel, FleetLeases, FleetLog>;
 
 /// Binds every address, a socket per worker.
 pub(crate) fn sockets(
-    addresses: &[SocketAddr],
+    configured: &[Listener],
+    thresholds: &Thresholds,
     workers: usize,
 ) -> Result<Vec<Sockets>, StartError> {
-    addresses.iter().map(|address| one(*address, workers)).collect()
+    configured.iter().map(|listener| one(listener, thresholds, workers)).collect()
 }
 
-fn one(address: SocketAddr, workers: usize) -> Result<Sockets, StartError> {
+fn one(
+    listener: &Listener,
+    thresholds: &Thresholds,
+    workers: usize,
+) -> Result<Sockets, StartError> {
+    let address = listener.address;
     let failed = |why| StartError::Failed(format!("cannot listen on {address}: {why}"));
     let listeners = bind(address, workers).map_err(failed)?;
     let address = listeners.first().map_or(Ok(address), TcpListener::local_addr).map_err(failed)?;
-    Ok(Sockets { address, listeners })
+    let public = Public { address, speaks: listener.speaks };
+    Ok(Sockets { public, threshold: thresholds.of(listener), listeners })
 }
 
 impl Workers {
@@ -81,14 +92,14 @@ impl Workers {
 }
 
 /// The listeners of all addresses, handed out to the workers.
-fn by_worker(sockets: Vec<Sockets>) -> Vec<Vec<TcpListener>> {
-    let mut workers: Vec<Vec<TcpListener>> = Vec::new();
+fn by_worker(sockets: Vec<Sockets>) -> Vec<Vec<(TcpListener, Threshold)>> {
+    let mut workers: Vec<Vec<_>> = Vec::new();
     for socket in sockets {
         for (number, listener) in socket.listeners.into_iter().enumerate() {
             if workers.len() <= number {
                 workers.push(Vec::new());
             }
-            workers[number].push(listener);
+            workers[number].push((listener, socket.threshold.clone()));
         }
     }
     workers
@@ -96,7 +107,7 @@ fn by_worker(sockets: Vec<Sockets>) -> Vec<Vec<TcpListener>> {
 
 /// One worker: everything that its clients ask for happens on this thread, so that a hit crosses no other.
 fn work(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Threshold)>,
     front: &Stack,
     limits: &Arc<Limits>,
     drain: &Drain,
@@ -111,15 +122,16 @@ fn work(
     };
     runtime.block_on(async {
         let mut serving = tokio::task::JoinSet::new();
-        for listener in listeners {
+        for (listener, threshold) in listeners {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let front = front.clone();
-                    let make = move |peer: SocketAddr, outbox: &Arc<Outbox>| {
-                        let service = front.welcome(peer.ip(), outbox);
-                        Welcome { service, shortcut: Some(front.shortcut(peer.ip())) }
+                    let make = move |caller: Caller, outbox: &Arc<Outbox>| {
+                        let shortcut = front.shortcut(caller.address, &caller.scheme);
+                        let service = front.welcome(caller.address, caller.scheme, outbox);
+                        Welcome { service, shortcut }
                     };
-                    serving.spawn(serve(listener, make, limits.clone(), drain.clone()));
+                    serving.spawn(serve(listener, threshold, make, limits.clone(), drain.clone()));
                 }
                 Err(why) => error!(error = %why, "a worker cannot listen"),
             }

@@ -31,7 +31,7 @@ pub(super) fn run(demo: &Demo) -> Result<(), Failure> {
     launch::demo(at, (proxy, admin), move |bound| {
         if let Some(proxy) = bound.listen.first() {
             // Nobody reads: then nobody misses it.
-            let _ = tell(&introduction(at, *proxy, bound.admin));
+            let _ = tell(&introduction(at, proxy.address, bound.admin));
         }
         app::tell(bound);
     })

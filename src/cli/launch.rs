@@ -15,7 +15,8 @@ use crate::config::{Config, L2Override, Loaded, Overrides, schema as file_schema
 /// Runs the proxy until it is ended.
 pub(super) fn serve(asked: Serve) -> Result<(), Failure> {
     let l2 = behind_memory(&asked)?;
-    let overrides = Overrides { listen: asked.listen, admin: asked.admin, l2 };
+    let tls = asked.tls_cert.zip(asked.tls_key);
+    let overrides = Overrides { listen: asked.listen, admin: asked.admin, tls, l2 };
     let config = match (asked.config, asked.origin) {
         (Some(file), _) => Config::File(file),
         (None, Some(origin)) => Config::Origin(origin),
@@ -36,7 +37,8 @@ pub(super) fn demo(
         .parse()
         .map_err(|_| Failure::Failed(format!("{api} is no place for the sample API")))?;
     let origin = Endpoint { scheme: Scheme::HTTP, authority };
-    let overrides = Overrides { listen: vec![proxy], admin: Some(admin), l2: L2Override::None };
+    let (listen, l2) = (vec![proxy], L2Override::None);
+    let overrides = Overrides { listen, admin: Some(admin), l2, ..Overrides::default() };
     start(Config::Origin(origin), overrides, Box::new(ready))
 }
 

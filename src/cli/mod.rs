@@ -63,7 +63,8 @@ enum Command {
   larder serve --config larder.yaml
   larder serve --origin http://127.0.0.1:3000
   larder serve --origin http://127.0.0.1:3000 --listen 0.0.0.0:80 --redis redis://127.0.0.1:6379/0
-  larder serve --origin http://127.0.0.1:3000 --l2 none"
+  larder serve --origin http://127.0.0.1:3000 --l2 none
+  larder serve --origin http://127.0.0.1:3000 --listen 0.0.0.0:443 --tls-cert api.pem --tls-key api.key"
 )]
 pub(crate) struct Serve {
     /// The configuration file.
@@ -78,6 +79,12 @@ pub(crate) struct Serve {
     /// Where the admin API listens.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<Address>,
+    /// Speak TLS with this certificate (PEM, those that signed it behind it); read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Keep entries in this Redis as well, which other instances share.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
@@ -382,6 +389,7 @@ mod tests {
             "larder serve --config a --origin http://b",
             "larder serve --origin http://b --l2 none --disk d",
             "larder serve --origin http://b --listen nowhere",
+            "larder serve --origin http://b --tls-cert c.pem",
             "larder purge",
             "larder purge --soft",
             "larder purge --dry-run",

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use tokio::time::sleep;
 use tower::service_fn;
 
 use crate::server;
+use crate::server::introduction::{Caller, Threshold};
 use crate::server::limits::Limits;
 use crate::server::shutdown::Drain;
 
@@ -47,11 +47,11 @@ const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// Serves the sample API on `listener` until `drain` begins.
 pub(super) async fn serve(listener: TcpListener, drain: Drain) {
     let shop = Arc::new(Shop::new());
-    let make = move |_: SocketAddr, _: &_| {
+    let make = move |_: Caller, _: &_| {
         let shop = shop.clone();
         server::Welcome::to(service_fn(move |request| answer(shop.clone(), request)))
     };
-    server::serve(listener, make, Arc::new(Limits::default()), drain).await;
+    server::serve(listener, Threshold::default(), make, Arc::new(Limits::default()), drain).await;
 }
 
 fn answer<B>(

@@ -8,6 +8,7 @@ use http::StatusCode;
 use secrecy::ExposeSecret;
 
 use crate::config::check::routes::{LAST_RESORT, matches};
+use crate::config::file::listen::Listen;
 use crate::config::file::route::{
     BodyFormat, BodyMethod, Coalesce, GraphQl, KeyBody, Keys, LayerRule, Mutations,
 };
@@ -16,9 +17,10 @@ use crate::config::scalar::address::{HostField, RedisUrl};
 use crate::config::scalar::amount::{Size, Span};
 use crate::config::scalar::name::{EventName, FieldName, Word};
 use crate::config::settings::{
-    AccessLog, Admin, Breaker, Disk, Downstream, Health, Hook, L1, L2, Limits, Log, LogFormat,
-    LogLevel, Origin, OriginProtocol, OriginTls, Purge, Redis, RedisServers, RedisTls, Rewarm,
-    Sentinel, Settings, Token, TokenScope, WhenDetached,
+    AccessLog, Admin, Breaker, ClientCertificates, Disk, Downstream, Health, Hook, L1, L2, Limits,
+    Listener, Log, LogFormat, LogLevel, Origin, OriginProtocol, OriginTls, Presence, Purge, Redis,
+    RedisServers, RedisTls, Rewarm, Sentinel, Settings, Speaks, Tls, TlsVersion, Token, TokenScope,
+    WhenDetached,
 };
 use crate::entry::facts::RouteId;
 use crate::entry::seal::{self, Compression, Seal, SealKey};
@@ -51,7 +53,8 @@ pub(crate) fn compile(file: File) -> Settings {
     Settings {
         service: file.service.0.as_str().into(),
         cache_name: file.cache_name.0.as_str().into(),
-        listen: file.listen.as_slice().iter().map(|address| address.0).collect(),
+        listen: file.listen.as_slice().iter().filter_map(listener).collect(),
+        tls: file.tls.as_ref().map(tls),
         workers: file.workers.map_or_else(cores, std::num::NonZero::get),
         admin: admin(&file.admin),
         origins: file.origins.iter().map(|(name, origin)| server(&name.0, origin)).collect(),
@@ -91,6 +94,27 @@ pub(crate) fn compile(file: File) -> Settings {
         log: log(&file.log),
         effective: Arc::new(file),
     }
+}
+
+fn listener(listen: &Listen) -> Option<Listener> {
+    Some(Listener {
+        address: listen.address()?.0,
+        speaks: if listen.tls() == Some(true) { Speaks::Tls } else { Speaks::Plain },
+        balancers: listen.balancers().to_vec(),
+    })
+}
+
+fn tls(tls: &file::listen::Tls) -> Tls {
+    let paths = |(certificate, key): (&str, &str)| (certificate.into(), key.into());
+    let client = tls.client.as_ref().and_then(|client| {
+        let presence = if client.required { Presence::Required } else { Presence::Optional };
+        Some(ClientCertificates { ca: client.ca.as_ref()?.into(), presence })
+    });
+    let oldest = match tls.min_version {
+        file::listen::TlsVersion::Tls12 => TlsVersion::Tls12,
+        file::listen::TlsVersion::Tls13 => TlsVersion::Tls13,
+    };
+    Tls { certificates: tls.pairs().map(paths).collect(), client, oldest }
 }
 
 fn events(file: &File) -> Events {
@@ -316,6 +340,8 @@ fn redis_tls(tls: &file::store::RedisTls) -> RedisTls {
 fn limits(limits: &file::service::Limits) -> Limits {
     Limits {
         connections: limits.connections.get(),
+        connections_per_client: limits.connections_per_client,
+        handshake_timeout: limits.handshake_timeout.0,
         header_timeout: limits.header_timeout.0,
         idle_timeout: limits.idle_timeout.0,
         body_timeout: limits.body_timeout.0,

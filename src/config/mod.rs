@@ -18,9 +18,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::check::At;
 use crate::config::fault::{Fault, Faults, Place, Severity};
+use crate::config::file::File;
+use crate::config::file::listen::{Listen, Listeners, Tls};
 use crate::config::file::origin::Origin;
 use crate::config::file::store::{Disk, L2, Redis, Stores, Without};
-use crate::config::file::{File, OneOrMany};
 use crate::config::scalar::address::{Address, Endpoint, RedisUrl};
 use crate::config::scalar::name::Name;
 use crate::config::schema::Told;
@@ -42,6 +43,8 @@ pub struct Overrides {
     /// None: as configured.
     pub listen: Vec<Address>,
     pub admin: Option<Address>,
+    /// A certificate and its key, for all clients.
+    pub tls: Option<(PathBuf, PathBuf)>,
     pub l2: L2Override,
 }
 
@@ -63,8 +66,8 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Reads, checks and compiles. Reads the file, the environment, and the files that `${file:…}` names; changes
-    /// nothing. Either everything is right, or all faults are told at once.
+    /// Reads, checks and compiles. Reads the file, the environment, and the files that `${file:…}` and `tls` name;
+    /// changes nothing. Either everything is right, or all faults are told at once.
     pub fn load(&self, overrides: &Overrides) -> Result<Loaded, Faults> {
         match self {
             Self::File(path) => {
@@ -190,7 +193,13 @@ fn on_disk(stores: &Stores, directory: &Path) -> L2 {
 impl Overrides {
     fn apply(&self, file: &mut File) {
         if !self.listen.is_empty() {
-            file.listen = OneOrMany::Many(self.listen.clone());
+            file.listen = Listeners::Many(self.listen.iter().copied().map(Listen::At).collect());
+        }
+        if let Some((certificate, key)) = &self.tls {
+            let text = |path: &Path| Some(path.to_string_lossy().into_owned());
+            let (certificate, key, certificates) = (text(certificate), text(key), Vec::new());
+            let configured = file.tls.clone().unwrap_or_default();
+            file.tls = Some(Tls { certificate, key, certificates, ..configured });
         }
         if let Some(admin) = self.admin {
             file.admin.listen = admin;

@@ -1,5 +1,6 @@
 //! Tells when the file has changed, and what of a new configuration can take effect while Larder runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,15 +18,19 @@ use crate::config::settings::Settings;
 /// How long a file must have been quiet before it is read: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Watches one file. Dropped, it watches no longer.
+/// Watches files. Dropped, it watches no longer.
 pub struct Watch {
-    file: PathBuf,
-    /// What the file held when it was last told of.
-    known: Option<blake3::Hash>,
+    files: Vec<Watched>,
     /// Something happened and was not looked at yet.
     pending: Pending,
     events: mpsc::Receiver<()>,
     _watcher: RecommendedWatcher,
+}
+
+struct Watched {
+    file: PathBuf,
+    /// What it held when it was last told of.
+    known: Option<blake3::Hash>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +39,7 @@ enum Pending {
     Look,
 }
 
-/// The file cannot be watched; it can still be loaded again when asked.
+/// A file cannot be watched; it can still be loaded again when asked.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot watch {}: {reason}", directory.display())]
 pub struct CannotWatch {
@@ -43,14 +48,11 @@ pub struct CannotWatch {
 }
 
 impl Watch {
-    /// Begins to watch. What the file holds now is known.
+    /// Begins to watch. What the files hold now is known.
     ///
-    /// The directory is watched and not the file, since editors and Kubernetes put a new file in the old one's place.
-    pub fn new(file: &Path) -> Result<Self, CannotWatch> {
-        let directory = match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            Some(_) | None => PathBuf::from("."),
-        };
+    /// Directories are watched and not files, since editors and Kubernetes put a new file in the old one's place.
+    pub fn new(files: Vec<PathBuf>) -> Result<Self, CannotWatch> {
+        let directories: BTreeSet<PathBuf> = files.iter().map(|file| directory(file)).collect();
         let (sender, events) = mpsc::channel(1);
         let tell = move |event: notify::Result<Event>| {
             // Reading the file is an event too, and would never end.
@@ -60,26 +62,25 @@ impl Watch {
                 let _ = sender.try_send(());
             }
         };
-        let watch = |tell| -> notify::Result<RecommendedWatcher> {
-            let mut watcher = notify::recommended_watcher(tell)?;
-            watcher.watch(&directory, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        };
-        let watcher = watch(tell).map_err(|error| CannotWatch {
-            directory: directory.clone(),
+        let cannot = |directory: &Path, error: &notify::Error| CannotWatch {
+            directory: directory.to_owned(),
             reason: error.to_string(),
-        })?;
-        let known = std::fs::read(file).ok().map(|bytes| blake3::hash(&bytes));
-        Ok(Self {
-            file: file.to_owned(),
-            known,
-            pending: Pending::Nothing,
-            events,
-            _watcher: watcher,
-        })
+        };
+        let watcher = notify::recommended_watcher(tell);
+        let mut watcher = watcher.map_err(|error| cannot(Path::new("files"), &error))?;
+        for directory in directories {
+            watcher
+                .watch(&directory, RecursiveMode::NonRecursive)
+                .map_err(|error| cannot(&directory, &error))?;
+        }
+        let files = files.into_iter().map(|file| {
+            let known = std::fs::read(&file).ok().map(|bytes| blake3::hash(&bytes));
+            Watched { file, known }
+        });
+        Ok(Self { files: files.collect(), pending: Pending::Nothing, events, _watcher: watcher })
     }
 
-    /// Waits until the file holds something else and has been quiet for a moment. May be dropped: nothing is missed.
+    /// Waits until a file holds something else and all have been quiet for a moment. May be dropped: nothing is missed.
     /// Never returns when the system has stopped telling.
     pub async fn changed(&mut self) {
         loop {
@@ -90,21 +91,39 @@ impl Watch {
                 self.pending = Pending::Look;
             }
             while let Ok(Some(())) = timeout(QUIET, self.events.recv()).await {}
-            let found = tokio::fs::read(&self.file).await.ok().map(|bytes| blake3::hash(&bytes));
             self.pending = Pending::Nothing;
-            // A file that is away is about to come back.
-            if found.is_some() && found != self.known {
-                self.known = found;
+            if self.differs() {
                 return;
             }
         }
+    }
+
+    /// Whether a file holds something else than when it was last told of. Files are small.
+    fn differs(&mut self) -> bool {
+        let mut differs = false;
+        for Watched { file, known } in &mut self.files {
+            let found = std::fs::read(file).ok().map(|bytes| blake3::hash(&bytes));
+            // A file that is away is about to come back.
+            if found.is_some() && found != *known {
+                *known = found;
+                differs = true;
+            }
+        }
+        differs
+    }
+}
+
+fn directory(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
     }
 }
 
 /// The new settings with everything as it was that cannot change while Larder runs, and the keys of which a change
 /// waits for the next start.
 ///
-/// What takes effect at once: routes, defaults, origins, tokens, trusted proxies, events, dependencies, hooks, whom purges
+/// What takes effect at once: routes, defaults, origins, tokens, certificates, trusted proxies, events, dependencies, hooks, whom purges
 /// are told, the access log and the log level.
 pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static str>) {
     let (old, wanted) = (&*running.effective, &*new.effective);
@@ -117,6 +136,9 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     keep("service", old.service == wanted.service);
     keep("cache_name", running.cache_name == new.cache_name);
     keep("listen", running.listen == new.listen);
+    // Whether there is TLS at all is the listeners' matter.
+    let may_change_tls = running.tls.is_some() == new.tls.is_some();
+    keep("tls", may_change_tls);
     keep("workers", running.workers == new.workers);
     keep("admin.listen", running.admin.listen == new.admin.listen);
     keep("l1", running.l1 == new.l1);
@@ -130,6 +152,9 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     let mut file = File { routes: wanted.routes.clone(), ..old.clone() };
     file.origins.clone_from(&wanted.origins);
     file.defaults.clone_from(&wanted.defaults);
+    if may_change_tls {
+        file.tls.clone_from(&wanted.tls);
+    }
     file.trusted_proxies.clone_from(&wanted.trusted_proxies);
     file.admin.tokens.clone_from(&wanted.admin.tokens);
     file.events.clone_from(&wanted.events);
@@ -180,7 +205,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("larder.yaml");
         fs::write(&file, "a: 1").unwrap();
-        let mut watch = Watch::new(&file).unwrap();
+        let mut watch = Watch::new(vec![file.clone()]).unwrap();
 
         fs::write(&file, "a: 2").unwrap();
         timeout(PATIENCE, watch.changed()).await.expect("a written file is told");
@@ -205,7 +230,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("one", at("..data")).unwrap();
         std::os::unix::fs::symlink("..data/larder.yaml", at("larder.yaml")).unwrap();
-        let mut watch = Watch::new(&at("larder.yaml")).unwrap();
+        let mut watch = Watch::new(vec![at("larder.yaml")]).unwrap();
         std::os::unix::fs::symlink("two", at("..new")).unwrap();
         fs::rename(at("..new"), at("..data")).unwrap();
         timeout(PATIENCE, watch.changed()).await.expect("a moved link is told");

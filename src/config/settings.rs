@@ -1,6 +1,7 @@
 //! What the configuration means: each part's settings, checked and complete.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,9 @@ pub struct Settings {
     /// What `Cache-Status` calls this cache.
     pub cache_name: Arc<str>,
     /// At least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listener>,
+    /// For the listeners that speak TLS.
+    pub tls: Option<Tls>,
     /// At least one.
     pub workers: usize,
     pub admin: Admin,
@@ -52,6 +55,57 @@ pub struct Settings {
     pub last_resort: route::Settings,
     pub log: Log,
     pub(crate) effective: Arc<File>,
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub speaks: Speaks,
+    /// Who says by the PROXY protocol for whom it connects.
+    pub balancers: Vec<Network>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    Plain,
+    Tls,
+}
+
+/// Files in PEM format, and what is agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one, each with its key; the first is for clients that name no host that another is for.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    pub client: Option<ClientCertificates>,
+    pub oldest: TlsVersion,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Who signs them.
+    pub ca: PathBuf,
+    pub presence: Presence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Required,
+    Optional,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl Tls {
+    /// Every file that is read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let pairs = self.certificates.iter().flat_map(|(certificate, key)| [certificate, key]);
+        pairs.chain(self.client.as_ref().map(|client| &client.ca)).cloned().collect()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -247,6 +301,8 @@ pub enum WhenDetached {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub connections: usize,
+    pub connections_per_client: Option<NonZeroUsize>,
+    pub handshake_timeout: Duration,
     pub header_timeout: Duration,
     pub idle_timeout: Duration,
     pub body_timeout: Duration,

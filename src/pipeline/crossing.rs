@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{Request, Response};
 
 use crate::key::canonical::Target;
@@ -22,6 +23,8 @@ use crate::time::Timestamp;
 pub(crate) struct Arrival {
     pub(crate) request: Request<Body>,
     pub(crate) client: IpAddr,
+    /// How it connected; a trusted proxy says how its own client did.
+    pub(crate) scheme: Scheme,
     /// Where the client hears what precedes the response.
     pub(crate) interim: Interim,
     pub(crate) now: Timestamp,

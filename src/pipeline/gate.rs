@@ -13,7 +13,6 @@ use futures_util::future::Either;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, UPGRADE,
 };
-use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Version};
 use tower::Service;
 
@@ -31,6 +30,7 @@ use crate::message::problem;
 use crate::message::range::{self, Asked};
 use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
+use crate::pipeline::onward::Trusted;
 use crate::policy::ClientDirectives;
 use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
@@ -44,6 +44,7 @@ struct Parts<L, P> {
     service: Box<str>,
     routes: Arc<ArcSwap<RouteTable>>,
     switches: Switches,
+    trusted: Trusted,
     lookups: L,
     passages: P,
     room: Room,
@@ -54,6 +55,7 @@ pub(crate) struct Needs<'a> {
     pub(crate) service: &'a str,
     pub(crate) routes: Arc<ArcSwap<RouteTable>>,
     pub(crate) switches: Switches,
+    pub(crate) trusted: Trusted,
 }
 
 /// What the gate decides.
@@ -68,17 +70,18 @@ enum Decision {
 impl<L, P> Gate<L, P> {
     /// The gate before `lookups`, which answers what is looked up, and `passages`, which forwards the rest.
     pub(crate) fn new(needs: Needs<'_>, lookups: L, passages: P) -> Self {
-        let Needs { service, routes, switches } = needs;
+        let Needs { service, routes, switches, trusted } = needs;
         let (service, room) = (service.into(), Room::new());
-        Self(Arc::new(Parts { service, routes, switches, lookups, passages, room }))
+        Self(Arc::new(Parts { service, routes, switches, trusted, lookups, passages, room }))
     }
 
     fn decide(&self, arrival: Arrival) -> Decision {
-        let Arrival { request, client, interim, now } = arrival;
+        let Arrival { request, client, scheme, interim, now } = arrival;
         if let Some(refusal) = refusal(&request) {
             return Decision::Refuse(refusal);
         }
-        let target = match Target::of(&request, Scheme::HTTP) {
+        let scheme = self.0.trusted.scheme(client, scheme, request.headers());
+        let target = match Target::of(&request, scheme) {
             Ok(target) => target,
             Err(why) => return Decision::Refuse(malformed(&why.to_string())),
         };

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::uri::Scheme;
 use tower::ServiceBuilder;
 
 use crate::lookup::cache_status::CacheId;
@@ -130,6 +131,7 @@ where
             .service(below.clone()),
     );
     let tasks = flights.tasks.clone();
+    let trusted = parts.trusted.clone();
     let passages = Pass::new(pass::Needs {
         purger: parts.purger,
         below: below.clone(),
@@ -139,8 +141,12 @@ where
         service: parts.service.as_str().into(),
         refresher: parts.refresher,
     });
-    let needs =
-        gate::Needs { service: &parts.service, routes: parts.routes, switches: parts.switches };
+    let needs = gate::Needs {
+        service: &parts.service,
+        routes: parts.routes,
+        switches: parts.switches,
+        trusted,
+    };
     let gate = Gate::new(needs, lookups, passages);
     let observatory = Observatory::new(parts.metrics, parts.access, cache);
     (Front { observatory, gate, glances }, below)
@@ -155,14 +161,22 @@ pub(crate) struct Front<St, Le, Lo> {
 }
 
 impl<St, Le, Lo> Front<St, Le, Lo> {
-    /// What answers the requests of one connection; interim responses to them go into its `outbox`.
-    pub(crate) fn welcome(&self, client: IpAddr, outbox: &Arc<Outbox>) -> Clients<St, Le, Lo> {
-        self.observatory.observe(client, outbox.clone(), self.gate.clone())
+    /// What answers the requests of one connection, which is spoken to by `scheme`; interim responses to them go into
+    /// its `outbox`.
+    pub(crate) fn welcome(
+        &self,
+        client: IpAddr,
+        scheme: Scheme,
+        outbox: &Arc<Outbox>,
+    ) -> Clients<St, Le, Lo> {
+        self.observatory.observe(client, scheme, outbox.clone(), self.gate.clone())
     }
 
-    /// What answers the plain requests of one connection where it can, before the stack is asked.
-    pub(crate) fn shortcut(&self, client: IpAddr) -> Box<dyn Shortcut> {
-        Box::new(Glance::new(self.glances.clone(), client))
+    /// What answers the plain requests of one connection where it can, before the stack is asked; nobody where TLS is
+    /// spoken, whose keys have another scheme, and whose records want a flush.
+    pub(crate) fn shortcut(&self, client: IpAddr, scheme: &Scheme) -> Option<Box<dyn Shortcut>> {
+        (*scheme == Scheme::HTTP)
+            .then(|| -> Box<dyn Shortcut> { Box::new(Glance::new(self.glances.clone(), client)) })
     }
 }
 

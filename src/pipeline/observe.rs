@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, VIA};
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -31,6 +32,7 @@ use crate::time::Timestamp;
 pub(crate) struct Observe<S> {
     parts: Arc<Parts>,
     client: IpAddr,
+    scheme: Scheme,
     outbox: Arc<Outbox>,
     inner: S,
 }
@@ -50,16 +52,28 @@ impl Observatory {
         Self(Arc::new(Parts { metrics, log, cache }))
     }
 
-    /// The whole stack for one client.
-    pub(crate) fn observe<S>(&self, client: IpAddr, outbox: Arc<Outbox>, inner: S) -> Observe<S> {
-        Observe { parts: self.0.clone(), client, outbox, inner }
+    /// The whole stack for one client, which connected by `scheme`.
+    pub(crate) fn observe<S>(
+        &self,
+        client: IpAddr,
+        scheme: Scheme,
+        outbox: Arc<Outbox>,
+        inner: S,
+    ) -> Observe<S> {
+        Observe { parts: self.0.clone(), client, scheme, outbox, inner }
     }
 }
 
 impl<S: Clone> Clone for Observe<S> {
     fn clone(&self) -> Self {
-        let Self { parts, client, outbox, inner } = self;
-        Self { parts: parts.clone(), client: *client, outbox: outbox.clone(), inner: inner.clone() }
+        let Self { parts, client, scheme, outbox, inner } = self;
+        Self {
+            parts: parts.clone(),
+            client: *client,
+            scheme: scheme.clone(),
+            outbox: outbox.clone(),
+            inner: inner.clone(),
+        }
     }
 }
 
@@ -83,7 +97,8 @@ where
             request.map(|body| if body.is_end_stream() { Body::Empty } else { Body::live(body) });
         let record = Record::open(&request, Some(self.client), now);
         let interim = self.outbox.client();
-        let arrival = Arrival { request, client: self.client, interim, now };
+        let scheme = self.scheme.clone();
+        let arrival = Arrival { request, client: self.client, scheme, interim, now };
         let opened = Opened { parts: self.parts.clone(), record };
         Observing { departure: self.inner.call(arrival), opened: Some(opened) }
     }

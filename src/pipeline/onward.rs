@@ -12,7 +12,7 @@ use http::header::{
     HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
 };
 use http::request::Parts;
-use http::uri::Uri;
+use http::uri::{Scheme, Uri};
 use http::{Method, Request, Version};
 
 use crate::key::HostRule;
@@ -64,6 +64,16 @@ impl Trusted {
         }
     }
 
+    /// The scheme of the client's own URL: the connection's, unless that is a trusted proxy's, which says how it was
+    /// asked itself.
+    pub(crate) fn scheme(&self, peer: IpAddr, connection: Scheme, fields: &HeaderMap) -> Scheme {
+        let says = fields.contains_key(X_FORWARDED_PROTO) || fields.contains_key(FORWARDED);
+        if !says || self.trust(peer) == Trust::Stranger {
+            return connection;
+        }
+        forwarded_scheme(fields).unwrap_or(connection)
+    }
+
     /// The client's address: the peer's, unless that is a trusted proxy, which says for whom it asks. Nothing where
     /// such a proxy says it in a way that is not understood.
     pub(crate) fn client(&self, peer: IpAddr, fields: &HeaderMap) -> Option<IpAddr> {
@@ -87,6 +97,24 @@ impl Trusted {
         }
         Some(client)
     }
+}
+
+/// How the last proxy was asked, where it says so in a way that is understood.
+fn forwarded_scheme(fields: &HeaderMap) -> Option<Scheme> {
+    // Each proxy adds its own word behind those before it.
+    let last = |name: &HeaderName| {
+        let line = fields.get_all(name).iter().next_back()?;
+        Some(line.to_str().ok()?.rsplit(',').next()?.trim())
+    };
+    let word = match last(&X_FORWARDED_PROTO) {
+        Some(word) => word,
+        // RFC 7239 §4: "for=192.0.2.60;proto=http;by=203.0.113.43".
+        None => last(&FORWARDED)?.split(';').find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
+        })?,
+    };
+    [Scheme::HTTPS, Scheme::HTTP].into_iter().find(|it| word.eq_ignore_ascii_case(it.as_str()))
 }
 
 /// What is missing of a part that is held, and the tag under which it may be combined with that, where one range more
@@ -213,9 +241,8 @@ pub(crate) fn sent_by_us(parts: &mut Parts, route: &Route, target: &Target, send
     };
     fields.append(VIA, via);
     append(fields, sender.address);
-    if !fields.contains_key(X_FORWARDED_PROTO)
-        && let Ok(scheme) = HeaderValue::from_str(target.scheme().as_str())
-    {
+    // What a trusted proxy says of it is in the target already, and so in the key.
+    if let Ok(scheme) = HeaderValue::from_str(target.scheme().as_str()) {
         fields.insert(X_FORWARDED_PROTO, scheme);
     }
     if route.key.host == HostRule::Keyed && !fields.contains_key(X_FORWARDED_HOST) {
@@ -249,6 +276,38 @@ mod tests {
 
     /// The peer, the fields, and who is believed to ask.
     type Row<'a> = (&'a str, &'a [(&'static str, &'static str)], Option<&'a str>);
+
+    #[test]
+    fn a_trusted_proxy_says_how_it_was_asked_and_strangers_say_nothing() {
+        let trusted = Trusted::new(&[Network { address: "10.0.0.0".parse().unwrap(), bits: 8 }]);
+        let scheme = |peer: &str, lines: &[(&'static str, &'static str)], connection| {
+            let mut fields = HeaderMap::new();
+            for (name, value) in lines {
+                fields.append(*name, HeaderValue::from_static(value));
+            }
+            trusted.scheme(peer.parse().unwrap(), connection, &fields)
+        };
+        let (proxy, stranger) = ("10.0.0.1", "192.0.2.1");
+        let says = [("x-forwarded-proto", "https")];
+        assert_eq!(scheme(proxy, &says, Scheme::HTTP), Scheme::HTTPS);
+        assert_eq!(scheme(stranger, &says, Scheme::HTTP), Scheme::HTTP);
+        assert_eq!(
+            scheme(stranger, &[("x-forwarded-proto", "http")], Scheme::HTTPS),
+            Scheme::HTTPS
+        );
+        for (lines, expected) in [
+            ([].as_slice(), Scheme::HTTP),
+            (&[("x-forwarded-proto", "HTTPS")], Scheme::HTTPS),
+            (&[("x-forwarded-proto", "http, https")], Scheme::HTTPS),
+            (&[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")], Scheme::HTTP),
+            (&[("x-forwarded-proto", "wss")], Scheme::HTTP),
+            (&[("forwarded", "for=192.0.2.1;proto=https")], Scheme::HTTPS),
+            (&[("forwarded", "proto=http, for=1.2.3.4;Proto=\"https\"")], Scheme::HTTPS),
+            (&[("forwarded", "for=192.0.2.1")], Scheme::HTTP),
+        ] {
+            assert_eq!(scheme(proxy, lines, Scheme::HTTP), expected, "{lines:?}");
+        }
+    }
 
     #[test]
     fn a_trusted_proxy_says_who_asks_and_strangers_say_nothing() {

@@ -157,7 +157,7 @@ where
         let named = [LOCATION, CONTENT_LOCATION];
         let named = named.iter().filter_map(|name| reference(target, response, name));
         let mut urls: Vec<Target> = [target.clone()].into_iter().chain(named).collect();
-        let scopes = urls.iter().map(|url| routes.url_scope(url));
+        let scopes = urls.iter().flat_map(|url| routes.url_scopes(url));
         let mut purges: Vec<Purge> =
             scopes.map(|scope| Purge { scope, effect: Effect::Remove }).collect();
         let after = routes.after_write(route, target);

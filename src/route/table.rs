@@ -123,8 +123,8 @@ impl RouteTable {
         Scope::Url(Key::of_url(&url.clone().under(&rules.query), rules.host))
     }
 
-    /// What a purge of one URL names where nobody knows whether its clients came by TLS, which something before Larder
-    /// may have ended.
+    /// What a purge of one URL names, under `http` and under `https`: what is behind them is the same, and clients may
+    /// come by both.
     pub fn url_scopes(&self, url: &Target) -> Vec<Scope> {
         let mut scopes = vec![self.url_scope(url)];
         let other = if *url.scheme() == Scheme::HTTPS { "http" } else { "https" };

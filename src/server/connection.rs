@@ -13,11 +13,13 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::server::limits::Limits;
-use crate::server::pulse::{Order, Phase};
+use crate::server::line::Agreed;
+use crate::server::pulse::{Order, Phase, Pulse};
 use crate::server::reception::Reception;
 use crate::server::stream::Stream;
 use crate::server::upload::Upload;
@@ -115,7 +117,7 @@ pin_project! {
 /// What the connection has heard from its pulse, and who is woken when there is more.
 #[derive(Debug)]
 struct Told {
-    pulse: Arc<crate::server::pulse::Pulse>,
+    pulse: Arc<Pulse>,
     waker: Option<Waker>,
     order: Order,
 }
@@ -269,9 +271,21 @@ enum Protocol {
     H2,
 }
 
-/// Looks at the first bytes without taking them. An error, or an end before the first byte, is an error.
+/// What the handshake agreed on, or else what the first bytes tell.
 fn poll_protocol(stream: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
-    let tcp = stream.tcp();
+    match stream.line().agreed() {
+        Agreed::Nothing(tcp) => poll_first_bytes(tcp, stream.pulse(), cx),
+        Agreed::H1 => Poll::Ready(Ok(Protocol::H1)),
+        Agreed::H2 => Poll::Ready(Ok(Protocol::H2)),
+    }
+}
+
+/// Looks at the first bytes without taking them. An error, or an end before the first byte, is an error.
+fn poll_first_bytes(
+    tcp: &TcpStream,
+    pulse: &Pulse,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Protocol>> {
     let mut seen = 0;
     loop {
         let mut bytes = [0; PREFACE.len()];
@@ -289,7 +303,7 @@ fn poll_protocol(stream: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<Proto
             return Poll::Ready(Ok(Protocol::H1));
         }
         // The beginning of `PRI `, or of `POST `: forget the readiness, so that the next look waits for more.
-        stream.pulse().received();
+        pulse.received();
         seen = there;
         let forget: io::Result<()> =
             tcp.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));

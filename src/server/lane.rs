@@ -226,13 +226,15 @@ fn sort(field: &Header<'_>) -> Sort {
         6 => is("expect") || is("pragma"),
         7 => is("upgrade") || is("trailer"),
         8 => is("if-match") || is("if-range"),
+        // A proxy that is trusted says by them which scheme it was asked by: another key.
+        9 => is("forwarded"),
         // It names fields that go no further than us; which ones is the service's to see.
         10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
         12 if is("x-request-id") => return Sort::RequestId,
         13 => is("cache-control") || is("if-none-match"),
         14 => is("content-length"),
         16 => is("proxy-connection"),
-        17 => is("if-modified-since") || is("transfer-encoding"),
+        17 => is("if-modified-since") || is("transfer-encoding") || is("x-forwarded-proto"),
         19 => is("if-unmodified-since"),
         _ => false,
     };
@@ -284,6 +286,8 @@ mod tests {
             "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT",
             "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT",
             "Transfer-Encoding: chunked",
+            "X-Forwarded-Proto: https",
+            "Forwarded: proto=https",
             "Host: other",
         ] {
             assert_eq!(

@@ -1,6 +1,11 @@
 //! What one connection, and all of them together, may take of time and room.
 
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::message::network::Network;
 
 /// Bounds on everything that a stranger can make large or slow; `Default` has the values that a public
 /// listener wants.
@@ -8,6 +13,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections open at once, over all listeners that share a `Drain`; those beyond are answered 503.
     pub connections: usize,
+    /// Those of one client. More are answered 429, or closed where TLS is spoken.
+    pub crowding: Crowding,
+    /// From the connection to the end of what precedes HTTP on it: a PROXY header, a TLS handshake.
+    pub handshake_timeout: Duration,
     /// From the first byte of a request head to its last.
     pub header_timeout: Duration,
     /// Without a request in progress and without a byte written.
@@ -24,6 +33,21 @@ pub struct Limits {
     pub target_bytes: usize,
     /// HTTP/2 only.
     pub h2: H2Limits,
+}
+
+/// How many connections one client may have open, over all listeners that share a `Drain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crowding {
+    /// Nothing: as many as there are.
+    pub most: Option<NonZeroUsize>,
+    /// Addresses that connect for many, and are not counted.
+    pub exempt: Arc<[Network]>,
+}
+
+impl Crowding {
+    pub(crate) fn is_exempt(&self, address: IpAddr) -> bool {
+        self.exempt.iter().any(|network| network.contains(address))
+    }
 }
 
 /// Bounds that only HTTP/2 knows.
@@ -47,6 +71,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            crowding: Crowding::default(),
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),

@@ -232,6 +232,13 @@ impl Pulse {
             && self.heads.load(Ordering::Relaxed) == heads
     }
 
+    /// Nothing waits to go out any more.
+    pub(crate) fn flushed(&self) {
+        if self.blocked.load(Ordering::Relaxed) != 0 {
+            self.sent();
+        }
+    }
+
     /// A head came in that must be refused; the first one counts.
     pub(crate) fn doubt(&self, doubtful: Doubtful) {
         let _ = self.doubtful.set(doubtful);

@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::server::crowd::Crowd;
+
 /// How long connections that were cut may take to fall.
 const FALL: Duration = Duration::from_secs(1);
 
@@ -19,6 +21,7 @@ pub struct Drain {
     cut: CancellationToken,
     serving: TaskTracker,
     open: Arc<AtomicUsize>,
+    crowd: Arc<Crowd>,
 }
 
 /// How a drain ended.
@@ -74,6 +77,10 @@ impl Drain {
 
     pub(crate) fn open(&self) -> &Arc<AtomicUsize> {
         &self.open
+    }
+
+    pub(crate) fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     /// Returns when the grace is over.

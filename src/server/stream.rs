@@ -1,4 +1,4 @@
-//! A client's socket that tells its pulse what moves, and closes without losing its last words.
+//! A client's line that tells its pulse what moves, and closes without losing its last words.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::server::crowd::Place;
 use crate::server::framing::Framing;
 use crate::server::lane::{Lane, Socket, Taken};
+use crate::server::line::Line;
 use crate::server::pulse::{Order, Phase, Pulse, Seat};
 
 /// What may still arrive after our last byte before we stop listening to it.
@@ -18,12 +19,13 @@ const LAST_WORDS: usize = 256 * 1024;
 /// A connection counts as long as this lives, upgraded or not.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    tcp: TcpStream,
+    line: Line,
     pulse: Arc<Pulse>,
     framing: Framing,
     lane: Lane,
-    /// Held for its drop.
+    /// Held for their drop.
     _seat: Seat,
+    _place: Place,
     end: End,
     discarded: usize,
 }
@@ -39,13 +41,15 @@ enum End {
 }
 
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, pulse: Arc<Pulse>, seat: Seat, lane: Lane) -> Self {
-        let framing = Framing::default();
-        Self { tcp, pulse, framing, lane, _seat: seat, end: End::NotYet, discarded: 0 }
+    /// `held` lives as long as the connection.
+    pub(crate) fn new(line: Line, fast: Lane, pulse: Arc<Pulse>, held: (Seat, Place)) -> Self {
+        let (framing, (seat, place)) = (Framing::default(), held);
+        let end = End::NotYet;
+        Self { line, pulse, framing, lane: fast, _seat: seat, _place: place, end, discarded: 0 }
     }
 
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
     }
 
     pub(crate) fn pulse(&self) -> &Arc<Pulse> {
@@ -78,7 +82,7 @@ impl Stream {
 
     /// Sends what the lane has begun.
     fn poll_lane(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (stream, pulse) = (&mut self.tcp, &*self.pulse);
+        let (stream, pulse) = (&mut self.line, &*self.pulse);
         self.lane.poll_finish(&mut Socket { stream, pulse, context })
     }
 
@@ -90,7 +94,7 @@ impl Stream {
         before: usize,
     ) -> io::Result<()> {
         let Some(heads) = self.framing.between() else { return Ok(()) };
-        let (stream, pulse) = (&mut self.tcp, &*self.pulse);
+        let (stream, pulse) = (&mut self.line, &*self.pulse);
         let mut socket = Socket { stream, pulse, context };
         let Taken(taken) = self.lane.take(&buffer.filled()[before..], heads, &mut socket)?;
         if taken > 0 {
@@ -110,7 +114,7 @@ impl Stream {
         let mut scratch = [0; 4096];
         while self.discarded < LAST_WORDS {
             let mut buffer = ReadBuf::new(&mut scratch);
-            if ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer)).is_err() {
+            if ready!(Pin::new(&mut self.line).poll_read(cx, &mut buffer)).is_err() {
                 break;
             }
             match buffer.filled().len() {
@@ -133,7 +137,7 @@ impl AsyncRead for Stream {
         let before = buffer.filled().len();
         loop {
             ready!(this.poll_lane(cx))?;
-            ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
+            ready!(Pin::new(&mut this.line).poll_read(cx, buffer))?;
             if buffer.filled().len() == before {
                 if buffer.remaining() > 0 {
                     this.end = End::Theirs;
@@ -160,7 +164,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_lane(cx))?;
-        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        let written = Pin::new(&mut this.line).poll_write(cx, bytes);
         this.pulse.note_written(&written);
         written
     }
@@ -172,13 +176,13 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_lane(cx))?;
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
+        let written = Pin::new(&mut this.line).poll_write_vectored(cx, slices);
         this.pulse.note_written(&written);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.line.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -186,20 +190,28 @@ impl AsyncWrite for Stream {
         ready!(this.poll_lane(cx))?;
         // hyper's server sends no interim responses. It flushes when everything it had to write is written, and
         // an answer in progress is held back by `Reception`: here is the place between two messages.
-        let (pulse, mut tcp) = (&this.pulse, Pin::new(&mut this.tcp));
+        let (pulse, mut line) = (&this.pulse, Pin::new(&mut this.line));
         ready!(pulse.outbox().poll_send(|bytes| {
-            let written = tcp.as_mut().poll_write(cx, bytes);
+            let written = line.as_mut().poll_write(cx, bytes);
             pulse.note_written(&written);
             written
         }))?;
-        tcp.poll_flush(cx)
+        let flushed = line.as_mut().poll_flush(cx);
+        if line.holds_back() {
+            // What was written waits within, for the socket.
+            match flushed {
+                Poll::Pending => pulse.blocked(),
+                Poll::Ready(_) => pulse.flushed(),
+            }
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_lane(cx))?;
         if this.end != End::Ours {
-            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut this.line).poll_shutdown(cx))?;
             if this.end == End::Theirs {
                 return Poll::Ready(Ok(()));
             }

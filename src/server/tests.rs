@@ -1,5 +1,6 @@
 //! The server on the wire: raw clients against a real listener on a free port.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -45,7 +46,7 @@ where
 
 fn start_with<S, B>(
     limits: Limits,
-    welcome: impl Fn() -> Welcome<S> + Send + Sync + 'static,
+    welcome: impl Fn() -> Welcome<S> + Clone + Send + Sync + 'static,
 ) -> Running
 where
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
@@ -62,8 +63,9 @@ where
     let address = listener.local_addr().unwrap();
     let drain = Drain::new();
     let mut tasks = JoinSet::new();
-    let make = move |_: SocketAddr, _: &Arc<Outbox>| welcome();
-    tasks.spawn(serve(listener, make, Arc::new(limits), drain.clone()));
+    let threshold = Threshold::default();
+    let make = move |_, _: &Arc<Outbox>| welcome();
+    tasks.spawn(serve(listener, threshold, make, Arc::new(limits), drain.clone()));
     Running { address, drain, tasks }
 }
 

@@ -146,12 +146,35 @@ fn readings(page: &mut Page<'_, '_>, all: &All) -> Written {
     for (name, help, reading) in GAUGES {
         page.gauge(name, help, alone(*reading))?;
     }
-    page.counter(
+    for (name, help, reading) in COUNTERS {
+        page.counter(name, help, alone(*reading).map(|(labels, value)| (labels, whole(value))))?;
+    }
+    Ok(())
+}
+
+/// Readings without labels that only grow.
+const COUNTERS: &[(&str, &str, Reading)] = &[
+    (
+        "larder_tls_handshakes_failed",
+        "TLS handshakes of clients that came to nothing",
+        Reading::HandshakesFailed,
+    ),
+    (
+        "larder_proxy_headers_refused",
+        "Connections of load balancers that did not say for whom",
+        Reading::ProxyHeadersRefused,
+    ),
+    (
+        "larder_client_connections_refused",
+        "Connections refused because their client had too many",
+        Reading::ClientsCrowding,
+    ),
+    (
         "larder_access_log_dropped_lines",
         "Access log lines that were dropped because nobody read them fast enough",
-        alone(Reading::AccessLogDropped).map(|(labels, value)| (labels, whole(value))),
-    )
-}
+        Reading::AccessLogDropped,
+    ),
+];
 
 /// The families of the L2's servers.
 fn servers(page: &mut Page<'_, '_>, all: &All) -> Written {
@@ -197,6 +220,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
         Reading::PurgeLag,
     ),
     ("larder_connections", "Open client connections", Reading::Connections),
+    (
+        "larder_certificate_expiry_timestamp_seconds",
+        "When the first of the certificates that clients are shown is over",
+        Reading::CertificateUntil,
+    ),
 ];
 
 /// The families of the routes.

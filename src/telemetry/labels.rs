@@ -147,6 +147,14 @@ pub enum Reading {
     PurgeLag,
     /// Open client connections.
     Connections,
+    /// When the first of the certificates that clients are shown is over, in seconds since the epoch.
+    CertificateUntil,
+    /// TLS handshakes of clients that came to nothing.
+    HandshakesFailed,
+    /// Load balancers that did not say for whom they connect.
+    ProxyHeadersRefused,
+    /// Connections of clients that had too many.
+    ClientsCrowding,
     /// Access log lines that were dropped, because nobody read them fast enough.
     AccessLogDropped,
 }

@@ -15,11 +15,13 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::reply::Reply;
+use super::tls::TlsClient;
 use super::{beside, within};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -45,6 +47,8 @@ pub(crate) struct Ask {
     fields: Vec<(String, String)>,
     body: Sending,
     protocol: Protocol,
+    tls: Option<TlsClient>,
+    before: Vec<u8>,
 }
 
 pub(crate) fn get(url: impl AsRef<str>) -> Ask {
@@ -64,6 +68,8 @@ pub(crate) fn ask(method: &str, url: impl AsRef<str>) -> Ask {
         fields: Vec::new(),
         body: Sending::Nothing,
         protocol: Protocol::Http1,
+        tls: None,
+        before: Vec::new(),
     }
 }
 
@@ -90,6 +96,18 @@ impl Ask {
         self
     }
 
+    /// By TLS, and by the protocol that is agreed on; `Host` is the one that the client knows the server by.
+    pub(crate) fn over_tls(mut self, client: &TlsClient) -> Self {
+        self.tls = Some(client.clone());
+        self
+    }
+
+    /// Bytes that are sent before anything else, as a load balancer does.
+    pub(crate) fn after(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.before = bytes.into();
+        self
+    }
+
     /// The whole answer, or why there is none.
     pub(crate) async fn attempt(self) -> Result<Reply, String> {
         let since = Instant::now();
@@ -109,18 +127,27 @@ impl Ask {
         within(&what, self.send()).await.unwrap_or_else(|error| panic!("no {what}: {error}"))
     }
 
-    async fn send(self) -> Result<Opened, String> {
+    async fn send(mut self) -> Result<Opened, String> {
         let authority =
             self.url.authority().expect("a URL of a test names a host and a port").clone();
-        let socket = TcpStream::connect(authority.as_str())
+        let mut socket = TcpStream::connect(authority.as_str())
             .await
             .map_err(|error| format!("connect: {error}"))?;
         let _unimportant = socket.set_nodelay(true);
-        let protocol = self.protocol;
-        let request = self.request();
-        let (response, connection) = match protocol {
-            Protocol::Http1 => over_http1(TokioIo::new(socket), request).await?,
-            Protocol::H2c => over_h2c(TokioIo::new(socket), request).await?,
+        socket.write_all(&self.before).await.map_err(|error| format!("send: {error}"))?;
+        let (response, connection) = match self.tls.take() {
+            None => Box::pin(self.speak(socket)).await?,
+            Some(client) => {
+                let stream = Box::pin(client.over(socket)).await;
+                let stream = stream.map_err(|error| format!("TLS: {error}"))?;
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    self.protocol = Protocol::H2c;
+                }
+                let path = self.url.path_and_query().map_or("/", PathAndQuery::as_str);
+                let url = format!("https://{}{path}", client.host);
+                self.url = url.parse().expect("a host and a path are a URL");
+                Box::pin(self.speak(stream)).await?
+            }
         };
         let (head, body) = response.into_parts();
         let on_upgrade = head.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
@@ -131,6 +158,18 @@ impl Ask {
             on_upgrade,
             connection,
         })
+    }
+
+    async fn speak<S>(self, stream: S) -> Result<Sent, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let protocol = self.protocol;
+        let request = self.request();
+        match protocol {
+            Protocol::Http1 => over_http1(TokioIo::new(stream), request).await,
+            Protocol::H2c => over_h2c(TokioIo::new(stream), request).await,
+        }
     }
 
     fn request(self) -> Request<Body> {
@@ -184,7 +223,10 @@ impl Sending {
 
 type Sent = (Response<Incoming>, AbortOnDropHandle<()>);
 
-async fn over_http1(io: TokioIo<TcpStream>, request: Request<Body>) -> Result<Sent, String> {
+async fn over_http1<S>(io: TokioIo<S>, request: Request<Body>) -> Result<Sent, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) =
         http1::handshake(io).await.map_err(|error| format!("handshake: {error}"))?;
     let connection = AbortOnDropHandle::new(beside(async move {
@@ -195,7 +237,10 @@ async fn over_http1(io: TokioIo<TcpStream>, request: Request<Body>) -> Result<Se
     Ok((response, connection))
 }
 
-async fn over_h2c(io: TokioIo<TcpStream>, request: Request<Body>) -> Result<Sent, String> {
+async fn over_h2c<S>(io: TokioIo<S>, request: Request<Body>) -> Result<Sent, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let shaken = http2::handshake(TokioExecutor::new(), io).await;
     let (mut sender, connection) = shaken.map_err(|error| format!("handshake: {error}"))?;
     let connection = AbortOnDropHandle::new(beside(async move {

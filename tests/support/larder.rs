@@ -11,13 +11,16 @@ use super::lines::Lines;
 use super::reply::Reply;
 use super::{signal, until};
 
-const LISTENING: &str = "larder: listening on http://";
+const LISTENING: &str = "larder: listening on ";
 const ADMIN: &str = "larder: admin on http://";
 
 /// A running Larder; dropping it kills it, and shows what it said when the test has failed.
 pub(crate) struct Larder {
     arguments: Vec<String>,
+    /// Nothing where the file says it.
+    listen_at: Option<String>,
     listen: String,
+    scheme: String,
     admin: String,
     child: Child,
     errors: Lines,
@@ -35,6 +38,15 @@ impl Larder {
         Self::launch(home, vec!["serve".into(), "--config".into(), file]).await
     }
 
+    /// Starts it with this configuration, listening for clients as that says.
+    pub(crate) async fn start_as_written(yaml: &str) -> Self {
+        let home = TempDir::new().expect("a temporary directory can be made");
+        let file = home.path().join("larder.yaml");
+        std::fs::write(&file, yaml).expect("the temporary directory can be written");
+        let file = file.to_str().expect("the path is text").to_owned();
+        Self::launch_at(home, vec!["serve".into(), "--config".into(), file], None).await
+    }
+
     /// Starts `larder serve` with these arguments and no file, on free ports.
     pub(crate) async fn serve(arguments: &[&str]) -> Self {
         Self::command(&[&["serve"], arguments].concat()).await
@@ -47,12 +59,18 @@ impl Larder {
     }
 
     async fn launch(home: TempDir, arguments: Vec<String>) -> Self {
+        Self::launch_at(home, arguments, Some("127.0.0.1:0".to_owned())).await
+    }
+
+    async fn launch_at(home: TempDir, arguments: Vec<String>, listen_at: Option<String>) -> Self {
         let anywhere = "127.0.0.1:0".to_owned();
-        let mut child = spawn(home.path(), &arguments, &anywhere, &anywhere);
+        let mut child = spawn(home.path(), &arguments, listen_at.as_deref(), &anywhere);
         let (errors, output) = outputs(&mut child);
         let mut larder = Self {
             arguments,
+            listen_at,
             listen: anywhere.clone(),
+            scheme: String::new(),
             admin: anywhere,
             child,
             errors,
@@ -77,12 +95,21 @@ impl Larder {
                 self.errors.text()
             );
         };
-        (self.listen, self.admin) = (listen, admin);
+        let (scheme, listen) = listen.split_once("://").expect("it says how it is asked");
+        (self.scheme, self.listen) = (scheme.to_owned(), listen.to_owned());
+        self.listen_at = self.listen_at.take().map(|_| self.listen.clone());
+        self.admin = admin;
     }
 
     /// Where clients ask.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.listen)
+        format!("{}://{}{path}", self.scheme, self.listen)
+    }
+
+    /// Scheme, host and port of every listener, in the order of the file.
+    pub(crate) fn listeners(&self) -> Vec<String> {
+        let said = self.errors.text();
+        said.lines().filter_map(|line| line.strip_prefix(LISTENING)).map(str::to_owned).collect()
     }
 
     /// Where operators ask.
@@ -143,7 +170,8 @@ impl Larder {
 
     /// Starts it again after a `stop` or a `kill`: same arguments, file, directories and ports.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(self.home.path(), &self.arguments, &self.listen, &self.admin);
+        self.child =
+            spawn(self.home.path(), &self.arguments, self.listen_at.as_deref(), &self.admin);
         (self.errors, self.output) = outputs(&mut self.child);
         self.wait_until_ready().await;
     }
@@ -244,10 +272,12 @@ fn bare(directory: &Path) -> Command {
     command
 }
 
-fn spawn(home: &Path, arguments: &[String], listen: &str, admin: &str) -> Child {
+fn spawn(home: &Path, arguments: &[String], listen: Option<&str>, admin: &str) -> Child {
+    let listen = listen.map(|listen| ["--listen", listen]);
     bare(home)
         .args(arguments)
-        .args(["--listen", listen, "--admin", admin])
+        .args(listen.into_iter().flatten())
+        .args(["--admin", admin])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -15,6 +15,7 @@ pub(crate) mod reply;
 #[path = "../../load-tests/traffic/resp.rs"]
 pub(crate) mod resp;
 pub(crate) mod scripted_redis;
+pub(crate) mod tls;
 pub(crate) mod yaml;
 
 use std::future::Future;

@@ -106,6 +106,11 @@ impl Origin {
         count(&self.book.asked.borrow(), path)
     }
 
+    /// What it was asked last.
+    pub(crate) fn last(&self) -> Asked {
+        self.book.asked.borrow().last().expect("it was asked").clone()
+    }
+
     /// Every request for this path, in order of arrival.
     pub(crate) fn requests(&self, path: &str) -> Vec<Asked> {
         self.book.asked.borrow().iter().filter(|asked| asked.path == path).cloned().collect()

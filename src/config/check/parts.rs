@@ -1,4 +1,4 @@
-//! Whether listeners, tokens, origins, stores and limits fit each other.
+//! Whether tokens, origins, stores and limits fit each other.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::uri::Scheme;
 
 use crate::config::check::{At, Check};
-use crate::config::file::OneOrMany;
 use crate::config::file::origin::Origin;
 use crate::config::scalar::amount::Size;
 
@@ -18,41 +17,6 @@ impl Check<'_> {
         self.l1();
         self.l2();
         self.spans();
-    }
-
-    fn listeners(&mut self) {
-        let at = self.root.key("listen");
-        let addresses = self.file.listen.as_slice();
-        for (index, address) in addresses.iter().enumerate() {
-            let place =
-                if let OneOrMany::One(_) = self.file.listen { at.clone() } else { at.index(index) };
-            if address.0.port() != 0 && addresses[..index].contains(address) {
-                self.fault(&place, format!("`{address}` is listed twice"), "remove one of them");
-            }
-            if address.0.port() != 0 && *address == self.file.admin.listen {
-                let admin = self.root.key("admin").key("listen").or(place);
-                let what = format!("`{address}` is both for clients and for the admin side");
-                self.fault(&admin, what, "give the admin side a port of its own, such as 9090");
-            }
-        }
-        let admin = self.root.key("admin");
-        let open = !self.file.admin.listen.0.ip().is_loopback();
-        let tokens = admin.key("tokens");
-        if open && self.file.admin.tokens.is_empty() && !self.told.covers(&tokens.path) {
-            let what = format!(
-                "`{}` can be reached by others, and there is no token",
-                self.file.admin.listen
-            );
-            let right = "add `admin.tokens`, or listen on 127.0.0.1";
-            self.fault(&admin.key("listen"), what, right);
-        }
-        for (index, network) in self.file.trusted_proxies.iter().enumerate() {
-            if network.bits == 0 {
-                let at = self.root.key("trusted_proxies").index(index);
-                let what = format!("`{network}` believes everybody about who they are");
-                self.warn(&at, what, "name the networks of your own proxies");
-            }
-        }
     }
 
     fn tokens(&mut self) {
@@ -169,6 +133,7 @@ impl Check<'_> {
         let at = self.root.key("limits");
         let limits = &self.file.limits;
         let spans = [
+            ("handshake_timeout", limits.handshake_timeout),
             ("header_timeout", limits.header_timeout),
             ("idle_timeout", limits.idle_timeout),
             ("body_timeout", limits.body_timeout),

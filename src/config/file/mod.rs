@@ -2,6 +2,7 @@
 //!
 //! The schema, the reader and the printed configuration all come from these types, so that they cannot disagree.
 
+pub mod listen;
 pub mod origin;
 pub mod purging;
 pub mod route;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::listen::{Listen, Listeners, Tls};
 use crate::config::file::origin::Origin;
 use crate::config::file::purging::{Downstream, Event, Hook, Intake};
 use crate::config::file::route::{Keys, Layer, Layers, Route};
@@ -37,7 +39,10 @@ pub struct File {
     /// What `Cache-Status` calls this cache (RFC 9211), so that caches in a row can be told apart.
     pub cache_name: CacheName,
     /// Where clients connect: an address with a port, or a list of them. Port 0 lets the system choose.
-    pub listen: OneOrMany<Address>,
+    pub listen: Listeners,
+    /// Certificates, for the listeners that speak TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Threads that serve; the number of cores where it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<NonZeroUsize>,
@@ -97,7 +102,8 @@ impl Default for File {
         Self {
             service: Name("default".into()),
             cache_name: CacheName("larder".into()),
-            listen: OneOrMany::One(Address(([127, 0, 0, 1], 8080).into())),
+            listen: Listeners::One(Listen::At(Address(([127, 0, 0, 1], 8080).into()))),
+            tls: None,
             workers: None,
             admin: Admin::default(),
             origins: BTreeMap::new(),
@@ -154,6 +160,7 @@ impl File {
         }
         let object = Size(mib(1).0.min(self.l1.capacity.0 / 4));
         self.l1.max_object.get_or_insert(object);
+        self.listen.decide(self.tls.as_ref());
         self
     }
 }

@@ -79,6 +79,12 @@ pub enum WhenDetached {
 pub struct Limits {
     /// Connections of clients at once; more are answered 503.
     pub connections: NonZeroUsize,
+    /// Those of one client at once; more are answered 429. An IPv6 client is its /64; trusted proxies, as they are at the
+    /// start, are not counted. No bound where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_client: Option<NonZeroUsize>,
+    /// How long a TLS handshake may take, and what a load balancer says before it.
+    pub handshake_timeout: Span,
     /// How long a request head may take.
     pub header_timeout: Span,
     /// How long a connection may stay open without a request.
@@ -150,6 +156,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: count(10_000),
+            connections_per_client: None,
+            handshake_timeout: seconds(10),
             header_timeout: seconds(10),
             idle_timeout: seconds(30),
             body_timeout: seconds(10),
