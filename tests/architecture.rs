@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("time", &[]),
     ("key", &["message"]),
-    ("origin", &["breaker", "message", "telemetry"]),
+    ("origin", &["breaker", "certificate", "message", "telemetry"]),
     ("entry", &["key", "message", "time"]),
     ("policy", &["entry", "message", "time"]),
     ("purge", &["entry", "key", "telemetry", "time"]),

@@ -8,10 +8,11 @@ use http::Uri;
 use http::uri::Scheme;
 use hyper_rustls::ConfigBuilderExt;
 use rustls::client::WantsClientCert;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
+use crate::certificate::{Certified, Unusable, authorities, certified};
 use crate::origin::Protocol;
 
 /// Whom an https origin has to be, and what Larder shows it. Files are in PEM format, and are read when the origin is
@@ -32,12 +33,8 @@ pub enum IdentityFault {
     /// This machine trusts nobody, or nobody knows whom.
     #[error("cannot read the machine's certificate authorities: {0}")]
     Trust(io::Error),
-    #[error("cannot read {path}: {why}", path = .0.display(), why = .1)]
-    File(PathBuf, String),
-    #[error("{path} holds no certificate in PEM format", path = .0.display())]
-    Empty(PathBuf),
-    #[error("{key} is not the key of the certificate in {certificate}: {why}", key = .key.display(), certificate = .certificate.display())]
-    Pair { certificate: PathBuf, key: PathBuf, why: rustls::Error },
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
 }
 
 /// TLS as the two ways want it: they differ in the protocols that ALPN offers.
@@ -83,12 +80,7 @@ fn trusting(
     let Some(path) = authority else {
         return builder.with_native_roots().map_err(IdentityFault::Trust);
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        let refused = |why: rustls::Error| IdentityFault::File(path.into(), why.to_string());
-        roots.add(certificate).map_err(refused)?;
-    }
-    Ok(builder.with_root_certificates(roots))
+    Ok(builder.with_root_certificates(authorities(path)?))
 }
 
 fn shown(
@@ -96,23 +88,6 @@ fn shown(
     client: Option<&(PathBuf, PathBuf)>,
 ) -> Result<ClientConfig, IdentityFault> {
     let Some((certificate, key)) = client else { return Ok(builder.with_no_client_auth()) };
-    let chain = certificates(certificate)?;
-    let secret = PrivateKeyDer::from_pem_file(key)
-        .map_err(|why| IdentityFault::File(key.clone(), why.to_string()))?;
-    builder.with_client_auth_cert(chain, secret).map_err(|why| {
-        let (certificate, key) = (certificate.clone(), key.clone());
-        IdentityFault::Pair { certificate, key, why }
-    })
-}
-
-/// The certificates of a file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityFault> {
-    let unreadable =
-        |why: rustls::pki_types::pem::Error| IdentityFault::File(path.into(), why.to_string());
-    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unreadable)?;
-    if certificates.is_empty() {
-        return Err(IdentityFault::Empty(path.into()));
-    }
-    Ok(certificates)
+    let Certified { key, .. } = certified(certificate, key)?;
+    Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))))
 }

@@ -108,11 +108,17 @@ async fn certificates_that_are_none_are_told_at_the_start() {
     let file = directory.path().join("larder.yaml");
     let path = |name| papers.file(name).display().to_string();
     for (tls, said) in [
-        (format!("ca: \"{}\"", path("missing.pem")), "cannot read"),
-        (format!("ca: \"{}\"", path("server.key")), "holds no certificate"),
+        (
+            format!("ca: \"{}\"", path("missing.pem")),
+            "missing.pem: it cannot be read: there is none; name a file",
+        ),
+        (
+            format!("ca: \"{}\"", path("server.key")),
+            "there is no certificate in it; name a PEM file",
+        ),
         (
             format!("certificate: \"{}\", key: \"{}\"", path("client.pem"), path("server.key")),
-            "is not the key of the certificate",
+            "the key in it is not the certificate's; name the key that",
         ),
     ] {
         let yaml = all_to_url("https://127.0.0.1:1").origin(&format!("tls: {{ {tls} }}"));

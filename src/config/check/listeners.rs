@@ -1,11 +1,7 @@
-//! Whether listeners fit each other, and whether the files that TLS needs are there and fit each other.
+//! Whether listeners fit each other and the certificates that they show.
 
-use std::path::Path;
-
-use crate::certificate::{self, Part, Unusable};
 use crate::config::check::{At, Check};
 use crate::config::file::listen::{Listen, Listeners, Tls};
-use crate::time::Timestamp;
 
 impl Check<'_> {
     pub(super) fn listeners(&mut self) {
@@ -101,37 +97,6 @@ impl Check<'_> {
         self.clients(tls, &at.key("client"));
     }
 
-    fn certificate(&mut self, pair: (Option<&str>, Option<&str>), at: &At<'_>) {
-        let (certificate, key) = match pair {
-            (Some(certificate), Some(key)) => (certificate, key),
-            (Some(_), None) => {
-                let right = "add key: FILE";
-                return self.fault(&at.key("key"), "this certificate has no `key`", right);
-            }
-            (None, _) => {
-                let right = "add certificate: FILE";
-                let what = "there is no `certificate`";
-                return self.fault(&at.key("certificate"), what, right);
-            }
-        };
-        match certificate::certified(Path::new(certificate), Path::new(key)) {
-            Ok(read) if read.until <= now() => {
-                let what = format!("the certificate in {certificate} is over: clients refuse it");
-                self.warn(&at.key("certificate"), what, "have it renewed");
-            }
-            Ok(_) => {}
-            Err(unusable) => self.unusable(&unusable, at),
-        }
-    }
-
-    fn unusable(&mut self, unusable: &Unusable, at: &At<'_>) {
-        let at = match unusable.part {
-            Part::Certificate => at.key("certificate"),
-            Part::Key => at.key("key"),
-        };
-        self.fault(&at, unusable.to_string(), unusable.why.right());
-    }
-
     fn clients(&mut self, tls: &Tls, at: &At<'_>) {
         if tls.client.is_none() {
             return;
@@ -140,13 +105,6 @@ impl Check<'_> {
             let right = "add ca: FILE, with the certificate of who signs them";
             return self.fault(&at.key("ca"), "clients show certificates of nobody", right);
         };
-        if let Err(unusable) = certificate::authorities(Path::new(ca)) {
-            self.fault(&at.key("ca"), unusable.to_string(), unusable.why.right());
-        }
+        self.authorities(ca, &at.key("ca"));
     }
-}
-
-/// In seconds since the epoch.
-fn now() -> i64 {
-    i64::try_from(Timestamp::now().as_seconds()).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,6 @@
 //! What no schema can say: whether the parts of a configuration fit each other. Every fault at its place.
 
+mod certificates;
 mod listeners;
 mod parts;
 mod purging;

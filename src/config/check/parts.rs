@@ -93,7 +93,13 @@ impl Check<'_> {
             let right = "write https:// instead of http://, or remove `tls`";
             self.fault(&at, "`tls` is for endpoints that are reached by TLS", right);
         }
-        self.pair(&at, ("certificate", tls.certificate.is_some()), ("key", tls.key.is_some()));
+        let pair = (tls.certificate.as_deref(), tls.key.as_deref());
+        if pair != (None, None) {
+            self.certificate(pair, &at);
+        }
+        if let Some(ca) = &tls.ca {
+            self.authorities(ca, &at.key("ca"));
+        }
     }
 
     /// Two keys of which none is of use without the other.
