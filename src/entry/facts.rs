@@ -55,9 +55,9 @@ impl fmt::Display for Epoch {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tag(Arc<str>);
 
-/// The name of a route, which outlives configurations and processes.
+/// The name of a route, which outlives configurations and processes. One pointer, since each entry has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RouteId(Arc<str>);
+pub struct RouteId(Arc<Box<str>>);
 
 /// What purges ask of an entry, and what names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +182,7 @@ impl Tag {
 
 impl RouteId {
     pub fn new(name: &str) -> Self {
-        Self(name.into())
+        Self(Arc::new(name.into()))
     }
 
     pub fn as_str(&self) -> &str {

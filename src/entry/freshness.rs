@@ -24,44 +24,70 @@ pub struct Freshness {
     pub use_without_asking: UseWithoutAsking,
 }
 
-/// A freshness in whole milliseconds, as an entry keeps it: 64 bytes instead of 112. What is told and measured has no
-/// finer parts.
+/// A freshness as an entry keeps it: 36 bytes instead of 112. What is told and measured has no parts finer than a
+/// millisecond.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
-    received: Timestamp,
-    initial_age: u64,
-    lifetime: u64,
-    stale_while_revalidate: u64,
-    stale_if_error: u64,
-    keep: u64,
-    fetch_time: u64,
+    /// Milliseconds since the epoch, in bytes: a number would have the whole aligned to eight.
+    received: [u8; 8],
+    initial_age: Short,
+    lifetime: Short,
+    stale_while_revalidate: Short,
+    stale_if_error: Short,
+    keep: Short,
+    fetch_time: Short,
     use_without_asking: UseWithoutAsking,
+}
+
+/// A span of at most 68 years: in milliseconds below 24 days, in seconds from there on, which the highest bit tells.
+#[derive(Clone, Copy, Debug)]
+struct Short(u32);
+
+impl Short {
+    const IN_SECONDS: u32 = 1 << 31;
+
+    /// Rounded down.
+    fn of(span: Duration) -> Self {
+        match u32::try_from(span.as_millis()) {
+            Ok(millis) if millis < Self::IN_SECONDS => Self(millis),
+            _ => {
+                let seconds = u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
+                Self(Self::IN_SECONDS | seconds.min(Self::IN_SECONDS - 1))
+            }
+        }
+    }
+
+    fn span(self) -> Duration {
+        match self.0 & Self::IN_SECONDS {
+            0 => Duration::from_millis(self.0.into()),
+            _ => Duration::from_secs((self.0 & !Self::IN_SECONDS).into()),
+        }
+    }
 }
 
 impl Packed {
     pub(super) fn of(freshness: &Freshness) -> Self {
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self {
-            received: freshness.received,
-            initial_age: millis(freshness.initial_age),
-            lifetime: millis(freshness.lifetime),
-            stale_while_revalidate: millis(freshness.stale_while_revalidate),
-            stale_if_error: millis(freshness.stale_if_error),
-            keep: millis(freshness.keep),
-            fetch_time: millis(freshness.fetch_time),
+            received: freshness.received.as_millis().to_le_bytes(),
+            initial_age: Short::of(freshness.initial_age),
+            lifetime: Short::of(freshness.lifetime),
+            stale_while_revalidate: Short::of(freshness.stale_while_revalidate),
+            stale_if_error: Short::of(freshness.stale_if_error),
+            keep: Short::of(freshness.keep),
+            fetch_time: Short::of(freshness.fetch_time),
             use_without_asking: freshness.use_without_asking,
         }
     }
 
     pub(super) fn open(&self) -> Freshness {
         Freshness {
-            received: self.received,
-            initial_age: Duration::from_millis(self.initial_age),
-            lifetime: Duration::from_millis(self.lifetime),
-            stale_while_revalidate: Duration::from_millis(self.stale_while_revalidate),
-            stale_if_error: Duration::from_millis(self.stale_if_error),
-            keep: Duration::from_millis(self.keep),
-            fetch_time: Duration::from_millis(self.fetch_time),
+            received: Timestamp::from_millis(u64::from_le_bytes(self.received)),
+            initial_age: self.initial_age.span(),
+            lifetime: self.lifetime.span(),
+            stale_while_revalidate: self.stale_while_revalidate.span(),
+            stale_if_error: self.stale_if_error.span(),
+            keep: self.keep.span(),
+            fetch_time: self.fetch_time.span(),
             use_without_asking: self.use_without_asking,
         }
     }
@@ -126,6 +152,22 @@ mod tests {
 
     const fn millis(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn spans_are_kept_to_the_millisecond_below_24_days_and_to_the_second_beyond() {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        let rows = [
+            (Duration::ZERO, Duration::ZERO),
+            (millis(1), millis(1)),
+            (days(24) + millis(999), days(24) + millis(999)),
+            (days(365) + millis(999), days(365)),
+            (Duration::from_secs((1 << 31) - 1), Duration::from_secs((1 << 31) - 1)),
+            (Duration::MAX, Duration::from_secs((1 << 31) - 1)),
+        ];
+        for (span, kept) in rows {
+            assert_eq!(Short::of(span).span(), kept, "{span:?}");
+        }
     }
 
     fn sample() -> Freshness {

@@ -3,65 +3,93 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AGE, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, ETAG, EXPIRES,
+    HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, LINK, LOCATION, SET_COOKIE,
+};
 use memchr::{memchr, memchr_iter};
 
+use crate::entry::alike::{Shared, shared};
 use crate::entry::block;
-use crate::message::fields::{X_CACHE, X_CACHE_LAYER};
+use crate::message::fields::{
+    CACHE_GROUPS, CACHE_TAG, SURROGATE_KEY, X_CACHE, X_CACHE_LAYER, X_REQUEST_ID, XKEY,
+};
 
 /// What each answer says for itself; whatever was stored under these names is not sent with a hit.
 const REPLACED: [HeaderName; 4] = [CONTENT_LENGTH, AGE, X_CACHE, X_CACHE_LAYER];
 
+/// What is each response's own. All others are mostly alike on one site, and are kept once.
+const OWN: [HeaderName; 15] = [
+    DATE,
+    ETAG,
+    LAST_MODIFIED,
+    EXPIRES,
+    SET_COOKIE,
+    LOCATION,
+    CONTENT_LOCATION,
+    CONTENT_DISPOSITION,
+    CONTENT_RANGE,
+    LINK,
+    SURROGATE_KEY,
+    CACHE_TAG,
+    CACHE_GROUPS,
+    XKEY,
+    X_REQUEST_ID,
+];
+
 /// Fields that are added to each response that is sent: a map's index has room for them.
 const ADDED: usize = 6;
+
+/// How many bytes of a text tell where the lines begin that each answer says for itself.
+const HEADER: usize = 4;
 
 /// Field lines, each a name, `: `, a value and CR LF: what a name and a value may hold makes that unambiguous.
 ///
 /// A map takes 104 bytes for each field, and an index, besides the text; a copy of it costs two atomic operations for
-/// each field where a copy of these lines is a copy of bytes.
-#[derive(Clone, PartialEq, Eq)]
+/// each field where a copy of these lines is a copy of bytes. Lines that many responses have alike are shared.
+#[derive(Clone)]
 pub struct Lines {
+    alike: Option<Shared>,
+    /// Where those begin that each answer says for itself, then all that are not shared.
     text: Box<[u8]>,
-    /// Where those begin that each answer says for itself.
-    replaced: u32,
 }
 
 impl Lines {
     /// The lines of `fields`, in memory of their own: fields as they arrive are pieces of the buffer that their
     /// connection reads into, and one of them would keep the whole of it for as long as the entry lives.
     pub fn of(fields: &HeaderMap) -> Self {
-        let length = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        let mut text = Vec::with_capacity(length);
-        for (name, value) in fields.iter().filter(|(name, _)| !REPLACED.contains(name)) {
-            push(&mut text, name, value);
-        }
+        let replaced = written(fields, |name| REPLACED.contains(name));
+        let own = written(fields, |name| OWN.contains(name));
+        let alike = written(fields, |name| !REPLACED.contains(name) && !OWN.contains(name));
+        let shared = shared(&alike);
+        let alike = if shared.is_some() { &[] } else { alike.as_slice() };
         // A head of four gigabytes is refused long before.
-        let replaced = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        for (name, value) in fields.iter().filter(|(name, _)| REPLACED.contains(name)) {
-            push(&mut text, name, value);
-        }
-        Self { text: text.into(), replaced }
+        let begin = u32::try_from(HEADER + alike.len() + own.len()).unwrap_or(u32::MAX);
+        let text = [&begin.to_le_bytes(), alike, &own, &replaced].concat();
+        Self { alike: shared, text: text.into() }
     }
 
-    /// The lines that every answer has in common, as they are sent.
-    pub fn common(&self) -> &[u8] {
-        self.text.get(..self.replaced as usize).unwrap_or(&self.text)
+    /// The lines that every answer has in common, as they are sent: in two parts.
+    pub fn common(&self) -> [&[u8]; 2] {
+        let begin = self.text.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
+        [self.alike(), self.text.get(HEADER..begin).unwrap_or_default()]
     }
 
     /// Names and values. Of one name in their order; others may have changed places.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        spans(&self.text).map(|span| (&self.text[span.begin..span.colon], &self.text[span.value()]))
+        let parted = |text| spans(text).map(move |span| (span.name(text), span.value(text)));
+        parted(self.alike()).chain(parted(self.rest()))
     }
 
     /// The same fields as a map. Costs two allocations, and some forty nanoseconds for each field.
     pub fn map(&self) -> HeaderMap {
-        let text = Bytes::copy_from_slice(&self.text);
+        let text = Bytes::from([self.alike(), self.rest()].concat());
         let mut fields = HeaderMap::with_capacity(memchr_iter(b'\n', &text).count() + ADDED);
-        for span in spans(&self.text) {
+        for span in spans(&text) {
             // What was a name and a value is one.
             if let (Ok(name), Ok(value)) = (
-                HeaderName::from_bytes(&self.text[span.begin..span.colon]),
-                HeaderValue::from_maybe_shared(text.slice(span.value())),
+                HeaderName::from_bytes(span.name(&text)),
+                HeaderValue::from_maybe_shared(text.slice(span.colon + 2..span.end)),
             ) {
                 fields.append(name, value);
             }
@@ -69,23 +97,36 @@ impl Lines {
         fields
     }
 
-    /// What they cost in memory beyond their struct.
+    /// What they cost in memory beyond their struct; what is shared costs next to nothing.
     pub(crate) fn weight(&self) -> usize {
         block(self.text.len())
+    }
+
+    fn alike(&self) -> &[u8] {
+        self.alike.as_ref().map_or(&[], |alike| &***alike)
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.get(HEADER..).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for Lines {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&String::from_utf8_lossy(&self.text))
+        let text = [self.alike(), self.rest()].concat();
+        formatter.write_str(&String::from_utf8_lossy(&text))
     }
 }
 
-fn push(text: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    text.extend_from_slice(name.as_str().as_bytes());
-    text.extend_from_slice(b": ");
-    text.extend_from_slice(value.as_bytes());
-    text.extend_from_slice(b"\r\n");
+/// The lines of the fields whose names are chosen.
+fn written(fields: &HeaderMap, is_chosen: impl Fn(&HeaderName) -> bool) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (name, value) in fields.iter().filter(|(name, _)| is_chosen(name)) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            text.extend_from_slice(part);
+        }
+    }
+    text
 }
 
 /// Where a line stands in the text.
@@ -96,8 +137,12 @@ struct Span {
 }
 
 impl Span {
-    fn value(&self) -> std::ops::Range<usize> {
-        self.colon + 2..self.end
+    fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.begin..self.colon]
+    }
+
+    fn value<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.colon + 2..self.end]
     }
 }
 
@@ -114,7 +159,9 @@ fn spans(text: &[u8]) -> impl Iterator<Item = Span> {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{CONTENT_TYPE, SET_COOKIE};
+    use std::sync::Arc;
+
+    use http::header::CONTENT_TYPE;
 
     use super::*;
 
@@ -151,8 +198,23 @@ mod tests {
             fields.append(name, HeaderValue::from_static(value));
         }
         let lines = Lines::of(&fields);
-        let common = "content-type: a/b\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n";
-        assert_eq!(str::from_utf8(lines.common()), Ok(common));
+        let common = b"content-type: a/b\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n";
+        assert_eq!(lines.common().concat(), common);
         assert_eq!(lines.map(), fields);
+    }
+
+    #[test]
+    fn what_comes_again_is_shared_and_says_the_same() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [(ETAG, "\"1\""), (CONTENT_TYPE, "a/shared"), (CONTENT_LENGTH, "2")] {
+            fields.append(name, HeaderValue::from_static(value));
+        }
+        let [first, second, third] = [0; 3].map(|_| Lines::of(&fields));
+        assert!(first.alike.is_none());
+        assert!(Arc::ptr_eq(second.alike.as_ref().unwrap(), third.alike.as_ref().unwrap()));
+        for lines in [first, second, third] {
+            assert_eq!(lines.map(), fields);
+            assert_eq!(lines.common().concat(), b"content-type: a/shared\r\netag: \"1\"\r\n");
+        }
     }
 }

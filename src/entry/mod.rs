@@ -1,5 +1,6 @@
 //! One stored response.
 
+mod alike;
 pub mod facts;
 pub mod freshness;
 pub mod lines;
@@ -274,6 +275,12 @@ impl std::fmt::Debug for Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One byte more, and each entry costs 64 more: see [`block`].
+    #[test]
+    fn an_entry_fits_into_a_block_of_256_bytes() {
+        assert!(OWN <= 256, "{OWN}");
+    }
 
     #[test]
     fn blocks_are_as_large_as_the_allocators() {

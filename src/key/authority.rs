@@ -5,6 +5,9 @@ use std::net::Ipv6Addr;
 use http::header::HeaderValue;
 use http::uri::Scheme;
 
+/// The longest name that can be resolved (RFC 1035 §2.3.4).
+const LONGEST: usize = 253;
+
 /// The host in lower case, without the scheme's own port, an empty one and the dot that ends a full name: all of them
 /// name the same host, and some origins tell them apart. Nothing where it names none. Allocates only when something had to
 /// be rewritten.
@@ -21,9 +24,24 @@ pub(crate) fn canonical(host: HeaderValue, scheme: &Scheme) -> Option<HeaderValu
     HeaderValue::from_bytes(&canonical).ok()
 }
 
-/// Whether this is a host in its canonical form.
+/// Whether this is a host in its canonical form. Plain names, with a port or without, are known after one pass.
 pub(crate) fn is_canonical(host: &[u8], scheme: &Scheme) -> bool {
-    parts(host, scheme).is_some_and(|(name, port)| is_written_so(host, name, port))
+    let mut label = 0;
+    for (at, byte) in host.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            b'.' if label > 0 => label = 0,
+            b':' if label > 0 => {
+                let port = &host[at + 1..];
+                return at <= LONGEST && is_port(port) && port != port_of(scheme);
+            }
+            _ => {
+                let parts = parts(host, scheme);
+                return parts.is_some_and(|(name, port)| is_written_so(host, name, port));
+            }
+        }
+    }
+    label > 0 && host.len() <= LONGEST
 }
 
 /// Whether there is nothing to be rewritten.
@@ -34,7 +52,6 @@ fn is_written_so(host: &[u8], name: &[u8], port: Option<&[u8]>) -> bool {
 
 /// The name without the dot that ends it, and the port where it is not the scheme's own; nothing where they are none.
 fn parts<'a>(host: &'a [u8], scheme: &Scheme) -> Option<(&'a [u8], Option<&'a [u8]>)> {
-    let own: &[u8] = if *scheme == Scheme::HTTPS { b"443" } else { b"80" };
     let (name, port) = split_port(host)?;
     let port = port.filter(|port| !port.is_empty());
     if !port.is_none_or(is_port) {
@@ -45,7 +62,12 @@ fn parts<'a>(host: &'a [u8], scheme: &Scheme) -> Option<(&'a [u8], Option<&'a [u
     } else {
         Some(name.strip_suffix(b".").unwrap_or(name)).filter(|name| is_name(name))
     };
-    Some((name?, port.filter(|port| *port != own)))
+    Some((name?, port.filter(|port| *port != port_of(scheme))))
+}
+
+/// The scheme's own port, which is not written.
+fn port_of(scheme: &Scheme) -> &'static [u8] {
+    if *scheme == Scheme::HTTPS { b"443" } else { b"80" }
 }
 
 /// A host and what is behind its colon; nothing where there are several colons outside of brackets.
@@ -75,10 +97,10 @@ fn is_address(name: &[u8]) -> bool {
         .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// What can be resolved: letters, digits, `-` and `_` in labels, at most 253 bytes. RFC 3986 §3.2.2 allows more, which
+/// What can be resolved: letters, digits, `-` and `_` in labels. RFC 3986 §3.2.2 allows more, which
 /// names no host, and could end a line, a path or a key somewhere.
 fn is_name(name: &[u8]) -> bool {
-    (1..=253).contains(&name.len())
+    (1..=LONGEST).contains(&name.len())
         && name.split(|byte| *byte == b'.').all(|label| !label.is_empty())
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte))
 }
@@ -101,6 +123,9 @@ mod tests {
             ("a:65535", Some("a:65535")),
             ("a_b-c.d", Some("a_b-c.d")),
             ("127.0.0.1:8080", Some("127.0.0.1:8080")),
+            ("a.b:8080", Some("a.b:8080")),
+            ("a.b:", Some("a.b")),
+            ("a.:8080", Some("a:8080")),
             ("[::1]", Some("[::1]")),
             ("[::AB]:81", Some("[::ab]:81")),
             ("", None),

@@ -120,10 +120,12 @@ fn write_head(head: &mut Vec<u8>, entry: &Entry, body: &Bytes, cache: &CacheId, 
     let words = words(&HIT);
     let age = entry.freshness().age(now).as_secs();
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-    head.extend_from_slice(entry.lines.common());
+    let [alike, own] = entry.lines.common();
     let mut number = itoa::Buffer::new();
     for part in [
-        &b"content-length: "[..],
+        alike,
+        own,
+        b"content-length: ",
         number.format(body.len()).as_bytes(),
         b"\r\nage: ",
         itoa::Buffer::new().format(age.min(1 << 31)).as_bytes(),

@@ -73,8 +73,7 @@ const DECODINGS: usize = 3;
 ///
 /// Costs nothing where the path has one reading; otherwise two texts for each decoding.
 pub fn readings(path: &str) -> impl Iterator<Item = String> {
-    let mut coded =
-        path.bytes().any(|byte| matches!(byte, b'%' | b';' | b'\\')) || path.contains("//");
+    let mut coded = may_be_read_otherwise(path);
     let mut bytes = if coded { path.as_bytes().to_vec() } else { Vec::new() };
     (0..=DECODINGS)
         .map_while(move |_| {
@@ -86,6 +85,16 @@ pub fn readings(path: &str) -> impl Iterator<Item = String> {
             these
         })
         .flatten()
+}
+
+/// Every hit asks this: one pass.
+fn may_be_read_otherwise(path: &str) -> bool {
+    let mut before = 0;
+    path.bytes().any(|byte| {
+        let slashes = byte == b'/' && before == b'/';
+        before = byte;
+        slashes || matches!(byte, b'%' | b';' | b'\\')
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
