@@ -11,13 +11,13 @@ import harness
 
 # What one would write who knows nginx well: everything that a hit needs is in memory, files stay open, no log.
 NGINX_CONF = """
-daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.log; {user}
+daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid {dir}/nginx.pid; error_log {dir}/nginx.log; {user}
 events {{ worker_connections 1024; multi_accept on; use epoll; }}
 http {{
   access_log off; client_body_temp_path {dir}/n1; proxy_temp_path {dir}/n2;
   fastcgi_temp_path {dir}/n3; uwsgi_temp_path {dir}/n4; scgi_temp_path {dir}/n5;
   sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 100000000; keepalive_timeout 300s;
-  open_file_cache max=20000 inactive=1h; open_file_cache_valid 1h; open_file_cache_min_uses 1;
+  open_file_cache max=10000 inactive=1h; open_file_cache_valid 1h; open_file_cache_min_uses 1;
   proxy_cache_path {shm}/cache levels=1:2 keys_zone=hits:64m max_size=1g inactive=1h use_temp_path=off;
   upstream origin {{ server 127.0.0.1:{origin}; keepalive 64; }}
   server {{

@@ -8,6 +8,7 @@ pub mod pattern;
 pub mod vary;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -22,8 +23,10 @@ use crate::key::content::{ContentRules, metadata};
 ///
 /// The first 128 bits of a BLAKE3 digest over length-prefixed parts: equal on every machine, so that a fleet
 /// shares it, and not forgeable, so that nobody can aim one URL at another's entry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u128);
+///
+/// Kept as bytes, in the order of the number: a number of 128 bits would have all that holds a key aligned to 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key([u8; 16]);
 
 /// What a route adds to the URL, and what of the URL it leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,17 +113,24 @@ impl Key {
     }
 
     pub const fn from_bits(bits: u128) -> Self {
-        Self(bits)
+        Self(bits.to_be_bytes())
     }
 
     pub const fn bits(self) -> u128 {
-        self.0
+        u128::from_be_bytes(self.0)
+    }
+}
+
+/// One number for a hasher, as a digest is one.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.bits());
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:032x}", self.0)
+        write!(formatter, "{:032x}", self.bits())
     }
 }
 
@@ -203,7 +213,7 @@ impl Text {
         let digest = blake3::hash(text);
         let mut bits = [0; 16];
         bits.copy_from_slice(&digest.as_bytes()[..16]);
-        Key(u128::from_be_bytes(bits))
+        Key(bits)
     }
 }
 
