@@ -92,6 +92,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("notify", &["config/reload.rs"]),
     ("prometheus_client", &["telemetry/exposition.rs"]),
     ("tracing_subscriber", &["telemetry/logs.rs"]),
+    ("listenfd", &["app/handover.rs"]),
+    ("sd_notify", &["app/handover.rs"]),
     ("clap", &["cli/"]),
     ("reqwest", &["app/downstream.rs", "cli/client.rs"]),
     ("aws_lc_rs", &["admin/hooks.rs", "entry/seal.rs"]),

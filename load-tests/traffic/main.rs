@@ -25,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answers every request with what its URL must say.
+    /// Answers every request with what its URL must say. Orders: `fair`, `slow MILLISECONDS`, `cut`, `fail`.
     Origin,
     /// Stands before a Redis. Orders: `fair`, `slow MILLISECONDS`, `cut`, `say ERROR`, `mislead ERROR`.
     Proxy {
@@ -43,10 +43,7 @@ async fn main() -> io::Result<()> {
     match Arguments::parse().command {
         Command::Origin => {
             let listener = listen().await?;
-            tokio::select! {
-                ended = origin::serve(listener) => ended,
-                ended = end_of_orders() => ended,
-            }
+            origin::serve(listener, orders()).await
         }
         Command::Proxy { target } => {
             let listener = listen().await?;

@@ -22,10 +22,10 @@ use crate::admin::{Admin, for_peer, router};
 use crate::app::StartError;
 use crate::app::assemble::House;
 use crate::app::downstream::Targets;
+use crate::app::handover::Inherited;
 use crate::config::settings::{self, TokenScope};
 use crate::server::introduction::{Caller, Threshold};
 use crate::server::limits::Limits;
-use crate::server::listen::bind;
 use crate::server::shutdown::Drain;
 use crate::server::{Welcome, serve};
 use crate::store::shared::SecondLevel;
@@ -56,10 +56,10 @@ pub(crate) struct Serving {
     task: JoinHandle<()>,
 }
 
-pub(crate) fn socket(address: SocketAddr) -> Result<Socket, StartError> {
+pub(crate) fn socket(address: SocketAddr, inherited: &mut Inherited) -> Result<Socket, StartError> {
     let failed =
         |why| StartError::Failed(format!("cannot listen on {address} for the admin API: {why}"));
-    let mut listeners = bind(address, 1).map_err(failed)?;
+    let mut listeners = inherited.bind(address, 1).map_err(failed)?;
     let listener = listeners.remove(0);
     let address = listener.local_addr().map_err(failed)?;
     Ok(Socket { address, listener })

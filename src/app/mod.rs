@@ -3,6 +3,7 @@
 mod admin;
 mod assemble;
 mod downstream;
+mod handover;
 mod intake;
 mod reloading;
 mod rewarm;
@@ -29,6 +30,7 @@ use crate::admin::readiness::{Readiness, State};
 use crate::app::admin::Changing;
 use crate::app::assemble::{House, Loose, Threads, limits};
 use crate::app::downstream::Desk;
+use crate::app::handover::Inherited;
 use crate::app::reloading::{Outside, Reloading};
 use crate::app::routes::Origins;
 use crate::app::threshold::Thresholds;
@@ -118,11 +120,12 @@ pub fn tell(bound: &Bound) {
 
 /// Runs until SIGTERM or SIGINT, and drains then.
 pub fn run(plan: Plan) -> Result<(), StartError> {
+    let inherited = Inherited::take()?;
     let background = runtime("larder-background", BACKGROUND_THREADS)?;
     let redis = runtime("larder-redis", REDIS_THREADS)?;
     let threads =
         Threads { background: background.handle().clone(), redis: redis.handle().clone() };
-    let ended = background.block_on(serve(plan, threads));
+    let ended = background.block_on(serve(plan, inherited, threads));
     stop(background);
     stop(redis);
     ended
@@ -141,7 +144,7 @@ fn stop(runtime: Runtime) {
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
-async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
+async fn serve(plan: Plan, mut inherited: Inherited, threads: Threads) -> Result<(), StartError> {
     let Plan { settings, config, overrides, ready } = plan;
     let level = logs::install(log_format(settings.log), settings.log.level.as_str())
         .map_err(|why| StartError::Failed(why.to_string()))?;
@@ -149,8 +152,9 @@ async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
     let (access, _flushed_at_the_end) = access_log(settings.log)?;
     // Bound before anything is opened: a port that is taken is told at once.
     let thresholds = Thresholds::new(&settings)?;
-    let sockets = workers::sockets(&settings.listen, &thresholds, settings.workers)?;
-    let admin_socket = admin::socket(settings.admin.listen)?;
+    let sockets = workers::sockets(&settings, &thresholds, &mut inherited)?;
+    let admin_socket = admin::socket(settings.admin.listen, &mut inherited)?;
+    inherited.close();
     let bound = Bound {
         listen: sockets.iter().map(|socket| socket.public).collect(),
         admin: admin_socket.address,
@@ -213,9 +217,11 @@ async fn serve(plan: Plan, threads: Threads) -> Result<(), StartError> {
     // Whoever reads where it listens may ask at once whether it is ready.
     readiness.set(State::Ready);
     ready(&bound);
+    handover::ready();
     terminated().await?;
 
     info!("draining");
+    handover::stopping();
     readiness.set(State::Draining);
     match drain.finish(grace).await {
         Ending::Clean => {}

@@ -1,5 +1,6 @@
 //! The threads that answer clients: one per worker, each with a runtime and a listening socket of its own.
 
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -8,14 +9,14 @@ use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::app::handover::Inherited;
 use crate::app::threshold::Thresholds;
 use crate::app::{Public, StartError};
-use crate::config::settings::Listener;
+use crate::config::settings::{Listener, Settings};
 use crate::message::interim::Outbox;
 use crate::pipeline::Front;
 use crate::server::introduction::{Caller, Threshold};
 use crate::server::limits::Limits;
-use crate::server::listen::bind;
 use crate::server::shutdown::Drain;
 use crate::server::{Welcome, serve};
 use crate::store::shared::{FleetLeases, FleetLog, SecondLevel};
@@ -37,24 +38,30 @@ type Stack = Front<SecondLevel, FleetLeases, FleetLog>;
 
 /// Binds every address, a socket per worker.
 pub(crate) fn sockets(
-    configured: &[Listener],
+    settings: &Settings,
     thresholds: &Thresholds,
-    workers: usize,
+    inherited: &mut Inherited,
 ) -> Result<Vec<Sockets>, StartError> {
-    configured.iter().map(|listener| one(listener, thresholds, workers)).collect()
+    let mut one = |listener: &Listener| {
+        let address = listener.address;
+        let failed = |why| StartError::Failed(format!("cannot listen on {address}: {why}"));
+        let listeners = inherited.bind(address, settings.workers).map_err(failed)?;
+        Sockets::of(listener, thresholds, listeners).map_err(failed)
+    };
+    settings.listen.iter().map(&mut one).collect()
 }
 
-fn one(
-    listener: &Listener,
-    thresholds: &Thresholds,
-    workers: usize,
-) -> Result<Sockets, StartError> {
-    let address = listener.address;
-    let failed = |why| StartError::Failed(format!("cannot listen on {address}: {why}"));
-    let listeners = bind(address, workers).map_err(failed)?;
-    let address = listeners.first().map_or(Ok(address), TcpListener::local_addr).map_err(failed)?;
-    let public = Public { address, speaks: listener.speaks };
-    Ok(Sockets { public, threshold: thresholds.of(listener), listeners })
+impl Sockets {
+    fn of(
+        listener: &Listener,
+        thresholds: &Thresholds,
+        listeners: Vec<TcpListener>,
+    ) -> io::Result<Self> {
+        let address = listener.address;
+        let address = listeners.first().map_or(Ok(address), TcpListener::local_addr)?;
+        let public = Public { address, speaks: listener.speaks };
+        Ok(Self { public, threshold: thresholds.of(listener), listeners })
+    }
 }
 
 impl Workers {

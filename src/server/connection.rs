@@ -120,9 +120,25 @@ struct Told {
     pulse: Arc<Pulse>,
     waker: Option<Waker>,
     order: Order,
+    finish: Finish,
+}
+
+/// How far a connection is with its end, once it was told to finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finish {
+    NotTold,
+    /// Whoever has connected and was not heard yet has mostly asked already: the first request is answered. The sweeper
+    /// ends who says nothing.
+    AfterFirst,
+    Begun,
 }
 
 impl Told {
+    /// Whether it is time to begin no more requests.
+    fn ends(&self) -> bool {
+        self.finish == Finish::AfterFirst && self.pulse.was_asked()
+    }
+
     /// The order, if it is new.
     fn news(&mut self, cx: &Context<'_>) -> Option<Order> {
         // Registering takes a lock, comparing does not; a task's waker never changes in practice.
@@ -149,7 +165,12 @@ where
     B::Error: Into<BoxError>,
 {
     pub(crate) fn new(stream: Stream, reception: Reception<S>, protocols: Arc<Protocols>) -> Self {
-        let told = Told { pulse: Arc::clone(stream.pulse()), waker: None, order: Order::Continue };
+        let told = Told {
+            pulse: Arc::clone(stream.pulse()),
+            waker: None,
+            order: Order::Continue,
+            finish: Finish::NotTold,
+        };
         Self { stage: Stage::Sensing { parts: Some((stream, reception)) }, protocols, told }
     }
 }
@@ -165,14 +186,13 @@ where
     B::Error: Into<BoxError>,
 {
     /// Asks the connection to finish what is in progress and to begin nothing.
-    fn finish(self: Pin<&mut Self>) -> Poll<()> {
+    fn finish(self: Pin<&mut Self>) {
         match self.project() {
             // Nobody has said anything yet.
-            StageProjection::Sensing { .. } => return Poll::Ready(()),
+            StageProjection::Sensing { .. } => {}
             StageProjection::H1 { connection } => connection.graceful_shutdown(),
             StageProjection::H2 { connection } => connection.as_mut().graceful_shutdown(),
         }
-        Poll::Pending
     }
 
     /// Runs the connection, if its protocol is known; `Sensing` answers with the stage that follows.
@@ -245,15 +265,21 @@ where
         let mut this = self.project();
         match this.told.news(cx) {
             None | Some(Order::Continue) => {}
-            Some(Order::Finish) => {
-                if this.stage.as_mut().finish().is_ready() {
-                    return Poll::Ready(());
-                }
-            }
+            Some(Order::Finish) => this.told.finish = Finish::AfterFirst,
             Some(Order::Cut) => return Poll::Ready(()),
         }
         loop {
-            match ready!(this.stage.as_mut().poll_run(this.protocols, cx)) {
+            if this.told.ends() {
+                this.told.finish = Finish::Begun;
+                this.stage.as_mut().finish();
+            }
+            let Poll::Ready(ran) = this.stage.as_mut().poll_run(this.protocols, cx) else {
+                if this.told.ends() {
+                    continue;
+                }
+                return Poll::Pending;
+            };
+            match ran {
                 Ok(Some(next)) => this.stage.set(next),
                 Ok(None) => return Poll::Ready(()),
                 Err(error) => {

@@ -133,13 +133,13 @@ async fn header(tcp: &mut TcpStream) -> io::Result<Option<Header>> {
     }
 }
 
-/// Returns when the connection is told to end. May be dropped.
+/// Returns when the connection is told to end at once: who is told to finish may still ask once. May be dropped.
 pub(crate) async fn told_to_end(pulse: &Pulse) {
     poll_fn(|cx| {
         pulse.listen(cx.waker());
         match pulse.order() {
-            Order::Continue => Poll::Pending,
-            Order::Finish | Order::Cut => Poll::Ready(()),
+            Order::Continue | Order::Finish => Poll::Pending,
+            Order::Cut => Poll::Ready(()),
         }
     })
     .await;

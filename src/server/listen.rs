@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that wait to be accepted; the kernel may cap it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -27,6 +27,18 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>>
     let mut listeners = vec![first];
     for _ in 1..workers {
         listeners.push(listen(bound)?);
+    }
+    Ok(listeners)
+}
+
+/// As many handles of one socket that listens already: what waits in its queue is anybody's.
+pub fn share(listener: TcpListener, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let socket = SockRef::from(&listener);
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let mut listeners = vec![listener];
+    for _ in 1..workers {
+        listeners.push(listeners[0].try_clone()?);
     }
     Ok(listeners)
 }

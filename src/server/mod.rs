@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::Body;
@@ -126,8 +127,12 @@ pub async fn serve<M, S, B>(
     tokio::select! {
         biased;
         () = worker.drain.begun() => {}
-        () = worker.accept(&listener, make) => {}
+        () = worker.accept(&listener, &make) => {}
         () = worker.sweep() => {}
+    }
+    // Who waits in the queue has connected, and would be reset by the close.
+    while let Some(Ok((tcp, peer))) = listener.accept().now_or_never() {
+        worker.welcome(tcp, peer.ip(), &make);
     }
     drop(listener);
     worker.finish().await;
@@ -163,7 +168,7 @@ impl Worker {
     }
 
     /// Never returns.
-    async fn accept<M, S, B>(&self, listener: &TcpListener, make: M)
+    async fn accept<M, S, B>(&self, listener: &TcpListener, make: &M)
     where
         M: Fn(Caller, &Arc<Outbox>) -> Welcome<S> + Clone + Send + Sync + 'static,
         S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
@@ -176,7 +181,7 @@ impl Worker {
     {
         loop {
             match listener.accept().await {
-                Ok((tcp, peer)) => self.welcome(tcp, peer.ip(), &make),
+                Ok((tcp, peer)) => self.welcome(tcp, peer.ip(), make),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections; trying again");

@@ -232,6 +232,11 @@ impl Pulse {
             && self.heads.load(Ordering::Relaxed) == heads
     }
 
+    /// Whether a request came, or may come at any time beside others.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.phase() == Phase::Multiplexed || self.heads.load(Ordering::Relaxed) > 0
+    }
+
     /// Nothing waits to go out any more.
     pub(crate) fn flushed(&self) {
         if self.blocked.load(Ordering::Relaxed) != 0 {

@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::server::limits::Limits;
-use crate::server::pulse::{Busy, Phase, Pulse};
+use crate::server::pulse::{Busy, Order, Phase, Pulse};
 use crate::server::upload::Upload;
 
 /// A service for one connection.
@@ -181,11 +181,15 @@ where
     }
 }
 
-fn sending<B>(response: Response<B>, busy: Option<Busy>) -> Response<Sending<B>> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(busy) = &busy
-    {
-        busy.pulse().enter(Phase::Tunnel);
+fn sending<B>(mut response: Response<B>, busy: Option<Busy>) -> Response<Sending<B>> {
+    let pulse = busy.as_ref().map(Busy::pulse);
+    if let Some(pulse) = pulse {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            pulse.enter(Phase::Tunnel);
+        } else if pulse.order() != Order::Continue && pulse.phase() != Phase::Multiplexed {
+            // RFC 9112 §9.6: a server that closes a connection says so in its last response.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
     let served = |body| Sending { content: Content::Served { body }, busy, lent: Lent::No };
     response.map(served)

@@ -18,6 +18,7 @@ mod fleet;
 mod forgetting;
 mod framing;
 mod graphql;
+mod handover;
 mod hits;
 mod hooks;
 mod http2;

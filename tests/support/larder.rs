@@ -1,8 +1,11 @@
 //! The binary under test as a process: started, asked, signalled, started again.
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
+use command_fds::{CommandFdExt, FdMapping};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -62,9 +65,39 @@ impl Larder {
         Self::launch_at(home, arguments, Some("127.0.0.1:0".to_owned())).await
     }
 
+    /// Starts it with this configuration as a service manager does: with sockets that are open already, and with
+    /// the address of who is told how far it has come.
+    pub(crate) async fn start_managed(
+        yaml: &str,
+        sockets: &[&TcpListener],
+        notify: Option<&Path>,
+    ) -> Self {
+        let home = TempDir::new().expect("a temporary directory can be made");
+        let file = home.path().join("larder.yaml");
+        std::fs::write(&file, yaml).expect("the temporary directory can be written");
+        let file = file.to_str().expect("the path is text").to_owned();
+        let arguments = vec!["serve".into(), "--config".into(), file];
+        Self::launch_as(home, arguments, None, |command| {
+            hand_over(command, sockets.iter().map(|it| it.try_clone().expect("a handle").into()));
+            command.envs(notify.map(|path| ("NOTIFY_SOCKET", path)));
+        })
+        .await
+    }
+
     async fn launch_at(home: TempDir, arguments: Vec<String>, listen_at: Option<String>) -> Self {
+        Self::launch_as(home, arguments, listen_at, |_| {}).await
+    }
+
+    async fn launch_as(
+        home: TempDir,
+        arguments: Vec<String>,
+        listen_at: Option<String>,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let anywhere = "127.0.0.1:0".to_owned();
-        let mut child = spawn(home.path(), &arguments, listen_at.as_deref(), &anywhere);
+        let mut command = command(home.path(), &arguments, listen_at.as_deref(), &anywhere);
+        prepare(&mut command);
+        let mut child = spawn(command);
         let (errors, output) = outputs(&mut child);
         let mut larder = Self {
             arguments,
@@ -170,8 +203,8 @@ impl Larder {
 
     /// Starts it again after a `stop` or a `kill`: same arguments, file, directories and ports.
     pub(crate) async fn start_again(&mut self) {
-        self.child =
-            spawn(self.home.path(), &self.arguments, self.listen_at.as_deref(), &self.admin);
+        let listen_at = self.listen_at.as_deref();
+        self.child = spawn(command(self.home.path(), &self.arguments, listen_at, &self.admin));
         (self.errors, self.output) = outputs(&mut self.child);
         self.wait_until_ready().await;
     }
@@ -258,7 +291,7 @@ pub(crate) async fn run(directory: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The binary in an environment without anything of the user's.
-fn bare(directory: &Path) -> Command {
+pub(crate) fn bare(directory: &Path) -> Command {
     let mut command = Command::new(binary());
     command
         .current_dir(directory)
@@ -272,16 +305,32 @@ fn bare(directory: &Path) -> Command {
     command
 }
 
-fn spawn(home: &Path, arguments: &[String], listen: Option<&str>, admin: &str) -> Child {
+fn command(home: &Path, arguments: &[String], listen: Option<&str>, admin: &str) -> Command {
     let listen = listen.map(|listen| ["--listen", listen]);
-    bare(home)
+    let mut command = bare(home);
+    command
         .args(arguments)
         .args(listen.into_iter().flatten())
         .args(["--admin", admin])
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn spawn(mut command: Command) -> Child {
+    command
         .spawn()
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary().display()))
+}
+
+/// Gives a process descriptors from 3 on, and says how many, as systemd does.
+pub(crate) fn hand_over(command: &mut Command, descriptors: impl Iterator<Item = OwnedFd>) {
+    let mappings: Vec<_> = (3..)
+        .zip(descriptors)
+        .map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd })
+        .collect();
+    command.env("LISTEN_FDS", mappings.len().to_string());
+    command.fd_mappings(mappings).expect("each has a number of its own");
 }
 
 fn outputs(child: &mut Child) -> (Lines, Lines) {
