@@ -11,7 +11,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     members: Map<String, Value>,
-    field: Option<(HeaderName, &'static str)>,
+    field: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -70,7 +70,13 @@ impl Problem {
     }
 
     fn field(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.field = Some((name, value));
+        self.field = Some((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// With the seconds after which to come back.
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
+        self.field = Some((RETRY_AFTER, HeaderValue::from(seconds.max(1))));
         self
     }
 }
@@ -91,7 +97,7 @@ impl IntoResponse for Problem {
         let media_type = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
         if let Some((name, value)) = self.field {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         response
     }

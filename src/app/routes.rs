@@ -12,19 +12,21 @@ use crate::config::settings::{self, Settings};
 use crate::origin::health;
 use crate::origin::tls::Identity;
 use crate::origin::{self, HostRule, Origin, Protocol, Retries, Timeouts};
-use crate::route::Route;
+use crate::rate::Rates;
 use crate::route::table::RouteTable;
+use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{EndpointState, Metrics, OriginMetrics};
 
 /// The origins in use, by name, each with the settings that it was built from.
 pub(crate) type Origins = HashMap<Arc<str>, (settings::Origin, Arc<Origin>)>;
 
 /// The table of the configuration's routes. Origins whose settings did not change since `before` are kept, with
-/// their connections, their breakers and what is known of their endpoints.
+/// their connections, their breakers and what is known of their endpoints; so are limiters, whose rate did not change, with what they counted.
 pub(crate) fn table(
     settings: &Settings,
     metrics: &Metrics,
     before: &Origins,
+    rates: &Rates,
 ) -> Result<(RouteTable, Origins), StartError> {
     let mut origins = Origins::new();
     for wanted in &settings.origins {
@@ -39,8 +41,13 @@ pub(crate) fn table(
         let (_, origin) = origins.get(&settings.origin).ok_or_else(|| {
             StartError::Configuration(format!("there is no origin `{}`", settings.origin))
         })?;
-        let metrics = metrics.route(&settings.id);
-        Ok(Arc::new(Route::new(settings.clone(), origin.clone(), metrics)))
+        let rate = settings.rate.as_ref();
+        let parts = Parts {
+            origin: origin.clone(),
+            rate: rate.map(|rate| rates.limiter(settings.id.as_str(), rate)),
+            metrics: metrics.route(&settings.id),
+        };
+        Ok(Arc::new(Route::new(settings.clone(), parts)))
     };
     let routes = settings.routes.iter().map(route).collect::<Result<Vec<_>, StartError>>()?;
     let table = RouteTable::new(routes, route(&settings.last_resort)?)

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use crate::config::check::routes::{LAST_RESORT, matches};
 use crate::config::file::listen::Listen;
 use crate::config::file::route::{
-    BodyFormat, BodyMethod, Coalesce, GraphQl, KeyBody, Keys, LayerRule, Mutations,
+    BodyFormat, BodyMethod, Coalesce, GraphQl, KeyBody, Keys, LayerRule, Mutations, Rated,
 };
 use crate::config::file::{self, File};
 use crate::config::scalar::address::{HostField, RedisUrl};
@@ -36,6 +36,7 @@ use crate::purge::Effect;
 use crate::purge::announce::Words;
 use crate::purge::events::{EventRule, Events, NamePattern};
 use crate::purge::template::{Holes, Rule, Template};
+use crate::rate::{By, Fields, Rate};
 use crate::route::depends::{Dependency, Depends, Left};
 use crate::route::purging::PurgeMethod;
 use crate::route::rollout::Rollout;
@@ -88,6 +89,7 @@ pub(crate) fn compile(file: File) -> Settings {
             .filter_map(|(name, it)| downstream(&name.0, it))
             .collect(),
         limits: limits(&file.limits),
+        rate: file.limits.rate.as_ref().map(rate),
         trusted_proxies: file.trusted_proxies.clone(),
         routes,
         last_resort: last_resort(&file),
@@ -353,6 +355,23 @@ fn limits(limits: &file::service::Limits) -> Limits {
     }
 }
 
+fn rate(rate: &file::service::Rate) -> Rate {
+    Rate {
+        requests: rate.requests,
+        per: rate.per.0,
+        burst: rate.burst.unwrap_or(rate.requests),
+        by: rate.by.field().map_or(By::Address, By::Field),
+        fields: if rate.fields { Fields::Told } else { Fields::Untold },
+    }
+}
+
+fn route_rate(keys: &Keys) -> Option<Rate> {
+    match keys.rate.as_ref()? {
+        Rated::Without(_) => None,
+        Rated::With(with) => Some(rate(with)),
+    }
+}
+
 fn log(log: &file::service::Log) -> Log {
     Log {
         format: match log.format {
@@ -403,6 +422,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         coalescing: coalescing(keys.coalesce.unwrap_or_default()),
         ranges: ranges(keys),
         forward: forward(keys),
+        rate: route_rate(keys),
         server_fields: server_fields(keys),
         matches,
     }
@@ -430,6 +450,7 @@ fn last_resort(file: &File) -> route::Settings {
         coalescing: Coalescing::Off,
         ranges: RangeFetch::Whole,
         forward: route::forward::Forward::All,
+        rate: route_rate(keys),
         server_fields: server_fields(keys),
     }
 }

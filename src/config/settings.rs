@@ -17,6 +17,7 @@ use crate::entry::seal::Seal;
 use crate::purge::announce::Words;
 use crate::purge::events::Events;
 use crate::purge::template::Template;
+use crate::rate::Rate;
 use crate::route;
 use crate::route::depends::Depends;
 
@@ -48,6 +49,8 @@ pub struct Settings {
     /// Each name once.
     pub downstream: Vec<Downstream>,
     pub limits: Limits,
+    /// How often a client may ask, over all routes.
+    pub rate: Option<Rate>,
     pub trusted_proxies: Vec<Network>,
     /// In the order in which they are asked; each id once; each names one of `origins`.
     pub routes: Vec<route::Settings>,

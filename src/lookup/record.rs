@@ -89,6 +89,9 @@ impl Record {
         if matches!(self.outcome, Outcome::Passed(WhyPassed::LayersOff)) {
             metrics.counts().layers_off_passed.one();
         }
+        if matches!(self.outcome, Outcome::Refused(WhyRefused::RateLimited)) {
+            metrics.counts().rate_limited.one();
+        }
         if log.is_on() {
             log.write(&self.line(end, bytes, took));
         }
@@ -165,6 +168,7 @@ pub const fn words(outcome: &Outcome) -> Words {
             | WhyRefused::Overloaded
             | WhyRefused::NoRoute
             | WhyRefused::MethodNotAllowed
+            | WhyRefused::RateLimited
             | WhyRefused::PurgeForbidden,
         ) => ("BYPASS", "ORIGIN", Ending::Refused),
     };
@@ -205,6 +209,7 @@ impl WhyRefused {
             Self::Overloaded => "overloaded",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::RateLimited => "rate-limited",
             Self::PurgeForbidden => "purge-forbidden",
         }
     }

@@ -20,6 +20,7 @@ use crate::key::content::{Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::origin::Origin;
 use crate::policy::{Policy, Post};
+use crate::rate::{Limiter, Rate};
 use crate::route::forward::Forward;
 use crate::route::purging::PurgeMethod;
 use crate::route::rollout::Rollout;
@@ -51,6 +52,8 @@ pub struct Route {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    /// Who asks too often is refused.
+    pub rate: Option<Arc<Limiter>>,
     pub server_fields: ServerFields,
     pub metrics: RouteMetrics,
 }
@@ -78,7 +81,15 @@ pub struct Settings {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    pub rate: Option<Rate>,
     pub server_fields: ServerFields,
+}
+
+/// What a route's settings name, built.
+pub struct Parts {
+    pub origin: Arc<Origin>,
+    pub rate: Option<Arc<Limiter>>,
+    pub metrics: RouteMetrics,
 }
 
 /// Whether a route's requests are looked up at all.
@@ -167,13 +178,13 @@ pub enum ServerFields {
 }
 
 impl Route {
-    /// The route that `settings` describe; `origin` is the one that they name.
-    pub fn new(settings: Settings, origin: Arc<Origin>, metrics: RouteMetrics) -> Self {
+    /// The route that `settings` describe, of the parts that they name.
+    pub fn new(settings: Settings, parts: Parts) -> Self {
         Self {
             id: settings.id,
             matches: settings.matches,
             methods: settings.methods,
-            origin,
+            origin: parts.origin,
             mode: settings.mode,
             policy: settings.policy,
             key: settings.key,
@@ -189,8 +200,9 @@ impl Route {
             coalescing: settings.coalescing,
             ranges: settings.ranges,
             forward: settings.forward,
+            rate: parts.rate,
             server_fields: settings.server_fields,
-            metrics,
+            metrics: parts.metrics,
         }
     }
 
@@ -216,6 +228,7 @@ impl Route {
             && self.key.is_plain()
             && self.policy.early_refresh.is_none()
             && self.client_ttl.is_none()
+            && self.rate.is_none()
             && self.server_fields == ServerFields::Full
     }
 

@@ -295,7 +295,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 29] = [
+    let table: [(&str, &str, &Count); 30] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -307,6 +307,11 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_rollout_passed",
             "Requests passed because their key is not rolled out yet",
             &counts.rollout_passed,
+        ),
+        (
+            "larder_rate_limited",
+            "Requests refused because their client asks more often than it may",
+            &counts.rate_limited,
         ),
         (
             "larder_layers_off_passed",

@@ -13,6 +13,11 @@ pub(crate) fn threats() -> Vec<Threat> {
             "bodies stream with back-pressure; what nobody reads is drained within a bound, or the connection closes",
             endless(),
         ),
+        threat(
+            "One client that asks on and on",
+            "rates per client, of a bounded number of clients, for hits as for misses (`rate`, `pipeline::ration`)",
+            incessant(),
+        ),
     ]
 }
 
@@ -91,6 +96,29 @@ fn slow() -> Vec<Row> {
             .configured(SOON)
             .step(send("PR").answered_with_any_of(&[400, 408]))
             .reaches(&[]),
+    ]
+}
+
+fn incessant() -> Vec<Row> {
+    let limited = |name: &str, by: &str| {
+        row(name).configured(&format!(
+            "routes:\n  - {{ name: limited, match: {{ path: \"/limited/**\" }}, rate: {{ requests: 2, per: 1h, by: \"{by}\" }} }}\n  - {{ name: all }}"
+        ))
+    };
+    let refused = || get("/limited/x", "X-Client: a\r\n").answered(&[429]).says("retry-after:");
+    vec![
+        limited("a third request of two in an hour", "address")
+            .step(get("/limited/x", ""))
+            .step(get("/limited/y", ""))
+            .step(refused())
+            .step(get("/y", ""))
+            .reaches(&["GET /limited/x", "GET /limited/y", "GET /y"]),
+        limited("a third request of one who calls itself something else", "header:X-Client")
+            .step(get("/limited/x", "X-Client: a\r\n"))
+            .step(get("/limited/x", "X-Client: a\r\n"))
+            .step(refused())
+            .step(get("/limited/x", "X-Client: b\r\n"))
+            .reaches(&["GET /limited/x"]),
     ]
 }
 

@@ -36,6 +36,7 @@ mod proxy_protocol;
 mod purge_in_the_air;
 mod purge_method;
 mod purges;
+mod rates;
 mod redis_fleet;
 mod redis_keys;
 mod redis_trouble;

@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::purging::PurgeMethod;
+use crate::config::file::service::Rate;
+use crate::config::file::store::Without;
 use crate::config::file::{OneOrMany, count, kib, seconds};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
@@ -146,6 +148,9 @@ pub struct Keys {
     /// list of fields beside those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
+    /// How often one client may ask here; more is 429. `none` is no bound but that of `limits.rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rated>,
     /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`, and the key in `Cache-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
@@ -385,6 +390,15 @@ pub enum ForwardWord {
     Keyed,
 }
 
+/// How often one client may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Rated {
+    Without(Without),
+    With(Rate),
+}
+
 /// What a successful write purges.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -533,7 +547,7 @@ impl Keys {
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
             early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
-            keep_posts on_write purge_method coalesce ranges forward server_fields
+            keep_posts on_write purge_method coalesce ranges forward rate server_fields
         }
     }
 
