@@ -10,6 +10,7 @@ use crate::app::StartError;
 use crate::breaker;
 use crate::config::settings::{self, Settings};
 use crate::origin::health;
+use crate::origin::places::{Places, Queue};
 use crate::origin::tls::Identity;
 use crate::origin::{self, HostRule, Origin, Protocol, Retries, Timeouts};
 use crate::rate::Rates;
@@ -38,12 +39,13 @@ pub(crate) fn table(
         origins.insert(wanted.name.clone(), (wanted.clone(), origin));
     }
     let route = |settings: &crate::route::Settings| {
-        let (_, origin) = origins.get(&settings.origin).ok_or_else(|| {
+        let (of_origin, origin) = origins.get(&settings.origin).ok_or_else(|| {
             StartError::Configuration(format!("there is no origin `{}`", settings.origin))
         })?;
         let rate = settings.rate.as_ref();
         let parts = Parts {
             origin: origin.clone(),
+            places: settings.max_fetches.map(|most| Places::new(most.get(), queue(of_origin))),
             rate: rate.map(|rate| rates.limiter(settings.id.as_str(), rate)),
             metrics: metrics.route(&settings.id),
         };
@@ -85,7 +87,7 @@ fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, 
             connect: settings.connect_timeout,
             first_byte: settings.first_byte_timeout,
             idle: settings.idle_timeout,
-            ..Timeouts::default()
+            queue: settings.queue_timeout,
         },
         retries: Retries { attempts: settings.retry_attempts, budget: settings.retry_budget },
         breaker: breaker::Settings {
@@ -93,6 +95,7 @@ fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, 
             open_for: settings.breaker.open_for,
         },
         max_connections: settings.max_connections,
+        max_waiting: settings.queue_length,
         host: match &settings.host {
             None => HostRule::Preserve,
             Some(authority) => HostRule::Fixed(authority.clone()),
@@ -111,6 +114,10 @@ fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, 
         ..origin::Settings::new(settings.name.clone(), endpoints)
     };
     Origin::new(settings, metrics).map_err(|why| fault(why.to_string()))
+}
+
+fn queue(settings: &settings::Origin) -> Queue {
+    Queue { length: settings.queue_length, patience: settings.queue_timeout }
 }
 
 fn health(settings: &settings::Health) -> health::Settings {

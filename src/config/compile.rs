@@ -219,6 +219,8 @@ fn server(name: &str, origin: &file::origin::Origin) -> Origin {
         retry_budget: origin.retries.budget.0,
         breaker: breaker(&origin.breaker),
         max_connections: origin.max_connections.get(),
+        queue_length: origin.queue.length,
+        queue_timeout: origin.queue.timeout.0,
         host: match &origin.host {
             HostField::Preserve => None,
             HostField::Fixed(host) => Some(host.clone()),
@@ -422,6 +424,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         coalescing: coalescing(keys.coalesce.unwrap_or_default()),
         ranges: ranges(keys),
         forward: forward(keys),
+        max_fetches: keys.max_fetches,
         rate: route_rate(keys),
         server_fields: server_fields(keys),
         matches,
@@ -450,6 +453,7 @@ fn last_resort(file: &File) -> route::Settings {
         coalescing: Coalescing::Off,
         ranges: RangeFetch::Whole,
         forward: route::forward::Forward::All,
+        max_fetches: keys.max_fetches,
         rate: route_rate(keys),
         server_fields: server_fields(keys),
     }

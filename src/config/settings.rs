@@ -145,6 +145,9 @@ pub struct Origin {
     pub retry_budget: f64,
     pub breaker: Breaker,
     pub max_connections: usize,
+    /// Requests that may wait for one of them, and how long.
+    pub queue_length: usize,
+    pub queue_timeout: Duration,
     /// The fixed `Host`; none, and the client's goes through.
     pub host: Option<Authority>,
     pub protocol: OriginProtocol,

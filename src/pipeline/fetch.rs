@@ -139,7 +139,8 @@ impl Fetch {
         let conditional =
             fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
         let sent = RangeSent::of(fields);
-        let response = lookup.route.origin.send_whole(request).await?;
+        let response =
+            lookup.route.origin.send_whole(request, lookup.route.places.as_ref()).await?;
         let received = Timestamp::now();
         let response = response.map(Body::live);
         Ok(Asked { response, as_of, turn, requested, received, conditional, sent, rest })

@@ -9,6 +9,7 @@ pub mod switches;
 pub mod table;
 pub mod tags;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::key::KeyRules;
 use crate::key::content::{Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::origin::Origin;
+use crate::origin::places::Places;
 use crate::policy::{Policy, Post};
 use crate::rate::{Limiter, Rate};
 use crate::route::forward::Forward;
@@ -52,6 +54,8 @@ pub struct Route {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    /// Its requests to the origin, where they are bounded.
+    pub places: Option<Places>,
     /// Who asks too often is refused.
     pub rate: Option<Arc<Limiter>>,
     pub server_fields: ServerFields,
@@ -81,6 +85,8 @@ pub struct Settings {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    /// Requests of it that the origin has at once.
+    pub max_fetches: Option<NonZeroUsize>,
     pub rate: Option<Rate>,
     pub server_fields: ServerFields,
 }
@@ -88,6 +94,7 @@ pub struct Settings {
 /// What a route's settings name, built.
 pub struct Parts {
     pub origin: Arc<Origin>,
+    pub places: Option<Places>,
     pub rate: Option<Arc<Limiter>>,
     pub metrics: RouteMetrics,
 }
@@ -200,6 +207,7 @@ impl Route {
             coalescing: settings.coalescing,
             ranges: settings.ranges,
             forward: settings.forward,
+            places: parts.places,
             rate: parts.rate,
             server_fields: settings.server_fields,
             metrics: parts.metrics,

@@ -27,6 +27,7 @@ mod lane;
 mod lease;
 mod load;
 mod origin_trouble;
+mod overload;
 mod partial;
 mod pass_through;
 mod posts;

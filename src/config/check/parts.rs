@@ -69,6 +69,7 @@ impl Check<'_> {
             self.positive(&timeouts.key("connect"), spans.connect);
             self.positive(&timeouts.key("first_byte"), spans.first_byte);
             self.positive(&timeouts.key("idle"), spans.idle);
+            self.positive(&at.key("queue").key("timeout"), origin.queue.timeout);
             self.positive(&at.key("breaker").key("open_for"), origin.breaker.open_for);
             self.health(origin, &at);
             self.origin_tls(origin, &at);

@@ -148,6 +148,10 @@ pub struct Keys {
     /// list of fields beside those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
+    /// Requests of this route that the origin has at once, from this instance: misses, refreshes and what passes. Others
+    /// wait as `queue` of the origin says. No bound but the origin's where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_fetches: Option<NonZeroUsize>,
     /// How often one client may ask here; more is 429. `none` is no bound but that of `limits.rate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rated>,
@@ -547,7 +551,7 @@ impl Keys {
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
             early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
-            keep_posts on_write purge_method coalesce ranges forward rate server_fields
+            keep_posts on_write purge_method coalesce ranges forward max_fetches rate server_fields
         }
     }
 
