@@ -456,7 +456,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "routes: [ { name: a, rate: { by: cookie } } ]",
-        "2:34: `by` takes what tells clients apart; write address, authorization, or header:NAME",
+        "2:34: `by` takes what tells clients apart, not `cookie`; write address, authorization, or header:NAME",
     ),
     ("limits: { header_bytes: 1B }", "2:25: `header_bytes` of 1B is out of range; "),
     ("routes: [ { match: { path: /a } } ]", "2:11: this route has no `name`; "),

@@ -14,6 +14,7 @@ use crate::origin::places::{Places, Queue};
 use crate::origin::tls::Identity;
 use crate::origin::{self, HostRule, Origin, Protocol, Retries, Timeouts};
 use crate::rate::Rates;
+use crate::route::census::Census;
 use crate::route::table::RouteTable;
 use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{EndpointState, Metrics, OriginMetrics};
@@ -45,6 +46,7 @@ pub(crate) fn table(
         let rate = settings.rate.as_ref();
         let parts = Parts {
             origin: origin.clone(),
+            census: settings.max_keys.map(|most| Arc::new(Census::new(most))),
             places: settings.max_fetches.map(|most| Places::new(most.get(), queue(of_origin))),
             rate: rate.map(|rate| rates.limiter(settings.id.as_str(), rate)),
             metrics: metrics.route(&settings.id),

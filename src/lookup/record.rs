@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::lookup::outcome::{Errand, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused};
+use crate::policy::storable::WhyNot;
 use crate::route::Route;
 use crate::telemetry::access::{AccessLog, Line};
 use crate::telemetry::labels::Ending;
@@ -91,6 +92,9 @@ impl Record {
         }
         if matches!(self.outcome, Outcome::Refused(WhyRefused::RateLimited)) {
             metrics.counts().rate_limited.one();
+        }
+        if matches!(self.outcome, Outcome::Miss(Kept::Left(WhyNot::TooManyKeys))) {
+            metrics.counts().too_many_keys.one();
         }
         if log.is_on() {
             log.write(&self.line(end, bytes, took));

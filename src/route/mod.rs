@@ -1,5 +1,6 @@
 //! One compiled rule set, which a request's host, path and method select.
 
+pub mod census;
 pub mod depends;
 pub mod forward;
 pub mod json;
@@ -23,6 +24,7 @@ use crate::origin::Origin;
 use crate::origin::places::Places;
 use crate::policy::{Policy, Post};
 use crate::rate::{Limiter, Rate};
+use crate::route::census::Census;
 use crate::route::forward::Forward;
 use crate::route::purging::PurgeMethod;
 use crate::route::rollout::Rollout;
@@ -54,6 +56,8 @@ pub struct Route {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    /// Its keys that are stored, where they are bounded.
+    pub census: Option<Arc<Census>>,
     /// Its requests to the origin, where they are bounded.
     pub places: Option<Places>,
     /// Who asks too often is refused.
@@ -85,6 +89,8 @@ pub struct Settings {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    /// Keys of it that are stored at once.
+    pub max_keys: Option<NonZeroUsize>,
     /// Requests of it that the origin has at once.
     pub max_fetches: Option<NonZeroUsize>,
     pub rate: Option<Rate>,
@@ -94,6 +100,7 @@ pub struct Settings {
 /// What a route's settings name, built.
 pub struct Parts {
     pub origin: Arc<Origin>,
+    pub census: Option<Arc<Census>>,
     pub places: Option<Places>,
     pub rate: Option<Arc<Limiter>>,
     pub metrics: RouteMetrics,
@@ -207,6 +214,7 @@ impl Route {
             coalescing: settings.coalescing,
             ranges: settings.ranges,
             forward: settings.forward,
+            census: parts.census,
             places: parts.places,
             rate: parts.rate,
             server_fields: settings.server_fields,

@@ -295,7 +295,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 30] = [
+    let table: [(&str, &str, &Count); 31] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -312,6 +312,11 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_rate_limited",
             "Requests refused because their client asks more often than it may",
             &counts.rate_limited,
+        ),
+        (
+            "larder_too_many_keys",
+            "Answers not stored because their route has as many keys stored as it may",
+            &counts.too_many_keys,
         ),
         (
             "larder_layers_off_passed",

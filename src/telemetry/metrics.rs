@@ -363,6 +363,7 @@ pub struct Counts {
     pub rollout_passed: Count,
     pub layers_off_passed: Count,
     pub rate_limited: Count,
+    pub too_many_keys: Count,
     pub refreshes_asked: Count,
     pub refreshes_dropped: Count,
     pub refreshes_failed: Count,

@@ -18,6 +18,11 @@ pub(crate) fn threats() -> Vec<Threat> {
             "rates per client, of a bounded number of clients, for hits as for misses (`rate`, `pipeline::ration`)",
             incessant(),
         ),
+        threat(
+            "Queries that nobody asks for twice, to drive out what is stored",
+            "keys of a route that are stored are bounded; answers for more are served alone (`max_keys`, `route::census`)",
+            queries(),
+        ),
     ]
 }
 
@@ -96,6 +101,18 @@ fn slow() -> Vec<Row> {
             .configured(SOON)
             .step(send("PR").answered_with_any_of(&[400, 408]))
             .reaches(&[]),
+    ]
+}
+
+fn queries() -> Vec<Row> {
+    vec![
+        row("queries without end, on a route that may store one key")
+            .route("    max_keys: 1\n")
+            .step(get("/x?a=1", ""))
+            .step(get("/x?a=2", "").says("detail=too-many-keys"))
+            .step(get("/x?a=3", "").says("detail=too-many-keys"))
+            .step(get("/x?a=1", "").says("x-cache: hit"))
+            .reaches(&["GET /x?a=1", "GET /x?a=2", "GET /x?a=3"]),
     ]
 }
 

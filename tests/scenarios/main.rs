@@ -15,6 +15,7 @@ mod directives;
 mod endpoints;
 mod events;
 mod fleet;
+mod floods;
 mod forgetting;
 mod framing;
 mod graphql;

@@ -1,5 +1,7 @@
 //! An origin is asked for no more at once than it may be; who is beyond that waits a little, and hits never do.
 
+use futures_util::future::select;
+
 use crate::support::answer::{Gate, fresh, ok};
 use crate::support::client::{get, post};
 use crate::support::larder::Larder;
@@ -79,21 +81,12 @@ async fn who_waits_gets_the_place_that_becomes_free_and_no_more_wait_than_may() 
     let queue = "queue: { length: 1, timeout: 30s }";
     let stage = busy(|yaml| yaml.origin(queue).origin("max_connections: 1")).await;
     with_one_under_way(stage, async |origin, larder, gate| {
-        let waiting = async {
-            get(larder.url("/a")).await.is("MISS", "ORIGIN").has_status(200);
-        };
-        let beyond = async {
-            until("one more is refused", async || {
-                // The first of these may be the one that waits, and is given up.
-                let more = get(larder.url("/b")).attempt();
-                let reply = tokio::time::timeout(std::time::Duration::from_millis(200), more).await;
-                reply.ok().map(|reply| overloaded(&reply.unwrap()))
-            })
-            .await;
-            assert_eq!(origin.count("/a"), 0);
-            gate.open();
-        };
-        tokio::join!(waiting, beyond);
+        let (one, other) = (get(larder.url("/a")).attempt(), get(larder.url("/b")).attempt());
+        let (refused, waiting) = select(Box::pin(one), Box::pin(other)).await.factor_first();
+        overloaded(&refused.unwrap());
+        assert_eq!(origin.count("/a") + origin.count("/b"), 0);
+        gate.open();
+        waiting.await.unwrap().is("MISS", "ORIGIN").has_status(200);
     })
     .await;
 }

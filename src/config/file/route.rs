@@ -148,6 +148,10 @@ pub struct Keys {
     /// list of fields beside those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
+    /// Keys of this route that are stored at once, by this instance; answers for more are served and not stored. No bound
+    /// where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_keys: Option<NonZeroUsize>,
     /// Requests of this route that the origin has at once, from this instance: misses, refreshes and what passes. Others
     /// wait as `queue` of the origin says. No bound but the origin's where it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -551,7 +555,7 @@ impl Keys {
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
             early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
-            keep_posts on_write purge_method coalesce ranges forward max_fetches rate server_fields
+            keep_posts on_write purge_method coalesce ranges forward max_keys max_fetches rate server_fields
         }
     }
 
@@ -571,13 +575,14 @@ impl Keys {
             graphql: None,
             keep_posts: None,
             forward: None,
+            max_keys: None,
             key: self.key.map(|key| Key { body: None, ..key }),
             ..self
         }
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 12] = [
+    pub(crate) const STORING: [&str; 13] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -590,6 +595,7 @@ impl Keys {
         "graphql",
         "keep_posts",
         "forward",
+        "max_keys",
     ];
 
     pub(super) fn is_empty(&self) -> bool {
