@@ -27,7 +27,7 @@ impl Default for Queue {
 /// Places for requests under way, which are given in the order of arrival.
 #[derive(Debug)]
 pub struct Places {
-    places: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     most: usize,
     queue: Queue,
     waiting: AtomicUsize,
@@ -37,23 +37,23 @@ impl Places {
     /// At least one place.
     pub fn new(most: usize, queue: Queue) -> Self {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
-        let places = Arc::new(Semaphore::new(most));
-        Self { places, most, queue, waiting: AtomicUsize::new(0) }
+        let free = Arc::new(Semaphore::new(most));
+        Self { free, most, queue, waiting: AtomicUsize::new(0) }
     }
 
     /// How many are taken.
     pub fn taken(&self) -> usize {
-        self.most - self.places.available_permits()
+        self.most - self.free.available_permits()
     }
 
     /// A place, at once or after a while; none where too many wait already, or where none becomes free in time. Dropped,
     /// it does not wait any more.
     pub(crate) async fn take(&self) -> Result<OwnedSemaphorePermit, OriginFailure> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(place);
         }
         let _waiting = Waiting::begin(self).ok_or(OriginFailure::Overloaded)?;
-        match timeout(self.queue.patience, Arc::clone(&self.places).acquire_owned()).await {
+        match timeout(self.queue.patience, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             // The semaphore is never closed, so this is the time.
             Ok(Err(_)) | Err(_) => Err(OriginFailure::Overloaded),

@@ -52,6 +52,7 @@ impl Collector for Scrape {
         requests(&mut page, &routes)?;
         let origins = all.origins.lock().clone();
         asked(&mut page, &origins)?;
+        bounds(&mut page, &all)?;
         counts(&mut page, &all)?;
         process(&mut page, &all)
     }
@@ -292,10 +293,30 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
     )
 }
 
+/// The families of [`Counts`](crate::telemetry::metrics::Counts) that tell of bounds.
+fn bounds(page: &mut Page<'_, '_>, all: &All) -> Written {
+    let counts = &all.counts;
+    let table: [(&str, &str, &Count); 2] = [
+        (
+            "larder_rate_limited",
+            "Requests refused because their client asks more often than it may",
+            &counts.rate_limited,
+        ),
+        (
+            "larder_too_many_keys",
+            "Answers not stored because their route has as many keys stored as it may",
+            &counts.too_many_keys,
+        ),
+    ];
+    table.into_iter().try_for_each(|(name, help, count)| {
+        page.counter(name, help, [([NO_LABEL; 0], count.get())])
+    })
+}
+
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 31] = [
+    let table: [(&str, &str, &Count); 29] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -307,16 +328,6 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_rollout_passed",
             "Requests passed because their key is not rolled out yet",
             &counts.rollout_passed,
-        ),
-        (
-            "larder_rate_limited",
-            "Requests refused because their client asks more often than it may",
-            &counts.rate_limited,
-        ),
-        (
-            "larder_too_many_keys",
-            "Answers not stored because their route has as many keys stored as it may",
-            &counts.too_many_keys,
         ),
         (
             "larder_layers_off_passed",

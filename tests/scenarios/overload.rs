@@ -82,11 +82,11 @@ async fn who_waits_gets_the_place_that_becomes_free_and_no_more_wait_than_may() 
     let stage = busy(|yaml| yaml.origin(queue).origin("max_connections: 1")).await;
     with_one_under_way(stage, async |origin, larder, gate| {
         let (one, other) = (get(larder.url("/a")).attempt(), get(larder.url("/b")).attempt());
-        let (refused, waiting) = select(Box::pin(one), Box::pin(other)).await.factor_first();
-        overloaded(&refused.unwrap());
+        let (first, second) = select(Box::pin(one), Box::pin(other)).await.factor_first();
+        overloaded(&first.unwrap());
         assert_eq!(origin.count("/a") + origin.count("/b"), 0);
         gate.open();
-        waiting.await.unwrap().is("MISS", "ORIGIN").has_status(200);
+        second.await.unwrap().is("MISS", "ORIGIN").has_status(200);
     })
     .await;
 }
