@@ -96,7 +96,7 @@ impl<L, P> Gate<L, P> {
         let asker = Asker { peer: client, trusted: &self.0.trusted, fields };
         let told = match ration::take(&self.0.rates, &route, &asker) {
             Ok(told) => told,
-            Err(departure) => return refused(departure),
+            Err(departure) => return refused(*departure),
         };
         let (request, body) = request.into_parts();
         let look = Look { route, target, request, client, interim, now };

@@ -35,7 +35,7 @@ pub(crate) fn take(
     rates: &Rates,
     route: &Arc<Route>,
     asker: &Asker<'_>,
-) -> Result<Told, Departure> {
+) -> Result<Told, Box<Departure>> {
     let mut told = Told::default();
     let of_all = rates.of_all();
     if of_all.is_none() && route.rate.is_none() {
@@ -48,7 +48,7 @@ pub(crate) fn take(
             Ok(standing) => told.add(standing),
             Err(TooOften { wait, standing }) => {
                 told.add(standing);
-                return Err(refusal(whole_seconds(wait), &told, route.clone()));
+                return Err(Box::new(refusal(whole_seconds(wait), &told, route.clone())));
             }
         }
     }

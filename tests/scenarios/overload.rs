@@ -94,8 +94,8 @@ async fn who_waits_gets_the_place_that_becomes_free_and_no_more_wait_than_may() 
 #[tokio::test]
 async fn what_is_stale_stands_in_where_it_may() {
     let stage = busy(|yaml| yaml.origin(NOBODY_WAITS).route("max_fetches: 1")).await;
-    let stale = ok("old").field("Cache-Control", "max-age=0, stale-if-error=600");
-    stage.0.on("/stale", stale.field("ETag", "\"a\""));
+    let old = ok("old").field("Cache-Control", "max-age=0, stale-if-error=600");
+    stage.0.on("/stale", old.field("ETag", "\"a\""));
     get(stage.1.url("/stale")).await.has_status(200);
     with_one_under_way(stage, async |_, larder, _| {
         let reply = get(larder.url("/stale")).await;
