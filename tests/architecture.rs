@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("breaker", &[]),
     ("certificate", &[]),
     ("message", &[]),
+    ("rate", &["message"]),
     ("server", &["certificate", "message"]),
     ("telemetry", &[]),
     ("time", &[]),
@@ -21,14 +22,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("entry", &["key", "message", "time"]),
     ("policy", &["entry", "message", "time"]),
     ("purge", &["entry", "key", "telemetry", "time"]),
-    ("route", &["entry", "key", "message", "origin", "policy", "purge", "telemetry"]),
+    (
+        "route",
+        &["entry", "key", "message", "origin", "policy", "purge", "rate", "telemetry", "time"],
+    ),
     ("store", &["breaker", "entry", "key", "purge", "telemetry", "time"]),
     (
         "lookup",
         &["entry", "key", "message", "origin", "policy", "route", "store", "telemetry", "time"],
     ),
     ("refresh", &["entry", "key", "lookup", "message", "policy", "route", "telemetry", "time"]),
-    ("admin", &["entry", "key", "message", "purge", "route", "store", "telemetry", "time"]),
+    ("admin", &["entry", "key", "message", "purge", "rate", "route", "store", "telemetry", "time"]),
     (
         "pipeline",
         &[
@@ -39,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "origin",
             "policy",
             "purge",
+            "rate",
             "refresh",
             "route",
             "store",
@@ -46,7 +51,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "time",
         ],
     ),
-    ("config", &["certificate", "entry", "key", "message", "policy", "purge", "route", "time"]),
+    (
+        "config",
+        &["certificate", "entry", "key", "message", "policy", "purge", "rate", "route", "time"],
+    ),
     (
         "app",
         &[
@@ -60,6 +68,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "origin",
             "pipeline",
             "purge",
+            "rate",
             "refresh",
             "route",
             "server",
@@ -84,6 +93,7 @@ const IMPURE: &[&str] = &["async fn", "async move", "::now()", "rand::", "tracin
 /// Dependencies that have one door: the files (or folders) that may name them.
 const DOORS: &[(&str, &[&str])] = &[
     ("redis", &["store/redis/"]),
+    ("governor", &["rate.rs"]),
     ("quick_cache", &["store/memory.rs"]),
     ("foyer", &["store/disk.rs"]),
     ("axum", &["admin/"]),

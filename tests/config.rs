@@ -441,6 +441,23 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     ("purge: { lease: 1ms }", "2:17: a lease of 1ms ends before the log can be heard; "),
     ("limits: { header_timeout: 0s }", "2:27: `header_timeout` of 0s lets nothing succeed; "),
+    ("limits: { rate: { per: 0s } }", "2:24: `per` of 0s lets nothing succeed; "),
+    (
+        "limits: { rate: { requests: 4294967295, per: 1s } }",
+        "2:29: 4294967295 requests in 1s are more than can be counted; ",
+    ),
+    (
+        "limits: { rate: { requests: 1, per: 2d } }",
+        "2:37: a client that has used it up waits for more than a day to have all of it again; ",
+    ),
+    (
+        "routes: [ { name: a, rate: { requests: 1, per: 1h, burst: 25 } } ]",
+        "2:59: a client that has used it up waits for more than a day to have all of it again; ",
+    ),
+    (
+        "routes: [ { name: a, rate: { by: cookie } } ]",
+        "2:34: `by` takes what tells clients apart, not `cookie`; write address, authorization, or header:NAME",
+    ),
     ("limits: { header_bytes: 1B }", "2:25: `header_bytes` of 1B is out of range; "),
     ("routes: [ { match: { path: /a } } ]", "2:11: this route has no `name`; "),
     (

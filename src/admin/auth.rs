@@ -1,6 +1,7 @@
 //! Who may do what: tokens and their permissions; without tokens, this machine only.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::admin::problem::Problem;
 use crate::message::bearer::{Digest, known};
+use crate::rate::{By, Fields, Limiter, Rate, TooOften, whole_seconds};
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct Guard {
     tokens: ArcSwap<Vec<Token>>,
     /// Who was refused waits here for a moment; when it is full, others are told to come back.
     refused: Semaphore,
+    /// Unknown tokens by address.
+    guesses: Limiter,
 }
 
 /// Who calls.
@@ -80,11 +84,25 @@ impl Peer {
 const PENALTY: Duration = Duration::from_millis(100);
 /// How many are refused at a time.
 const REFUSALS: usize = 64;
+/// How many unknown tokens one address may send in a minute. Beyond that it is not heard, whatever it sends: else it
+/// would see by the answer when it has guessed right.
+const GUESSES: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 impl Guard {
     /// A guard that knows `tokens`; with none, only this machine is let in.
     pub fn new(tokens: Vec<Token>) -> Self {
-        Self { tokens: ArcSwap::from_pointee(tokens), refused: Semaphore::new(REFUSALS) }
+        let guesses = Rate {
+            requests: GUESSES,
+            per: Duration::from_mins(1),
+            burst: GUESSES,
+            by: By::Address,
+            fields: Fields::Untold,
+        };
+        Self {
+            tokens: ArcSwap::from_pointee(tokens),
+            refused: Semaphore::new(REFUSALS),
+            guesses: Limiter::new("admin", guesses),
+        }
     }
 
     /// Knows these tokens, and no others, from now on.
@@ -104,9 +122,15 @@ impl Guard {
             let name = local(peer, fields)?;
             return Ok(Caller { name, from: peer.map(Peer::address) });
         }
+        if let Some(Peer(peer)) = peer {
+            self.guesses.look(peer, fields).map_err(too_many_guesses)?;
+        }
         let sent = Digest::sent(fields);
         let token = sent.and_then(|sent| known(&tokens, sent, |token: &Token| token.digest));
         let Some(token) = token else {
+            if let (Some(Peer(peer)), Some(_)) = (peer, sent) {
+                self.guesses.take(peer, fields).map_err(too_many_guesses)?;
+            }
             return Err(Problem::unauthorized("send a known token as `Authorization: Bearer …`"));
         };
         if !token.permissions.contains(&permission) {
@@ -124,6 +148,10 @@ impl Guard {
         sleep(PENALTY).await;
         problem
     }
+}
+
+fn too_many_guesses(TooOften { wait, .. }: TooOften) -> Problem {
+    Problem::too_many("this address has sent too many unknown tokens").after(whole_seconds(wait))
 }
 
 /// Without tokens: this machine only, and not by a browser that another site steers.
@@ -235,6 +263,19 @@ mod tests {
         guard.set(vec![Token::new("ci", "new", vec![Permission::Purge])]);
         let old = asked(&guard, "127.0.0.1", &[("authorization", "Bearer old")]);
         assert_eq!(old, Err(StatusCode::UNAUTHORIZED));
+    }
+
+    #[test]
+    fn an_address_that_guesses_on_and_on_is_not_heard_and_others_are() {
+        let guard = Guard::new(vec![Token::new("ci", "secret", vec![Permission::Purge])]);
+        let from = |peer: &str, value: &str| asked(&guard, peer, &[("authorization", value)]);
+        for guess in 0..GUESSES.get() {
+            let answer = from("10.0.0.1", &format!("Bearer guess{guess}"));
+            assert_eq!(answer, Err(StatusCode::UNAUTHORIZED), "{guess}");
+        }
+        assert_eq!(from("10.0.0.1", "Bearer guess"), Err(StatusCode::TOO_MANY_REQUESTS));
+        assert_eq!(from("10.0.0.1", "Bearer secret"), Err(StatusCode::TOO_MANY_REQUESTS));
+        assert!(from("10.0.0.2", "Bearer secret").is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     members: Map<String, Value>,
-    field: Option<(HeaderName, &'static str)>,
+    field: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -70,7 +70,13 @@ impl Problem {
     }
 
     fn field(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.field = Some((name, value));
+        self.field = Some(Box::new((name, HeaderValue::from_static(value))));
+        self
+    }
+
+    /// With the seconds after which to come back.
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
+        self.field = Some(Box::new((RETRY_AFTER, HeaderValue::from(seconds.max(1)))));
         self
     }
 }
@@ -90,8 +96,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, body.to_string()).into_response();
         let media_type = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
-        if let Some((name, value)) = self.field {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if let Some(field) = self.field {
+            let (name, value) = *field;
+            response.headers_mut().insert(name, value);
         }
         response
     }

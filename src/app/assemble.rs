@@ -19,6 +19,7 @@ use crate::pipeline::fetch::Limits;
 use crate::pipeline::onward::Trusted;
 use crate::purge::ledger::Ledger;
 use crate::purge::purger::{self, Purger, WhenDetached};
+use crate::rate::Rates;
 use crate::refresh::{self, Queue, Refresher};
 use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
@@ -47,6 +48,7 @@ pub(crate) struct House {
     pub(crate) flights: Flights,
     pub(crate) refresher: Refresher,
     pub(crate) routes: Arc<ArcSwap<RouteTable>>,
+    pub(crate) rates: Rates,
     limits: Limits,
     pub(crate) trusted: Trusted,
     pub(crate) switches: Switches,
@@ -85,7 +87,9 @@ impl House {
         threads: &Threads,
     ) -> Result<(Self, Loose), StartError> {
         let metrics = Metrics::new(&settings.service);
-        let (routes, origins) = table(settings, &metrics, &Origins::new())?;
+        let rates = Rates::default();
+        rates.set(settings.rate.as_ref());
+        let (routes, origins) = table(settings, &metrics, &Origins::new(), &rates)?;
         let stores = stores(settings, instance, threads).await?;
         let ledger = Arc::new(Ledger::default());
         let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge));
@@ -108,6 +112,7 @@ impl House {
             flights: Flights::new(TaskTracker::new()),
             refresher,
             routes: Arc::new(ArcSwap::from_pointee(routes)),
+            rates,
             limits,
             trusted: Trusted::new(&networks(settings)),
             switches: Switches::default(),
@@ -122,6 +127,7 @@ impl House {
         Parts {
             service: self.service.to_string(),
             routes: self.routes.clone(),
+            rates: self.rates.clone(),
             ledger: self.ledger.clone(),
             purger: self.purger.clone(),
             memory: self.memory.clone(),

@@ -158,11 +158,13 @@ impl Reloading {
 
     /// Everything that can fail comes first, so that a configuration is in force whole or not at all.
     fn take_over(&mut self, settings: Settings) -> Result<(), StartError> {
-        let (table, origins) = table(&settings, &self.house.metrics, &self.origins)?;
+        let (table, origins) =
+            table(&settings, &self.house.metrics, &self.origins, &self.house.rates)?;
         if let (Some(terms), Some(tls)) = (&self.terms, &settings.tls) {
             terms.change(offer(tls)?).map_err(unfit)?;
         }
         self.house.routes.store(Arc::new(table));
+        self.house.rates.set(settings.rate.as_ref());
         self.house.trusted.set(&networks(&settings));
         self.house.access.set(access_format(settings.log));
         if let Err(why) = self.level.set(settings.log.level.as_str()) {

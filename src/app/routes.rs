@@ -10,21 +10,25 @@ use crate::app::StartError;
 use crate::breaker;
 use crate::config::settings::{self, Settings};
 use crate::origin::health;
+use crate::origin::places::{Places, Queue};
 use crate::origin::tls::Identity;
 use crate::origin::{self, HostRule, Origin, Protocol, Retries, Timeouts};
-use crate::route::Route;
+use crate::rate::Rates;
+use crate::route::census::Census;
 use crate::route::table::RouteTable;
+use crate::route::{Parts, Route};
 use crate::telemetry::metrics::{EndpointState, Metrics, OriginMetrics};
 
 /// The origins in use, by name, each with the settings that it was built from.
 pub(crate) type Origins = HashMap<Arc<str>, (settings::Origin, Arc<Origin>)>;
 
 /// The table of the configuration's routes. Origins whose settings did not change since `before` are kept, with
-/// their connections, their breakers and what is known of their endpoints.
+/// their connections, their breakers and what is known of their endpoints; so are limiters, whose rate did not change, with what they counted.
 pub(crate) fn table(
     settings: &Settings,
     metrics: &Metrics,
     before: &Origins,
+    rates: &Rates,
 ) -> Result<(RouteTable, Origins), StartError> {
     let mut origins = Origins::new();
     for wanted in &settings.origins {
@@ -36,11 +40,18 @@ pub(crate) fn table(
         origins.insert(wanted.name.clone(), (wanted.clone(), origin));
     }
     let route = |settings: &crate::route::Settings| {
-        let (_, origin) = origins.get(&settings.origin).ok_or_else(|| {
+        let (of_origin, origin) = origins.get(&settings.origin).ok_or_else(|| {
             StartError::Configuration(format!("there is no origin `{}`", settings.origin))
         })?;
-        let metrics = metrics.route(&settings.id);
-        Ok(Arc::new(Route::new(settings.clone(), origin.clone(), metrics)))
+        let rate = settings.rate.as_ref();
+        let parts = Parts {
+            origin: origin.clone(),
+            census: settings.max_keys.map(|most| Arc::new(Census::new(most))),
+            places: settings.max_fetches.map(|most| Places::new(most.get(), queue(of_origin))),
+            rate: rate.map(|rate| rates.limiter(settings.id.as_str(), rate)),
+            metrics: metrics.route(&settings.id),
+        };
+        Ok(Arc::new(Route::new(settings.clone(), parts)))
     };
     let routes = settings.routes.iter().map(route).collect::<Result<Vec<_>, StartError>>()?;
     let table = RouteTable::new(routes, route(&settings.last_resort)?)
@@ -78,7 +89,7 @@ fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, 
             connect: settings.connect_timeout,
             first_byte: settings.first_byte_timeout,
             idle: settings.idle_timeout,
-            ..Timeouts::default()
+            queue: settings.queue_timeout,
         },
         retries: Retries { attempts: settings.retry_attempts, budget: settings.retry_budget },
         breaker: breaker::Settings {
@@ -86,6 +97,7 @@ fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, 
             open_for: settings.breaker.open_for,
         },
         max_connections: settings.max_connections,
+        max_waiting: settings.queue_length,
         host: match &settings.host {
             None => HostRule::Preserve,
             Some(authority) => HostRule::Fixed(authority.clone()),
@@ -104,6 +116,10 @@ fn build(settings: &settings::Origin, metrics: OriginMetrics) -> Result<Origin, 
         ..origin::Settings::new(settings.name.clone(), endpoints)
     };
     Origin::new(settings, metrics).map_err(|why| fault(why.to_string()))
+}
+
+fn queue(settings: &settings::Origin) -> Queue {
+    Queue { length: settings.queue_length, patience: settings.queue_timeout }
 }
 
 fn health(settings: &settings::Health) -> health::Settings {

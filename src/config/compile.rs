@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use crate::config::check::routes::{LAST_RESORT, matches};
 use crate::config::file::listen::Listen;
 use crate::config::file::route::{
-    BodyFormat, BodyMethod, Coalesce, GraphQl, KeyBody, Keys, LayerRule, Mutations,
+    BodyFormat, BodyMethod, Coalesce, GraphQl, KeyBody, Keys, LayerRule, Mutations, Rated,
 };
 use crate::config::file::{self, File};
 use crate::config::scalar::address::{HostField, RedisUrl};
@@ -36,6 +36,7 @@ use crate::purge::Effect;
 use crate::purge::announce::Words;
 use crate::purge::events::{EventRule, Events, NamePattern};
 use crate::purge::template::{Holes, Rule, Template};
+use crate::rate::{By, Fields, Rate};
 use crate::route::depends::{Dependency, Depends, Left};
 use crate::route::purging::PurgeMethod;
 use crate::route::rollout::Rollout;
@@ -88,6 +89,7 @@ pub(crate) fn compile(file: File) -> Settings {
             .filter_map(|(name, it)| downstream(&name.0, it))
             .collect(),
         limits: limits(&file.limits),
+        rate: file.limits.rate.as_ref().map(rate),
         trusted_proxies: file.trusted_proxies.clone(),
         routes,
         last_resort: last_resort(&file),
@@ -217,6 +219,8 @@ fn server(name: &str, origin: &file::origin::Origin) -> Origin {
         retry_budget: origin.retries.budget.0,
         breaker: breaker(&origin.breaker),
         max_connections: origin.max_connections.get(),
+        queue_length: origin.queue.length,
+        queue_timeout: origin.queue.timeout.0,
         host: match &origin.host {
             HostField::Preserve => None,
             HostField::Fixed(host) => Some(host.clone()),
@@ -353,6 +357,23 @@ fn limits(limits: &file::service::Limits) -> Limits {
     }
 }
 
+fn rate(rate: &file::service::Rate) -> Rate {
+    Rate {
+        requests: rate.requests,
+        per: rate.per.0,
+        burst: rate.burst.unwrap_or(rate.requests),
+        by: rate.by.field().map_or(By::Address, By::Field),
+        fields: if rate.fields { Fields::Told } else { Fields::Untold },
+    }
+}
+
+fn route_rate(keys: &Keys) -> Option<Rate> {
+    match keys.rate.as_ref()? {
+        Rated::Without(_) => None,
+        Rated::With(with) => Some(rate(with)),
+    }
+}
+
 fn log(log: &file::service::Log) -> Log {
     Log {
         format: match log.format {
@@ -403,6 +424,9 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         coalescing: coalescing(keys.coalesce.unwrap_or_default()),
         ranges: ranges(keys),
         forward: forward(keys),
+        max_keys: keys.max_keys,
+        max_fetches: keys.max_fetches,
+        rate: route_rate(keys),
         server_fields: server_fields(keys),
         matches,
     }
@@ -430,6 +454,9 @@ fn last_resort(file: &File) -> route::Settings {
         coalescing: Coalescing::Off,
         ranges: RangeFetch::Whole,
         forward: route::forward::Forward::All,
+        max_keys: keys.max_keys,
+        max_fetches: keys.max_fetches,
+        rate: route_rate(keys),
         server_fields: server_fields(keys),
     }
 }

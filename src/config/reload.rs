@@ -123,7 +123,7 @@ fn directory(file: &Path) -> PathBuf {
 /// The new settings with everything as it was that cannot change while Larder runs, and the keys of which a change
 /// waits for the next start.
 ///
-/// What takes effect at once: routes, defaults, origins, tokens, certificates, trusted proxies, events, dependencies, hooks, whom purges
+/// What takes effect at once: routes, defaults, origins, tokens, rates, certificates, trusted proxies, events, dependencies, hooks, whom purges
 /// are told, the access log and the log level.
 pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static str>) {
     let (old, wanted) = (&*running.effective, &*new.effective);
@@ -161,6 +161,7 @@ pub fn carry_over(running: &Settings, new: &Settings) -> (Settings, Vec<&'static
     file.depends.clone_from(&wanted.depends);
     file.hooks.clone_from(&wanted.hooks);
     file.downstream.clone_from(&wanted.downstream);
+    file.limits.rate.clone_from(&wanted.limits.rate);
     file.log.access = wanted.log.access;
     file.log.level = wanted.log.level;
     (compile(file), waiting)

@@ -17,6 +17,7 @@ use crate::entry::seal::Seal;
 use crate::purge::announce::Words;
 use crate::purge::events::Events;
 use crate::purge::template::Template;
+use crate::rate::Rate;
 use crate::route;
 use crate::route::depends::Depends;
 
@@ -48,6 +49,8 @@ pub struct Settings {
     /// Each name once.
     pub downstream: Vec<Downstream>,
     pub limits: Limits,
+    /// How often a client may ask, over all routes.
+    pub rate: Option<Rate>,
     pub trusted_proxies: Vec<Network>,
     /// In the order in which they are asked; each id once; each names one of `origins`.
     pub routes: Vec<route::Settings>,
@@ -142,6 +145,9 @@ pub struct Origin {
     pub retry_budget: f64,
     pub breaker: Breaker,
     pub max_connections: usize,
+    /// Requests that may wait for one of them, and how long.
+    pub queue_length: usize,
+    pub queue_timeout: Duration,
     /// The fixed `Host`; none, and the client's goes through.
     pub host: Option<Authority>,
     pub protocol: OriginProtocol,

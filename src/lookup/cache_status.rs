@@ -116,6 +116,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::Followed(Source::Layer(_)) => Some("coalesced"),
         Outcome::Revalidated(Kept::Left(why)) | Outcome::Miss(Kept::Left(why)) => Some(why.token()),
         Outcome::StaleOnError(..) => Some("stale-if-error"),
+        Outcome::Failed(_, OriginFailure::Overloaded) => Some("overloaded"),
         Outcome::Failed(..) => Some("origin-failed"),
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
         Outcome::Passed(WhyPassed::Rollout) => Some("rollout"),

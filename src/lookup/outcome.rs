@@ -105,6 +105,8 @@ pub enum WhyRefused {
     Overloaded,
     NoRoute,
     MethodNotAllowed,
+    /// The client asks more often than it may.
+    RateLimited,
     /// The client may not purge.
     PurgeForbidden,
 }

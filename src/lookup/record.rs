@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::lookup::outcome::{Errand, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused};
+use crate::policy::storable::WhyNot;
 use crate::route::Route;
 use crate::telemetry::access::{AccessLog, Line};
 use crate::telemetry::labels::Ending;
@@ -89,6 +90,12 @@ impl Record {
         if matches!(self.outcome, Outcome::Passed(WhyPassed::LayersOff)) {
             metrics.counts().layers_off_passed.one();
         }
+        if matches!(self.outcome, Outcome::Refused(WhyRefused::RateLimited)) {
+            metrics.counts().rate_limited.one();
+        }
+        if matches!(self.outcome, Outcome::Miss(Kept::Left(WhyNot::TooManyKeys))) {
+            metrics.counts().too_many_keys.one();
+        }
         if log.is_on() {
             log.write(&self.line(end, bytes, took));
         }
@@ -165,6 +172,7 @@ pub const fn words(outcome: &Outcome) -> Words {
             | WhyRefused::Overloaded
             | WhyRefused::NoRoute
             | WhyRefused::MethodNotAllowed
+            | WhyRefused::RateLimited
             | WhyRefused::PurgeForbidden,
         ) => ("BYPASS", "ORIGIN", Ending::Refused),
     };
@@ -205,6 +213,7 @@ impl WhyRefused {
             Self::Overloaded => "overloaded",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::RateLimited => "rate-limited",
             Self::PurgeForbidden => "purge-forbidden",
         }
     }

@@ -112,12 +112,15 @@ impl Body for Outgoing {
 #[derive(Debug)]
 pub struct Incoming {
     body: hyper::body::Incoming,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     metrics: OriginMetrics,
     patience: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     wait: Wait,
 }
+
+/// One of the origin's, and one of the route's where that has a bound.
+type Place = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -128,7 +131,7 @@ enum Wait {
 impl Incoming {
     pub(crate) fn new(
         body: hyper::body::Incoming,
-        place: OwnedSemaphorePermit,
+        place: Place,
         patience: Duration,
         metrics: OriginMetrics,
     ) -> Self {

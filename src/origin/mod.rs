@@ -4,6 +4,7 @@ pub mod body;
 pub mod endpoint;
 pub mod failure;
 pub mod health;
+pub mod places;
 pub mod tls;
 pub mod tunnel;
 
@@ -22,8 +23,6 @@ use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::breaker::{self, Breaker, Permit, State};
 use crate::origin::body::{Feed, Incoming, Outgoing};
@@ -31,6 +30,7 @@ use crate::origin::budget::Budget;
 use crate::origin::client::{Blueprint, Trouble};
 use crate::origin::endpoint::{Endpoint, EndpointFault};
 use crate::origin::failure::OriginFailure;
+use crate::origin::places::{Places, Queue};
 use crate::origin::tls::{Identity, IdentityFault, Tls};
 use crate::telemetry::labels::BreakerState;
 use crate::telemetry::metrics::OriginMetrics;
@@ -55,6 +55,8 @@ pub struct Settings {
     pub breaker: breaker::Settings,
     /// Requests at once, over all endpoints and runtimes; each lasts until its response body does.
     pub max_connections: usize,
+    /// Requests that may wait for one of them.
+    pub max_waiting: usize,
     /// What it is told in `Host`.
     pub host: HostRule,
     /// What is spoken.
@@ -147,6 +149,7 @@ impl Settings {
             retries: Retries::default(),
             breaker: breaker::Settings::default(),
             max_connections: 256,
+            max_waiting: Queue::default().length,
             host: HostRule::Preserve,
             protocol: Protocol::Auto,
             health: None,
@@ -187,8 +190,7 @@ pub struct Origin {
     slow_start: Duration,
     retries: AtomicU64,
     breaker: Breaker,
-    places: Arc<Semaphore>,
-    max_connections: usize,
+    places: Places,
     metrics: OriginMetrics,
 }
 
@@ -198,14 +200,15 @@ impl Origin {
         if settings.endpoints.is_empty() {
             return Err(SettingsFault::NoEndpoints(settings.name));
         }
-        let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let queue = Queue { length: settings.max_waiting, patience: settings.timeouts.queue };
+        let places = Places::new(settings.max_connections, queue);
         let tls = Tls::of(&settings.endpoints, settings.protocol, &settings.identity)
             .map_err(|fault| SettingsFault::Tls(settings.name.clone(), Box::new(fault)))?;
         let blueprint = Blueprint {
             timeouts: settings.timeouts,
             protocol: settings.protocol,
             pool_idle: settings.pool_idle,
-            connections: max_connections,
+            connections: settings.max_connections.max(1),
             tls,
         };
         let endpoints = settings.endpoints.into_iter().map(|uri| {
@@ -225,8 +228,7 @@ impl Origin {
             slow_start: settings.slow_start,
             retries: AtomicU64::new(0),
             breaker: Breaker::new(settings.breaker),
-            places: Arc::new(Semaphore::new(max_connections)),
-            max_connections,
+            places,
             metrics,
         })
     }
@@ -258,23 +260,42 @@ impl Origin {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        self.send_within(request, None).await
+    }
+
+    /// Sends a request that needs one of `own` places too, as long as it needs one of the origin's.
+    pub async fn send_within<B>(
+        &self,
+        request: Request<B>,
+        own: Option<&Places>,
+    ) -> Result<Response<Incoming>, OriginFailure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let (parts, body) = request.into_parts();
         let whole = body.is_end_stream().then(Bytes::new);
         let (body, feed) = Outgoing::new(body);
-        self.told(parts, Load { body, feed, whole }).await
+        self.told(parts, Load { body, feed, whole }, own).await
     }
 
     /// Sends a request whose body is here as a whole, so that it can be repeated as one without a body can.
     pub async fn send_whole(
         &self,
         request: Request<Bytes>,
+        own: Option<&Places>,
     ) -> Result<Response<Incoming>, OriginFailure> {
         let (parts, body) = request.into_parts();
-        self.told(parts, Load::whole(body)).await
+        self.told(parts, Load::whole(body), own).await
     }
 
-    async fn told(&self, parts: Parts, load: Load) -> Result<Response<Incoming>, OriginFailure> {
-        let answer = self.attempt(parts, load).await;
+    async fn told(
+        &self,
+        parts: Parts,
+        load: Load,
+        own: Option<&Places>,
+    ) -> Result<Response<Incoming>, OriginFailure> {
+        let answer = self.attempt(parts, load, own).await;
         if let Err(failure) = &answer {
             self.metrics.failed(failure.token());
         }
@@ -285,6 +306,7 @@ impl Origin {
         &self,
         mut parts: Parts,
         load: Load,
+        own: Option<&Places>,
     ) -> Result<Response<Incoming>, OriginFailure> {
         let permit = self
             .breaker
@@ -293,7 +315,12 @@ impl Origin {
         if permit.is_probe() {
             self.metrics.breaker(BreakerState::HalfOpen);
         }
-        let place = self.place().await?;
+        // First its own, so that who waits there takes no place from others.
+        let own = match own {
+            Some(own) => Some(own.take().await?),
+            None => None,
+        };
+        let place = (self.places.take().await?, own);
         endpoint::name_host(&self.host, &mut parts);
         let begun = Instant::now();
         let answer = self.deliver(parts, load).await;
@@ -326,21 +353,9 @@ impl Origin {
         let now = Instant::now();
         Condition {
             breaker: self.breaker.state(now),
-            in_flight: self.max_connections - self.places.available_permits(),
+            in_flight: self.places.taken(),
             retries: self.retries.load(Ordering::Relaxed),
             endpoints: self.endpoints.iter().map(|e| (e.uri().clone(), e.is_used(now))).collect(),
-        }
-    }
-
-    /// Waits for a place, in order of arrival.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, OriginFailure> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
-        }
-        match timeout(self.timeouts.queue, Arc::clone(&self.places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            // The semaphore is never closed, so this is the time.
-            Ok(Err(_)) | Err(_) => Err(OriginFailure::Overloaded),
         }
     }
 

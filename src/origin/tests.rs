@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 
@@ -254,7 +254,8 @@ impl Leaving {
             if method == Method::QUERY {
                 *request.body_mut() = Bytes::from_static(b"a question");
             }
-            let answer = soon(origin.send_whole(request)).await.expect("the request was lost");
+            let answer =
+                soon(origin.send_whole(request, None)).await.expect("the request was lost");
             assert_eq!(text(answer).await, "ok");
             self.leave.send(()).unwrap();
             self.left.recv().unwrap();

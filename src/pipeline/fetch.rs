@@ -139,7 +139,8 @@ impl Fetch {
         let conditional =
             fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
         let sent = RangeSent::of(fields);
-        let response = lookup.route.origin.send_whole(request).await?;
+        let response =
+            lookup.route.origin.send_whole(request, lookup.route.places.as_ref()).await?;
         let received = Timestamp::now();
         let response = response.map(Body::live);
         Ok(Asked { response, as_of, turn, requested, received, conditional, sent, rest })
@@ -243,6 +244,7 @@ impl Fetch {
             &asked,
             Candidate { method: &lookup.request.method, head: &head, part: part.as_ref() },
         );
+        let verdict = verdict.and_then(|keeping| counted(lookup, keeping, asked.received));
         let Keeping { facts, freshness, variant, tags } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
@@ -367,6 +369,15 @@ impl Fetch {
         // Of a part of a GraphQL answer nobody can tell whether it has errors.
         let may_be_kept = in_memory && route.graphql().is_none();
         part.is_whole() || may_be_kept && part.length() <= self.0.limits.l1
+    }
+}
+
+/// What is to be kept, if its route may have its key stored.
+fn counted(lookup: &Lookup, keeping: Keeping, now: Timestamp) -> Result<Keeping, WhyNot> {
+    let last_use = keeping.freshness.last_use();
+    match &lookup.route.census {
+        Some(census) if !census.counts(lookup.key, last_use, now) => Err(WhyNot::TooManyKeys),
+        Some(_) | None => Ok(keeping),
     }
 }
 

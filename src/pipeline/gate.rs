@@ -31,7 +31,9 @@ use crate::message::range::{self, Asked};
 use crate::pipeline::content::{Room, Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::pipeline::onward::Trusted;
+use crate::pipeline::ration::{self, Asker, Told};
 use crate::policy::ClientDirectives;
+use crate::rate::Rates;
 use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
 use crate::route::{RangeFetch, Route, Sought};
@@ -43,6 +45,7 @@ pub(crate) struct Gate<L, P>(Arc<Parts<L, P>>);
 struct Parts<L, P> {
     service: Box<str>,
     routes: Arc<ArcSwap<RouteTable>>,
+    rates: Rates,
     switches: Switches,
     trusted: Trusted,
     lookups: L,
@@ -54,6 +57,7 @@ struct Parts<L, P> {
 pub(crate) struct Needs<'a> {
     pub(crate) service: &'a str,
     pub(crate) routes: Arc<ArcSwap<RouteTable>>,
+    pub(crate) rates: Rates,
     pub(crate) switches: Switches,
     pub(crate) trusted: Trusted,
 }
@@ -70,25 +74,39 @@ enum Decision {
 impl<L, P> Gate<L, P> {
     /// The gate before `lookups`, which answers what is looked up, and `passages`, which forwards the rest.
     pub(crate) fn new(needs: Needs<'_>, lookups: L, passages: P) -> Self {
-        let Needs { service, routes, switches, trusted } = needs;
+        let Needs { service, routes, rates, switches, trusted } = needs;
         let (service, room) = (service.into(), Room::new());
-        Self(Arc::new(Parts { service, routes, switches, trusted, lookups, passages, room }))
+        Self(Arc::new(Parts { service, routes, rates, switches, trusted, lookups, passages, room }))
     }
 
-    fn decide(&self, arrival: Arrival) -> Decision {
+    fn decide(&self, arrival: Arrival) -> (Decision, Told) {
         let Arrival { request, client, scheme, interim, now } = arrival;
+        let refused = |departure| (Decision::Refuse(departure), Told::default());
         if let Some(refusal) = refusal(&request) {
-            return Decision::Refuse(refusal);
+            return refused(refusal);
         }
         let scheme = self.0.trusted.scheme(client, scheme, request.headers());
         let target = match Target::of(&request, scheme) {
             Ok(target) => target,
-            Err(why) => return Decision::Refuse(malformed(&why.to_string())),
+            Err(why) => return refused(malformed(&why.to_string())),
         };
         let routes = self.0.routes.load();
         let route = routes.find(target.host_str(), target.path()).clone();
-        let target = target.under(&route.key.query);
+        let fields = request.headers();
+        let asker = Asker { peer: client, trusted: &self.0.trusted, fields };
+        let told = match ration::take(&self.0.rates, &route, &asker) {
+            Ok(told) => told,
+            Err(departure) => return refused(*departure),
+        };
         let (request, body) = request.into_parts();
+        let look = Look { route, target, request, client, interim, now };
+        (self.direct(&routes, look, body), told)
+    }
+
+    /// Where a request goes that is answered.
+    fn direct(&self, routes: &RouteTable, look: Look, body: Body) -> Decision {
+        let Look { route, target, request, client, interim, now } = look;
+        let target = target.under(&route.key.query);
         let why = if request.headers.contains_key(UPGRADE) && is_upgrade(&request) {
             WhyPassed::Upgrade
         } else if request.method.as_str() == "PURGE" && route.purge_method.is_some() {
@@ -349,7 +367,28 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        match self.decide(arrival) {
+        let (decision, told) = self.decide(arrival);
+        if !told.is_nothing() {
+            let gate = self.clone();
+            return Either::Right(Either::Left(Box::pin(async move {
+                let mut departure = gate.go(decision).await?;
+                told.tell(&mut departure.response);
+                Ok(departure)
+            })));
+        }
+        self.go(decision)
+    }
+}
+
+impl<L, P> Gate<L, P>
+where
+    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
+    L::Future: Send,
+    P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
+    P::Future: Send + 'static,
+{
+    fn go(&self, decision: Decision) -> <Self as Service<Arrival>>::Future {
+        match decision {
             // A body of a request that is looked up by its URL is nobody's: dropped, the server drains or closes.
             Decision::Look(lookup, _body) => Either::Left(self.0.lookups.clone().call(lookup)),
             Decision::Read(look, body) => {

@@ -17,6 +17,7 @@ use crate::lookup::outcome::{Layer, Outcome};
 use crate::lookup::record::{BodyEnd, Record, words};
 use crate::message::plain::{Outlet, Plain, Remainder, Sent, Shortcut, Told};
 use crate::pipeline::judge::Judge;
+use crate::rate::Rates;
 use crate::route::Route;
 use crate::route::table::RouteTable;
 use crate::store::memory::Memory;
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) service: Box<str>,
     pub(crate) cache: CacheId,
     pub(crate) routes: Arc<ArcSwap<RouteTable>>,
+    pub(crate) rates: Rates,
     pub(crate) judge: Arc<Judge>,
     pub(crate) memory: Memory,
     pub(crate) metrics: Metrics,
@@ -50,7 +52,11 @@ impl Glance {
 
     /// The entry that answers, with its route.
     fn find(&self, asked: &Plain<'_>, now: Timestamp) -> Option<(Arc<Entry>, Arc<Route>)> {
-        let Parts { service, routes, judge, memory, .. } = &*self.parts;
+        let Parts { service, routes, rates, judge, memory, .. } = &*self.parts;
+        // Who asks is in fields that are not looked at here, and where it stands is in others that are not written.
+        if rates.is_on() {
+            return None;
+        }
         let target = PlainTarget::of(asked.host, asked.target, &Scheme::HTTP)?;
         let routes = routes.load();
         let route = routes.find(target.host(), target.path());

@@ -25,6 +25,7 @@ mod pass;
 mod peek;
 mod posted;
 mod purging;
+mod ration;
 mod tier;
 mod unshared;
 
@@ -55,6 +56,7 @@ use crate::pipeline::tier::Tier;
 use crate::purge::ledger::Ledger;
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::Purger;
+use crate::rate::Rates;
 use crate::refresh::Refresher;
 use crate::route::switches::Switches;
 use crate::route::table::RouteTable;
@@ -69,6 +71,7 @@ pub(crate) struct Parts<St, Le, Lo> {
     /// What `Cache-Status` calls this cache.
     pub cache_name: String,
     pub routes: Arc<ArcSwap<RouteTable>>,
+    pub rates: Rates,
     pub ledger: Arc<Ledger>,
     pub purger: Purger<Lo>,
     pub memory: Memory,
@@ -119,6 +122,7 @@ where
         service: parts.service.as_str().into(),
         cache: cache.clone(),
         routes: parts.routes.clone(),
+        rates: parts.rates.clone(),
         judge: judge.clone(),
         memory: memory.clone(),
         metrics: metrics.clone(),
@@ -144,6 +148,7 @@ where
     let needs = gate::Needs {
         service: &parts.service,
         routes: parts.routes,
+        rates: parts.rates,
         switches: parts.switches,
         trusted,
     };

@@ -108,7 +108,8 @@ where
         }
         request.extensions.insert(interim);
         let (since, requested) = (self.0.purger.moment(), Timestamp::now());
-        let answer = route.origin.send(Request::from_parts(request, body)).await;
+        let request = Request::from_parts(request, body);
+        let answer = route.origin.send_within(request, route.places.as_ref()).await;
         let received = Timestamp::now();
         let response = match answer {
             Ok(response) => response,

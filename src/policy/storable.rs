@@ -67,6 +67,8 @@ pub enum WhyNot {
     TooLarge,
     /// No layer takes anything of the route: it is L2's alone, and there is none.
     NoLayer,
+    /// Of its route as many keys are stored as may be.
+    TooManyKeys,
     /// It carries more tags than can be kept.
     TooManyTags,
     /// Its tags stand in its body, which cannot be read for them: it is encoded, too large, or not what it says.
@@ -371,6 +373,7 @@ impl WhyNot {
             Self::NoLayer => "no-layer",
             Self::TooManyTags => "too-many-tags",
             Self::TagsUnreadable => "tags-unreadable",
+            Self::TooManyKeys => "too-many-keys",
             Self::Contradiction => "contradiction",
             Self::GraphQlErrors => "graphql-errors",
             Self::GraphQlUnread => "graphql-unread",
@@ -384,6 +387,7 @@ impl WhyNot {
             | Self::Part
             | Self::ClientNoStore
             | Self::Authorization
+            | Self::TooManyKeys
             | Self::GraphQlErrors => false,
             Self::Status
             | Self::NotUnderstood

@@ -1,5 +1,6 @@
 //! One compiled rule set, which a request's host, path and method select.
 
+pub mod census;
 pub mod depends;
 pub mod forward;
 pub mod json;
@@ -9,6 +10,7 @@ pub mod switches;
 pub mod table;
 pub mod tags;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,10 @@ use crate::key::KeyRules;
 use crate::key::content::{Form, Writes};
 use crate::key::vary::VaryRules;
 use crate::origin::Origin;
+use crate::origin::places::Places;
 use crate::policy::{Policy, Post};
+use crate::rate::{Limiter, Rate};
+use crate::route::census::Census;
 use crate::route::forward::Forward;
 use crate::route::purging::PurgeMethod;
 use crate::route::rollout::Rollout;
@@ -51,6 +56,12 @@ pub struct Route {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    /// Its keys that are stored, where they are bounded.
+    pub census: Option<Arc<Census>>,
+    /// Its requests to the origin, where they are bounded.
+    pub places: Option<Places>,
+    /// Who asks too often is refused.
+    pub rate: Option<Arc<Limiter>>,
     pub server_fields: ServerFields,
     pub metrics: RouteMetrics,
 }
@@ -78,7 +89,21 @@ pub struct Settings {
     pub coalescing: Coalescing,
     pub ranges: RangeFetch,
     pub forward: Forward,
+    /// Keys of it that are stored at once.
+    pub max_keys: Option<NonZeroUsize>,
+    /// Requests of it that the origin has at once.
+    pub max_fetches: Option<NonZeroUsize>,
+    pub rate: Option<Rate>,
     pub server_fields: ServerFields,
+}
+
+/// What a route's settings name, built.
+pub struct Parts {
+    pub origin: Arc<Origin>,
+    pub census: Option<Arc<Census>>,
+    pub places: Option<Places>,
+    pub rate: Option<Arc<Limiter>>,
+    pub metrics: RouteMetrics,
 }
 
 /// Whether a route's requests are looked up at all.
@@ -167,13 +192,13 @@ pub enum ServerFields {
 }
 
 impl Route {
-    /// The route that `settings` describe; `origin` is the one that they name.
-    pub fn new(settings: Settings, origin: Arc<Origin>, metrics: RouteMetrics) -> Self {
+    /// The route that `settings` describe, of the parts that they name.
+    pub fn new(settings: Settings, parts: Parts) -> Self {
         Self {
             id: settings.id,
             matches: settings.matches,
             methods: settings.methods,
-            origin,
+            origin: parts.origin,
             mode: settings.mode,
             policy: settings.policy,
             key: settings.key,
@@ -189,8 +214,11 @@ impl Route {
             coalescing: settings.coalescing,
             ranges: settings.ranges,
             forward: settings.forward,
+            census: parts.census,
+            places: parts.places,
+            rate: parts.rate,
             server_fields: settings.server_fields,
-            metrics,
+            metrics: parts.metrics,
         }
     }
 
@@ -216,6 +244,7 @@ impl Route {
             && self.key.is_plain()
             && self.policy.early_refresh.is_none()
             && self.client_ttl.is_none()
+            && self.rate.is_none()
             && self.server_fields == ServerFields::Full
     }
 

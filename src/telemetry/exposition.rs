@@ -52,6 +52,7 @@ impl Collector for Scrape {
         requests(&mut page, &routes)?;
         let origins = all.origins.lock().clone();
         asked(&mut page, &origins)?;
+        bounds(&mut page, &all)?;
         counts(&mut page, &all)?;
         process(&mut page, &all)
     }
@@ -290,6 +291,26 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
             (labels, small(endpoint.is_used.into()))
         }),
     )
+}
+
+/// The families of [`Counts`](crate::telemetry::metrics::Counts) that tell of bounds.
+fn bounds(page: &mut Page<'_, '_>, all: &All) -> Written {
+    let counts = &all.counts;
+    let table: [(&str, &str, &Count); 2] = [
+        (
+            "larder_rate_limited",
+            "Requests refused because their client asks more often than it may",
+            &counts.rate_limited,
+        ),
+        (
+            "larder_too_many_keys",
+            "Answers not stored because their route has as many keys stored as it may",
+            &counts.too_many_keys,
+        ),
+    ];
+    table.into_iter().try_for_each(|(name, help, count)| {
+        page.counter(name, help, [([NO_LABEL; 0], count.get())])
+    })
 }
 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).

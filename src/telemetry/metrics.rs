@@ -362,6 +362,8 @@ pub struct Counts {
     /// Requests that passed because their key is not rolled out yet, or because every layer of their route is off.
     pub rollout_passed: Count,
     pub layers_off_passed: Count,
+    pub rate_limited: Count,
+    pub too_many_keys: Count,
     pub refreshes_asked: Count,
     pub refreshes_dropped: Count,
     pub refreshes_failed: Count,

@@ -13,6 +13,16 @@ pub(crate) fn threats() -> Vec<Threat> {
             "bodies stream with back-pressure; what nobody reads is drained within a bound, or the connection closes",
             endless(),
         ),
+        threat(
+            "One client that asks on and on",
+            "rates per client, of a bounded number of clients, for hits as for misses (`rate`, `pipeline::ration`)",
+            incessant(),
+        ),
+        threat(
+            "Queries that nobody asks for twice, to drive out what is stored",
+            "keys of a route that are stored are bounded; answers for more are served alone (`max_keys`, `route::census`)",
+            queries(),
+        ),
     ]
 }
 
@@ -91,6 +101,41 @@ fn slow() -> Vec<Row> {
             .configured(SOON)
             .step(send("PR").answered_with_any_of(&[400, 408]))
             .reaches(&[]),
+    ]
+}
+
+fn queries() -> Vec<Row> {
+    vec![
+        row("queries without end, on a route that may store one key")
+            .route("    max_keys: 1\n")
+            .step(get("/x?a=1", ""))
+            .step(get("/x?a=2", "").says("detail=too-many-keys"))
+            .step(get("/x?a=3", "").says("detail=too-many-keys"))
+            .step(get("/x?a=1", "").says("x-cache: hit"))
+            .reaches(&["GET /x?a=1", "GET /x?a=2", "GET /x?a=3"]),
+    ]
+}
+
+fn incessant() -> Vec<Row> {
+    let limited = |name: &str, by: &str| {
+        row(name).configured(&format!(
+            "routes:\n  - {{ name: limited, match: {{ path: \"/limited/**\" }}, rate: {{ requests: 2, per: 1h, by: \"{by}\" }} }}\n  - {{ name: all }}"
+        ))
+    };
+    let refused = || get("/limited/x", "X-Client: a\r\n").answered(&[429]).says("retry-after:");
+    vec![
+        limited("a third request of two in an hour", "address")
+            .step(get("/limited/x", ""))
+            .step(get("/limited/y", ""))
+            .step(refused())
+            .step(get("/y", ""))
+            .reaches(&["GET /limited/x", "GET /limited/y", "GET /y"]),
+        limited("a third request of one who calls itself something else", "header:X-Client")
+            .step(get("/limited/x", "X-Client: a\r\n"))
+            .step(get("/limited/x", "X-Client: a\r\n"))
+            .step(refused())
+            .step(get("/limited/x", "X-Client: b\r\n"))
+            .reaches(&["GET /limited/x"]),
     ]
 }
 

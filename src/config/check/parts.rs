@@ -7,7 +7,9 @@ use http::uri::Scheme;
 
 use crate::config::check::{At, Check};
 use crate::config::file::origin::Origin;
+use crate::config::file::service::Rate;
 use crate::config::scalar::amount::Size;
+use crate::rate::LONGEST;
 
 impl Check<'_> {
     pub(super) fn parts(&mut self) {
@@ -67,6 +69,7 @@ impl Check<'_> {
             self.positive(&timeouts.key("connect"), spans.connect);
             self.positive(&timeouts.key("first_byte"), spans.first_byte);
             self.positive(&timeouts.key("idle"), spans.idle);
+            self.positive(&at.key("queue").key("timeout"), origin.queue.timeout);
             self.positive(&at.key("breaker").key("open_for"), origin.breaker.open_for);
             self.health(origin, &at);
             self.origin_tls(origin, &at);
@@ -134,6 +137,24 @@ impl Check<'_> {
         }
     }
 
+    /// Whether a rate can be counted.
+    pub(super) fn rate(&mut self, rate: &Rate, at: &At<'_>) {
+        let (requests, per) = (rate.requests, rate.per.0);
+        if per.is_zero() {
+            self.positive(&at.key("per"), rate.per);
+        } else if per / requests.get() == Duration::ZERO {
+            let what = format!("{requests} requests in {} are more than can be counted", rate.per);
+            self.fault(&at.key("requests"), what, "write a longer `per`, or no rate");
+        } else if (per / requests.get()).saturating_mul(rate.burst.unwrap_or(requests).get())
+            > LONGEST
+        {
+            let what =
+                "a client that has used it up waits for more than a day to have all of it again";
+            let written = if rate.burst.is_some() { "burst" } else { "per" };
+            self.fault(&at.key(written), what, "write a smaller `burst`, or a shorter `per`");
+        }
+    }
+
     /// Spans that must not be zero, or not so short.
     fn spans(&mut self) {
         let at = self.root.key("limits");
@@ -147,6 +168,9 @@ impl Check<'_> {
         ];
         for (key, span) in spans {
             self.positive(&at.key(key), span);
+        }
+        if let Some(rate) = &limits.rate {
+            self.rate(rate, &at.key("rate"));
         }
         let sizes = [("header_bytes", limits.header_bytes), ("target_bytes", limits.target_bytes)];
         for (key, size) in sizes {

@@ -6,7 +6,7 @@ use crate::config::check::{At, Check};
 use crate::config::fault::{listed, nearest};
 use crate::config::file::OneOrMany;
 use crate::config::file::route::{
-    BodyFormat, Forward, ForwardWord, Keys, LayerRule, Method, Route, Share,
+    BodyFormat, Forward, ForwardWord, Keys, LayerRule, Method, Rated, Route, Share,
 };
 use crate::config::file::store::{L2, Without};
 use crate::config::scalar::amount::Size;
@@ -215,6 +215,9 @@ impl<'a> Check<'a> {
             if let Err(bad) = TagRules::default().add(text, path) {
                 self.template(&find("tags").index(index), text, &bad, path);
             }
+        }
+        if let Some(Rated::With(rate)) = &keys.rate {
+            self.rate(rate, &find("rate"));
         }
         if let Some(method) = &keys.purge_method {
             self.purge_method(method, &find("purge_method"));

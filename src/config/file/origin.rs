@@ -24,6 +24,8 @@ pub struct Origin {
     pub breaker: Breaker,
     /// Connections that may be open to it at once, from this instance.
     pub max_connections: NonZeroUsize,
+    /// Requests that wait for one of them, or for one that their route may have; more are answered 503.
+    pub queue: Queue,
     /// What it gets as `Host`: `preserve`, what the client sent, or a fixed host.
     pub host: HostField,
     /// What is spoken to it.
@@ -97,6 +99,16 @@ pub struct Timeouts {
     pub idle: Span,
 }
 
+/// Who waits for a connection.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Queue {
+    /// So many at once; 0 for none.
+    pub length: usize,
+    /// And each for no longer than this.
+    pub timeout: Span,
+}
+
 /// What is tried again: idempotent requests that surely never reached the origin.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -126,12 +138,19 @@ impl Default for Origin {
             retries: Retries::default(),
             breaker: Breaker::default(),
             max_connections: count(256),
+            queue: Queue::default(),
             host: HostField::Preserve,
             protocol: Protocol::default(),
             health: None,
             slow_start: seconds(0),
             tls: None,
         }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { length: 1024, timeout: seconds(1) }
     }
 }
 

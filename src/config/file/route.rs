@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::purging::PurgeMethod;
+use crate::config::file::service::Rate;
+use crate::config::file::store::Without;
 use crate::config::file::{OneOrMany, count, kib, seconds};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
@@ -146,6 +148,17 @@ pub struct Keys {
     /// list of fields beside those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
+    /// Keys of this route that are stored at once, by this instance; answers for more are served and not stored. No bound
+    /// where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_keys: Option<NonZeroUsize>,
+    /// Requests of this route that the origin has at once, from this instance: misses, refreshes and what passes. Others
+    /// wait as `queue` of the origin says. No bound but the origin's where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_fetches: Option<NonZeroUsize>,
+    /// How often one client may ask here; more is 429. `none` is no bound but that of `limits.rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rated>,
     /// Whether clients see `X-Cache`, `X-Cache-Layer`, `Cache-Status` and `Via`, and the key in `Cache-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_fields: Option<ServerFields>,
@@ -385,6 +398,15 @@ pub enum ForwardWord {
     Keyed,
 }
 
+/// How often one client may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Rated {
+    Without(Without),
+    With(Rate),
+}
+
 /// What a successful write purges.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -533,7 +555,7 @@ impl Keys {
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
             early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
-            keep_posts on_write purge_method coalesce ranges forward server_fields
+            keep_posts on_write purge_method coalesce ranges forward max_keys max_fetches rate server_fields
         }
     }
 
@@ -553,13 +575,14 @@ impl Keys {
             graphql: None,
             keep_posts: None,
             forward: None,
+            max_keys: None,
             key: self.key.map(|key| Key { body: None, ..key }),
             ..self
         }
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 12] = [
+    pub(crate) const STORING: [&str; 13] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -572,6 +595,7 @@ impl Keys {
         "graphql",
         "keep_posts",
         "forward",
+        "max_keys",
     ];
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The admin side, the purge log, limits and logs.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::config::file::purging::Rewarm;
 use crate::config::file::{count, kib, seconds};
 use crate::config::scalar::address::Address;
 use crate::config::scalar::amount::{Size, Span};
-use crate::config::scalar::name::{Name, Secret};
+use crate::config::scalar::name::{Name, RateKey, Secret};
 
 /// The admin listener.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -83,6 +83,9 @@ pub struct Limits {
     /// start, are not counted. No bound where it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_per_client: Option<NonZeroUsize>,
+    /// How often one client may ask, over all routes; more is 429. No bound where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// How long a TLS handshake may take, and what a load balancer says before it.
     pub handshake_timeout: Span,
     /// How long a request head may take.
@@ -101,6 +104,23 @@ pub struct Limits {
     pub target_bytes: Size,
     /// How long requests in progress may take when Larder is told to stop.
     pub drain: Span,
+}
+
+/// How often one client may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rate {
+    /// So many in the long run in each `per`; more are answered 429.
+    pub requests: NonZeroU32,
+    pub per: Span,
+    /// So many at once, by who has not asked for a while; as many as `requests` where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<NonZeroU32>,
+    /// Who is one client: `address`, where an IPv6 client is its /64; `authorization`, or `header:NAME`, and the address of
+    /// those who send none.
+    pub by: RateKey,
+    /// Whether clients are told by `RateLimit` and `RateLimit-Policy` where they stand.
+    pub fields: bool,
 }
 
 /// What is written to the terminal.
@@ -157,6 +177,7 @@ impl Default for Limits {
         Self {
             connections: count(10_000),
             connections_per_client: None,
+            rate: None,
             handshake_timeout: seconds(10),
             header_timeout: seconds(10),
             idle_timeout: seconds(30),
@@ -166,6 +187,18 @@ impl Default for Limits {
             header_fields: count(128),
             target_bytes: kib(16),
             drain: seconds(30),
+        }
+    }
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            requests: NonZeroU32::MIN.saturating_add(99),
+            per: seconds(1),
+            burst: None,
+            by: RateKey::Address,
+            fields: true,
         }
     }
 }

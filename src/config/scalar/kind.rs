@@ -12,7 +12,8 @@ use crate::config::scalar::address::{
 };
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{
-    CacheName, EventName, FieldName, FieldValue, Host, Name, Path, SealSecret, Secret, Status, Word,
+    CacheName, EventName, FieldName, FieldValue, Host, Name, Path, RateKey, SealSecret, Secret,
+    Status, Word,
 };
 
 /// The schema keyword that names a text's kind.
@@ -97,6 +98,7 @@ scalars! {
     Name "name" "a name" "shop" shown
     CacheName "cache-name" "the name of a cache" "larder" shown
     FieldName "field-name" "the name of a field" "Accept-Language" shown
+    RateKey "rate-key" "what tells clients apart" "address" shown
     Network "network" "a network or an address" "10.0.0.0/8" shown
     Path "path-pattern" "a pattern of paths" "/api/products/**" shown
     Host "host-pattern" "a pattern of hosts" "*.shop.example" shown

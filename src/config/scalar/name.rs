@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use http::header::HeaderName;
+use http::header::{AUTHORIZATION, HeaderName};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 use crate::config::scalar::{HIDDEN, Wrong};
@@ -192,6 +192,51 @@ impl FromStr for FieldName {
 impl fmt::Display for FieldName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// What tells clients apart that are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RateKey {
+    Address,
+    Authorization,
+    Header(FieldName),
+}
+
+impl RateKey {
+    /// The field that tells them apart, where one does.
+    pub(crate) fn field(&self) -> Option<HeaderName> {
+        match self {
+            Self::Address => None,
+            Self::Authorization => Some(AUTHORIZATION),
+            Self::Header(name) => Some(name.name()),
+        }
+    }
+}
+
+impl FromStr for RateKey {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match (text, text.strip_prefix("header:")) {
+            ("address", _) => Ok(Self::Address),
+            ("authorization", _) => Ok(Self::Authorization),
+            (_, Some(name)) => name.trim().parse().map(Self::Header),
+            (_, None) => Err(Wrong::new(
+                "",
+                "write address, authorization, or header:NAME with a field's name",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for RateKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => formatter.write_str("address"),
+            Self::Authorization => formatter.write_str("authorization"),
+            Self::Header(name) => write!(formatter, "header:{name}"),
+        }
     }
 }
 
