@@ -14,7 +14,7 @@ use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Pulse};
 
 /// Heads with more fields are the parser's.
-const FIELDS: usize = 32;
+pub(crate) const FIELDS: usize = 32;
 
 /// What the room for a head may keep between two answers.
 const ROOM: usize = 4096;
@@ -176,7 +176,7 @@ impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
 }
 
 /// The plain request at the beginning of `bytes` and the length of its head, if there is one and all of it is there.
-fn plain<'a>(
+pub(crate) fn plain<'a>(
     bytes: &'a [u8],
     fields: &mut [Header<'a>],
     limits: &Limits,
