@@ -39,6 +39,14 @@ impl Remembered {
 }
 
 impl Purging for Remembered {
+    fn tripwires(&self) -> Vec<crate::admin::tripwire::Wire> {
+        Vec::new()
+    }
+
+    fn reset_tripwire(&self, _: &RouteId) -> bool {
+        false
+    }
+
     async fn submit(
         &self,
         record: Record,

@@ -89,6 +89,9 @@ impl Record {
         if matches!(self.outcome, Outcome::Passed(WhyPassed::LayersOff)) {
             metrics.counts().layers_off_passed.one();
         }
+        if matches!(self.outcome, Outcome::Passed(WhyPassed::Tripwire)) {
+            metrics.counts().tripwire_passed.one();
+        }
         if log.is_on() {
             log.write(&self.line(end, bytes, took));
         }
@@ -191,6 +194,7 @@ impl WhyPassed {
             Self::Purge => "purge",
             Self::Rollout => "rollout",
             Self::LayersOff => "layers-off",
+            Self::Tripwire => "tripwire",
             Self::Content(why) => why.token(),
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! observe - gate ------------- pass ------------------------------- origin
 //!             |                  ' answers to POST that are kept enter below the peek
-//!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - fetch - origin
+//!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - tripwire - fetch - origin
 //!                                ^ refreshes enter here
 //! ```
 
@@ -26,6 +26,7 @@ mod peek;
 mod posted;
 mod purging;
 mod tier;
+pub mod tripwire;
 mod unshared;
 
 use std::net::IpAddr;
@@ -52,6 +53,8 @@ use crate::pipeline::onward::Trusted;
 use crate::pipeline::pass::Pass;
 use crate::pipeline::peek::Peek;
 use crate::pipeline::tier::Tier;
+use crate::pipeline::tripwire::{Alarms, Tripwire};
+use crate::pipeline::unshared::Unshared;
 use crate::purge::ledger::Ledger;
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::Purger;
@@ -78,6 +81,7 @@ pub(crate) struct Parts<St, Le, Lo> {
     pub refresher: Refresher,
     pub trusted: Trusted,
     pub limits: Limits,
+    pub alarms: Alarms,
     pub switches: Switches,
     /// How long a copy in memory is served before the second level is asked for a newer one; nothing without one.
     pub compare_after: Option<Duration>,
@@ -99,15 +103,18 @@ where
         metrics: metrics.clone(),
         switches: parts.switches.clone(),
         compare_after: parts.compare_after,
+        undrawn: Unshared::new(),
     });
     let below = ServiceBuilder::new()
         // One flight per URL and variant: whatever is slow below is done once.
-        .layer(Coalesce::layer(ledger.clone(), flights.clone(), metrics.clone()))
+        .layer(Coalesce::layer(judge.clone(), flights.clone(), metrics.clone()))
         // Memory again, since somebody may have landed since the peek.
         .layer(Tier::layer(judge.clone(), memory.clone(), Layer::L1, metrics.clone()))
         .layer(Tier::layer(judge.clone(), second.clone(), Layer::L2, metrics.clone()))
         // The fleet is asked only when neither level has it.
         .layer(Lease::layer(judge.clone(), leases.clone(), second.clone()))
+        // What was fetched for another identity is compared before it answers.
+        .layer(Tripwire::layer(parts.alarms.clone(), metrics.clone()))
         .service(Fetch::new(
             ledger.clone(),
             parts.trusted.clone(),
@@ -181,7 +188,7 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
 }
 
 /// What answers refreshes, and keeps what is answered elsewhere: everything below the peek.
-pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
+pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Tripwire<Fetch>>>>>;
 
 /// What answers one connection's requests.
 pub(crate) type Clients<St, Le, Lo> = Observe<Entrance<St, Le, Lo>>;
@@ -202,8 +209,10 @@ mod tests {
         type Inner = Below<SecondLevel, FleetLeases>;
         let pointer = size_of::<usize>();
         assert_eq!(size_of::<Fetch>(), pointer);
-        assert_eq!(size_of::<Lease<FleetLeases, SecondLevel, Fetch>>(), pointer);
-        assert_eq!(size_of::<Tier<SecondLevel, Lease<FleetLeases, SecondLevel, Fetch>>>(), pointer);
+        assert_eq!(size_of::<Tripwire<Fetch>>(), pointer);
+        type Leased = Lease<FleetLeases, SecondLevel, Tripwire<Fetch>>;
+        assert_eq!(size_of::<Leased>(), pointer);
+        assert_eq!(size_of::<Tier<SecondLevel, Leased>>(), pointer);
         assert_eq!(size_of::<Inner>(), pointer);
         assert_eq!(size_of::<Deliver<Peek<Inner>>>(), pointer);
         assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog, Inner>>>(), pointer);

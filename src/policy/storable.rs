@@ -77,6 +77,8 @@ pub enum WhyNot {
     GraphQlErrors,
     /// An answer to a GraphQL request in which no errors could be looked for: no JSON, or a coded one.
     GraphQlUnread,
+    /// It is compared with what is stored first: see [`crate::policy::tripwire`].
+    Tripwire,
 }
 
 /// What the response says, whichever field says it.
@@ -374,6 +376,7 @@ impl WhyNot {
             Self::Contradiction => "contradiction",
             Self::GraphQlErrors => "graphql-errors",
             Self::GraphQlUnread => "graphql-unread",
+            Self::Tripwire => "tripwire",
         }
     }
 
@@ -384,7 +387,8 @@ impl WhyNot {
             | Self::Part
             | Self::ClientNoStore
             | Self::Authorization
-            | Self::GraphQlErrors => false,
+            | Self::GraphQlErrors
+            | Self::Tripwire => false,
             Self::Status
             | Self::NotUnderstood
             | Self::NoStore

@@ -219,6 +219,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
         "Time since this instance last knew the end of the purge log",
         Reading::PurgeLag,
     ),
+    (
+        "larder_tripwire_sprung_routes",
+        "Routes whose tripwire has sprung: their requests pass",
+        Reading::SprungRoutes,
+    ),
     ("larder_connections", "Open client connections", Reading::Connections),
     (
         "larder_certificate_expiry_timestamp_seconds",
@@ -295,7 +300,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 29] = [
+    let table: [(&str, &str, &Count); 32] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -312,6 +317,21 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_layers_off_passed",
             "Requests passed because every layer of their route is off",
             &counts.layers_off_passed,
+        ),
+        (
+            "larder_tripwire_probes",
+            "Stored entries compared with another identity's answer before they are shared",
+            &counts.tripwire_probes,
+        ),
+        (
+            "larder_tripwire_alarms",
+            "Routes found to share what differs by identity",
+            &counts.tripwire_alarms,
+        ),
+        (
+            "larder_tripwire_passed",
+            "Requests passed because their route's tripwire has sprung",
+            &counts.tripwire_passed,
         ),
         ("larder_refreshes", "Refreshes asked for", &counts.refreshes_asked),
         (

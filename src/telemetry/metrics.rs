@@ -362,6 +362,10 @@ pub struct Counts {
     /// Requests that passed because their key is not rolled out yet, or because every layer of their route is off.
     pub rollout_passed: Count,
     pub layers_off_passed: Count,
+    /// Comparisons of an entry with another identity's answer, routes found to share what differs, and requests that passed for it.
+    pub tripwire_probes: Count,
+    pub tripwire_alarms: Count,
+    pub tripwire_passed: Count,
     pub refreshes_asked: Count,
     pub refreshes_dropped: Count,
     pub refreshes_failed: Count,

@@ -11,6 +11,7 @@ use crate::config::file::purging::PurgeMethod;
 use crate::config::file::{OneOrMany, count, kib, seconds};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
+use crate::message::fields::PERSONAL;
 
 /// One rule set, and which requests it is for.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +108,10 @@ pub struct Keys {
     /// them with a greater part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Part>,
+    /// The part of the entries that, before they are first shared with another identity, are compared with what the origin
+    /// answers to that; `0%`: none. On a difference the route shares nothing any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tripwire: Option<Part>,
     /// What tells two requests apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
@@ -450,7 +455,7 @@ impl Key {
         let names = self.headers.iter().map(|name| name.0.as_str());
         let field = names
             .into_iter()
-            .find(|name| IDENTITIES.iter().any(|identity| identity.eq_ignore_ascii_case(name)));
+            .find(|name| PERSONAL.iter().any(|known| known.as_str().eq_ignore_ascii_case(name)));
         field.or(cookie)
     }
 
@@ -459,19 +464,6 @@ impl Key {
         self.personal.unwrap_or_else(|| self.identity().is_some())
     }
 }
-
-/// Fields that say who asks.
-const IDENTITIES: [&str; 9] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "x-auth-token",
-    "x-access-token",
-    "x-session-id",
-    "x-user",
-    "x-user-id",
-];
 
 impl Layers {
     /// What holds for memory, where it is used.
@@ -514,6 +506,7 @@ impl Keys {
             strip_tags: Some(false),
             keep_posts: Some(false),
             rollout: Some(Part(1.0)),
+            tripwire: Some(Part(0.01)),
             coalesce: Some(Coalesce::On),
             ranges: Some(Ranges::FetchWhole),
             forward: Some(Forward::Word(ForwardWord::All)),
@@ -532,7 +525,7 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
+            early_refresh jitter negative client_ttl client_directives layers rollout tripwire key graphql vary share tags strip_tags
             keep_posts on_write purge_method coalesce ranges forward server_fields
         }
     }
@@ -550,6 +543,7 @@ impl Keys {
             negative: None,
             layers: None,
             rollout: None,
+            tripwire: None,
             graphql: None,
             keep_posts: None,
             forward: None,
@@ -559,7 +553,7 @@ impl Keys {
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 12] = [
+    pub(crate) const STORING: [&str; 13] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -569,6 +563,7 @@ impl Keys {
         "negative",
         "layers",
         "rollout",
+        "tripwire",
         "graphql",
         "keep_posts",
         "forward",
