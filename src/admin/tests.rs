@@ -12,6 +12,7 @@ use crate::admin::auth::Token;
 use crate::admin::estimate::Estimate;
 use crate::admin::layers::Behind;
 use crate::admin::reload::{Refusal, Reloaded};
+use crate::admin::tripwire::Wire;
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::canonical::Target;
 use crate::key::{HostRule, Key};
@@ -39,7 +40,7 @@ impl Remembered {
 }
 
 impl Purging for Remembered {
-    fn tripwires(&self) -> Vec<crate::admin::tripwire::Wire> {
+    fn tripwires(&self) -> Vec<Wire> {
         Vec::new()
     }
 

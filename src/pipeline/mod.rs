@@ -207,10 +207,10 @@ mod tests {
     #[test]
     fn every_layer_is_one_arc_deep() {
         type Inner = Below<SecondLevel, FleetLeases>;
+        type Leased = Lease<FleetLeases, SecondLevel, Tripwire<Fetch>>;
         let pointer = size_of::<usize>();
         assert_eq!(size_of::<Fetch>(), pointer);
         assert_eq!(size_of::<Tripwire<Fetch>>(), pointer);
-        type Leased = Lease<FleetLeases, SecondLevel, Tripwire<Fetch>>;
         assert_eq!(size_of::<Leased>(), pointer);
         assert_eq!(size_of::<Tier<SecondLevel, Leased>>(), pointer);
         assert_eq!(size_of::<Inner>(), pointer);

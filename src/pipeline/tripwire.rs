@@ -190,7 +190,7 @@ where
             Verdict::Changed => {
                 // What nobody in particular gets is watched on: it takes the place of somebody's.
                 if asker != Asker::Nobody {
-                    entry.iter().for_each(|own| own.sharing().open());
+                    copies().skip(1).for_each(|own| own.sharing().open());
                 }
                 entry
             }

@@ -53,6 +53,7 @@ impl Collector for Scrape {
         let origins = all.origins.lock().clone();
         asked(&mut page, &origins)?;
         counts(&mut page, &all)?;
+        tripwires(&mut page, &all)?;
         process(&mut page, &all)
     }
 }
@@ -300,7 +301,7 @@ fn asked(page: &mut Page<'_, '_>, origins: &BTreeMap<String, OriginMetrics>) -> 
 /// The families of [`Counts`](crate::telemetry::metrics::Counts).
 fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
     let counts = &all.counts;
-    let table: [(&str, &str, &Count); 32] = [
+    let table: [(&str, &str, &Count); 29] = [
         ("larder_flights_begun", "Fetches begun that requests may share", &counts.flights),
         ("larder_flight_followers", "Requests that joined another's fetch", &counts.followers),
         (
@@ -317,21 +318,6 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_layers_off_passed",
             "Requests passed because every layer of their route is off",
             &counts.layers_off_passed,
-        ),
-        (
-            "larder_tripwire_probes",
-            "Stored entries compared with another identity's answer before they are shared",
-            &counts.tripwire_probes,
-        ),
-        (
-            "larder_tripwire_alarms",
-            "Routes found to share what differs by identity",
-            &counts.tripwire_alarms,
-        ),
-        (
-            "larder_tripwire_passed",
-            "Requests passed because their route's tripwire has sprung",
-            &counts.tripwire_passed,
         ),
         ("larder_refreshes", "Refreshes asked for", &counts.refreshes_asked),
         (
@@ -408,6 +394,31 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_admin_refusals",
             "Requests to the admin API that were not authorised",
             &counts.admin_refusals,
+        ),
+    ];
+    table.into_iter().try_for_each(|(name, help, count)| {
+        page.counter(name, help, [([NO_LABEL; 0], count.get())])
+    })
+}
+
+/// What the tripwires did.
+fn tripwires(page: &mut Page<'_, '_>, all: &All) -> Written {
+    let counts = &all.counts;
+    let table: [(&str, &str, &Count); 3] = [
+        (
+            "larder_tripwire_probes",
+            "Stored entries compared with another identity's answer before they are shared",
+            &counts.tripwire_probes,
+        ),
+        (
+            "larder_tripwire_alarms",
+            "Routes found to share what differs by identity",
+            &counts.tripwire_alarms,
+        ),
+        (
+            "larder_tripwire_passed",
+            "Requests passed because their route's tripwire has sprung",
+            &counts.tripwire_passed,
         ),
     ];
     table.into_iter().try_for_each(|(name, help, count)| {

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::support::answer::{Gate, fresh, ok, status};
 use crate::support::client::{get, post};
-use crate::support::larder::Larder;
+use crate::support::larder::{Larder, run};
 use crate::support::origin::{Asked, Origin};
 use crate::support::raw::head;
 use crate::support::redis::RedisServer;
@@ -75,6 +75,15 @@ async fn a_route_that_leaks_is_found_before_the_first_stranger_is_answered_and_s
     );
     let audit = get(larder.admin("/admin/audit")).await.json();
     assert!(audit.to_string().contains("tripwire"), "{audit}");
+    assert!(get(larder.admin("/")).await.text().contains("share no more"));
+    let (home, admin) = (tempfile::TempDir::new().unwrap(), larder.admin(""));
+    let said = async |arguments: &[&str]| {
+        let output =
+            run(home.path(), &[&["tripwire", "--admin", &admin], arguments].concat()).await;
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(said(&[]).await.contains("all (100%): sprung: depends-on-identity"));
+    assert!(said(&["--reset", "all"]).await.contains("all (100%): set"));
 }
 
 #[tokio::test]
