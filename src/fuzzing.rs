@@ -132,6 +132,7 @@ pub const PARSERS: [Parser; 24] = [
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
             "Thu, 29 Feb 2024 23:59:60 GMT",
+            "Sun Nov  6 08:49:37 199411111111111111111111111111111111",
         ],
     ),
     target(

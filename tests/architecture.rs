@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("entry", &["key", "message", "time"]),
     ("policy", &["entry", "message", "time"]),
     ("purge", &["entry", "key", "telemetry", "time"]),
-    ("route", &["entry", "key", "message", "origin", "policy", "purge", "telemetry"]),
+    ("route", &["entry", "key", "message", "origin", "policy", "purge", "telemetry", "time"]),
     ("store", &["breaker", "entry", "key", "purge", "telemetry", "time"]),
     (
         "lookup",

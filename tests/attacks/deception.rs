@@ -65,7 +65,11 @@ fn everybodys(message: &Message) -> Vec<u8> {
 
 fn leaking_origins() -> Vec<Row> {
     let mut rows = Vec::new();
-    let watched = |name: String| row(name).route("    tripwire: 100%\n").origin(everybodys);
+    // Rows with one configuration share a process, and a tripwire that has sprung once would answer for all.
+    let watched = |name: String| {
+        let own = name.bytes().map(u32::from).sum::<u32>();
+        row(name).route(&format!("    tripwire: 100%\n    ttl: {own}s\n")).origin(everybodys)
+    };
     for field in ["Cookie", "Authorization", "X-Api-Key", "X-Session-Id"] {
         let (one, other) = (format!("{field}: secret\r\n"), format!("{field}: other\r\n"));
         rows.push(
