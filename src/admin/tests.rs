@@ -41,11 +41,11 @@ impl Remembered {
 
 impl Purging for Remembered {
     fn tripwires(&self) -> Vec<Wire> {
-        Vec::new()
+        vec![Wire { route: RouteId::new("products"), sample: 0.01, sprung: None }]
     }
 
-    fn reset_tripwire(&self, _: &RouteId) -> bool {
-        false
+    fn reset_tripwire(&self, route: &RouteId) -> bool {
+        route.as_str() == "products"
     }
 
     async fn submit(
@@ -394,6 +394,7 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
             let body = match endpoint.does {
                 Does::Event => r#"{"event": "user.updated", "data": {"userId": 7}}"#,
                 Does::Turn => r#"{"l2": "off"}"#,
+                Does::Reset => r#"{"reset": ["products"]}"#,
                 _ => r#"{"tags": ["a"]}"#,
             };
             let request = request.method(method.as_str()).body(body.to_owned());

@@ -175,6 +175,8 @@ mod tests {
     #[test]
     fn whatever_deviates_is_no_date() {
         let rows = [
+            "Sun Nov  6 08:49:37 19941",
+            "Sun Nov  6 08:49:37 199411111111111111111111111111111111",
             "",
             "0",
             "foo",
