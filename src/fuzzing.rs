@@ -214,6 +214,7 @@ pub const PARSERS: [Parser; 24] = [
             "http://*.shop.example/a/**?x=*\nhttp://www.shop.example/a/b?x=1",
             "/a/*\nhttp://h/a/b",
             "**\nhttp://h/",
+            "http://*//s./a//b\nhttp://h//s./a//b",
         ],
     ),
     target(
