@@ -31,3 +31,7 @@ pub mod config;
 pub mod app;
 
 pub mod cli;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

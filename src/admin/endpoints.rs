@@ -48,6 +48,8 @@ pub(crate) enum Does {
     Reload,
     Layers,
     Turn,
+    Tripwires,
+    Reset,
     Config,
     Stats,
     OpenApi,
@@ -57,7 +59,7 @@ const READ: Access = Access::Needs(Permission::Read);
 const PURGE: Access = Access::Needs(Permission::Purge);
 const CONFIG: Access = Access::Needs(Permission::Config);
 
-pub(crate) const ENDPOINTS: [Endpoint; 17] = [
+pub(crate) const ENDPOINTS: [Endpoint; 19] = [
     get("/", Access::Open, Does::Page, "A page for people"),
     get("/live", Access::Open, Does::Live, "Whether the process answers at all"),
     get(
@@ -82,6 +84,18 @@ pub(crate) const ENDPOINTS: [Endpoint; 17] = [
     post("/admin/config/reload", CONFIG, Does::Reload, "Loads the configuration file again"),
     get("/admin/layers", READ, Does::Layers, "Which layers are on, on the instance that is asked"),
     post("/admin/layers", CONFIG, Does::Turn, "Turns layers of this instance on or off, at once"),
+    get(
+        "/admin/tripwire",
+        READ,
+        Does::Tripwires,
+        "Which routes of this instance share no more, because their answers differ by identity",
+    ),
+    post(
+        "/admin/tripwire",
+        CONFIG,
+        Does::Reset,
+        "Has routes of this instance share again after their tripwire has sprung",
+    ),
     get("/admin/config", READ, Does::Config, "The configuration in force, secrets hidden, as YAML"),
     get("/admin/cache/stats", READ, Does::Stats, "Hits, misses, errors and sizes since the start"),
     get("/admin/openapi.json", Access::Open, Does::OpenApi, "This document"),
@@ -153,6 +167,7 @@ pub(crate) fn openapi() -> Value {
             },
             "schemas": {
                 "Purge": purge(), "Event": event(), "Turn": turn(), "Layers": layers(),
+                "Reset": reset(),
                 "Receipt": receipt(), "Estimate": estimate(), "Problem": problem()
             },
         },
@@ -181,6 +196,7 @@ fn operation(endpoint: &Endpoint) -> Value {
         Does::Purge => Some(schema("Purge")),
         Does::Event => Some(schema("Event")),
         Does::Turn => Some(schema("Turn")),
+        Does::Reset => Some(schema("Reset")),
         Does::Hook => Some(json!({})),
         _ => None,
     };
@@ -231,6 +247,8 @@ fn content(does: Does) -> Value {
         | Does::Ready
         | Does::Instances
         | Does::Reload
+        | Does::Tripwires
+        | Does::Reset
         | Does::Stats
         | Does::OpenApi => {
             json!({ "application/json": {} })
@@ -306,6 +324,21 @@ fn turn() -> Value {
         "properties": {
             "l1": switch("memory; emptied when it is turned"),
             "l2": switch("Redis or disk; 422 where there is none"),
+            "reason": { "type": "string", "description": "for the audit log" },
+        },
+    })
+}
+
+fn reset() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["reset"],
+        "properties": {
+            "reset": {
+                "type": "array", "minItems": 1, "items": { "type": "string" },
+                "description": "names of routes",
+            },
             "reason": { "type": "string", "description": "for the audit log" },
         },
     })

@@ -13,6 +13,7 @@ pub mod purges;
 pub mod readiness;
 pub mod reload;
 mod status;
+pub mod tripwire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -100,6 +101,8 @@ fn handler<P: Purging>(does: Does) -> MethodRouter<Admin<P>> {
         Does::Reload => post(reload),
         Does::Layers => get(layers),
         Does::Turn => post(turn),
+        Does::Tripwires => get(tripwires),
+        Does::Reset => post(reset),
         Does::Config => get(config),
         Does::Stats => get(stats),
         Does::OpenApi => get(openapi),
@@ -300,6 +303,19 @@ async fn turn<P: Purging>(
 ) -> Result<Json<Value>, Problem> {
     let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     admin.panel.turn(&body, &caller).map(Json)
+}
+
+async fn tripwires<P: Purging>(State(admin): State<Admin<P>>) -> Json<Value> {
+    Json(tripwire::shown(&admin.purging))
+}
+
+async fn reset<P: Purging>(
+    State(admin): State<Admin<P>>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    tripwire::reset(&body, &admin.purging, &caller).map(Json)
 }
 
 async fn reload<P: Purging>(State(admin): State<Admin<P>>) -> Result<Json<Value>, Problem> {

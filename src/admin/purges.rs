@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::admin::auth::Caller;
 use crate::admin::estimate::{Estimate, Holdings};
 use crate::admin::problem::Problem;
+use crate::admin::tripwire::Wire;
 use crate::entry::facts::{Mark, RouteId, Tag};
 use crate::key::canonical::Target;
 use crate::key::host::HostPattern;
@@ -68,6 +69,12 @@ pub trait Purging: Clone + Send + Sync + 'static {
 
     /// See [`RouteTable::complete`].
     fn complete(&self, record: Record) -> Result<Record, Cut>;
+
+    /// The tripwires of all routes that have one.
+    fn tripwires(&self) -> Vec<Wire>;
+
+    /// Has a route share again; whether its tripwire had sprung.
+    fn reset_tripwire(&self, route: &RouteId) -> bool;
 
     /// The latest purges of the fleet, the latest first.
     fn audit(&self) -> Vec<(Mark, Arc<Record>)>;
@@ -139,6 +146,22 @@ impl<L: PurgeLog> Purging for Fleet<L> {
 
     fn complete(&self, record: Record) -> Result<Record, Cut> {
         self.routes.load().complete(record)
+    }
+
+    fn tripwires(&self) -> Vec<Wire> {
+        let routes = self.routes.load();
+        let wires = routes.all().filter(|route| !route.tripwire.is_off());
+        wires
+            .map(|route| Wire {
+                route: route.id.clone(),
+                sample: route.tripwire.sample(),
+                sprung: route.tripwire.cause().map(|(why, since)| (why.token(), since)),
+            })
+            .collect()
+    }
+
+    fn reset_tripwire(&self, route: &RouteId) -> bool {
+        self.routes.load().by_id(route).is_some_and(|route| route.tripwire.reset())
     }
 
     fn audit(&self) -> Vec<(Mark, Arc<Record>)> {

@@ -48,6 +48,7 @@ pub(crate) fn stats(metrics: &Metrics) -> Value {
         "l2_write_queue": whole(Reading::L2Writes),
         "ledger_purges": whole(Reading::LedgerPurges),
         "purge_lag_seconds": metrics.value(Reading::PurgeLag),
+        "tripwire_sprung_routes": whole(Reading::SprungRoutes),
         "connections": whole(Reading::Connections),
     })
 }
@@ -122,8 +123,16 @@ fn table(metrics: &Metrics) -> String {
         let [hits, misses, errors] = &counts;
         row(&[name, switch(on), hits, misses, errors, &of(keys), &of(bytes)])
     });
+    let sprung = metrics.value(Reading::SprungRoutes).map_or(0, rounded);
+    let alarm = match sprung {
+        0 => String::new(),
+        number => format!(
+            "<p class=\"draining\"><strong>Routes that share no more, because their answers differ by who asks: \
+             {number}</strong> (<a href=\"/admin/tripwire\">which, since when and why</a>)</p>"
+        ),
+    };
     format!(
-        "<p>Hit rate since the start: <strong>{:.1} %</strong></p><table><tr><th>layer</th>\
+        "{alarm}<p>Hit rate since the start: <strong>{:.1} %</strong></p><table><tr><th>layer</th>\
          <th>is</th><th>hits</th><th>misses</th><th>errors</th><th>keys</th><th>bytes</th></tr>{}</table>\
          <h2>Requests</h2><table><tr><th>outcome</th><th>requests</th></tr>{}</table>",
         metrics.hit_rate() * 100.0,

@@ -12,6 +12,7 @@ use crate::admin::auth::Token;
 use crate::admin::estimate::Estimate;
 use crate::admin::layers::Behind;
 use crate::admin::reload::{Refusal, Reloaded};
+use crate::admin::tripwire::Wire;
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::canonical::Target;
 use crate::key::{HostRule, Key};
@@ -39,6 +40,14 @@ impl Remembered {
 }
 
 impl Purging for Remembered {
+    fn tripwires(&self) -> Vec<Wire> {
+        vec![Wire { route: RouteId::new("products"), sample: 0.01, sprung: None }]
+    }
+
+    fn reset_tripwire(&self, route: &RouteId) -> bool {
+        route.as_str() == "products"
+    }
+
     async fn submit(
         &self,
         record: Record,
@@ -385,6 +394,7 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
             let body = match endpoint.does {
                 Does::Event => r#"{"event": "user.updated", "data": {"userId": 7}}"#,
                 Does::Turn => r#"{"l2": "off"}"#,
+                Does::Reset => r#"{"reset": ["products"]}"#,
                 _ => r#"{"tags": ["a"]}"#,
             };
             let request = request.method(method.as_str()).body(body.to_owned());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::task::TaskTracker;
 
 use crate::app::StartError;
@@ -17,6 +18,7 @@ use crate::pipeline::Parts;
 use crate::pipeline::coalesce::Flights;
 use crate::pipeline::fetch::Limits;
 use crate::pipeline::onward::Trusted;
+use crate::pipeline::tripwire::{Alarm, Alarms};
 use crate::purge::ledger::Ledger;
 use crate::purge::purger::{self, Purger, WhenDetached};
 use crate::rate::Rates;
@@ -53,6 +55,7 @@ pub(crate) struct House {
     pub(crate) trusted: Trusted,
     pub(crate) switches: Switches,
     compare_after: Option<Duration>,
+    alarms: Alarms,
     /// Redis, where there is one.
     pub(crate) redis: Option<Redis>,
 }
@@ -61,6 +64,7 @@ pub(crate) struct House {
 pub(crate) struct Loose {
     pub(crate) refreshes: Queue,
     pub(crate) origins: Origins,
+    pub(crate) alarms: UnboundedReceiver<Alarm>,
 }
 
 /// Where that runs which has no worker.
@@ -98,6 +102,8 @@ impl House {
             capacity: settings.l1.capacity,
             max_object: settings.l1.max_object,
         });
+        // Not bounded: each route raises one before somebody resets it.
+        let (alarms, raised) = unbounded_channel();
         let limits = Limits { l1: memory.max_object(), l2: largest(&settings.l2) };
         let house = Self {
             service: settings.service.clone(),
@@ -117,9 +123,10 @@ impl House {
             trusted: Trusted::new(&networks(settings)),
             switches: Switches::default(),
             compare_after: compare_after(settings),
+            alarms,
             redis: stores.redis,
         };
-        Ok((house, Loose { refreshes: waiting, origins }))
+        Ok((house, Loose { refreshes: waiting, origins, alarms: raised }))
     }
 
     /// The parts of the request's stack.
@@ -139,6 +146,7 @@ impl House {
             limits: self.limits,
             switches: self.switches.clone(),
             compare_after: self.compare_after,
+            alarms: self.alarms.clone(),
             metrics: self.metrics.clone(),
             access: self.access.clone(),
             cache_name: self.cache_name.to_string(),

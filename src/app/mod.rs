@@ -10,6 +10,7 @@ mod rewarm;
 mod routes;
 mod sweeping;
 mod threshold;
+mod tripwire;
 mod workers;
 
 use std::fmt;
@@ -162,7 +163,7 @@ async fn serve(plan: Plan, mut inherited: Inherited, threads: Threads) -> Result
     let instance = format!("{}-{:08x}", std::process::id(), rand::random::<u32>());
     let (house, loose) = House::build(&settings, &instance, access, &threads).await?;
     let house = Arc::new(house);
-    let Loose { refreshes, origins } = loose;
+    let Loose { refreshes, origins, alarms } = loose;
     let tasks = TaskTracker::new();
     let readiness = Arc::new(Readiness::default());
     let drain = Drain::new();
@@ -188,6 +189,7 @@ async fn serve(plan: Plan, mut inherited: Inherited, threads: Threads) -> Result
     let (submissions, pace) = (house.purger.submissions(), settings.purge.rewarm);
     tasks.spawn(rewarm::find(house.clone(), pace, submissions, finder));
     tasks.spawn(rewarm::fetch(house.clone(), pace, below.clone(), found));
+    tasks.spawn(tripwire::raise(house.clone(), alarms));
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
     let workers = Workers::start(sockets, &front, &Arc::new(limits(&settings)), &drain)?;
@@ -311,6 +313,10 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     read(Reading::Flights, own(|house| house.flights.aloft()));
     read(Reading::Refreshes, own(|house| house.refresher.len()));
     read(Reading::LedgerPurges, own(|house| house.ledger.len()));
+    read(
+        Reading::SprungRoutes,
+        own(|house| house.routes.load().all().filter(|route| route.tripwire.has_sprung()).count()),
+    );
     read(Reading::PurgesPending, own(|house| house.purger.pending()));
     let (purger, born) = (house.purger.clone(), Instant::now());
     metrics.read(Reading::PurgeLag, move || {

@@ -6,6 +6,7 @@ mod events;
 mod launch;
 mod layers;
 mod sample;
+mod tripwire;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -49,6 +50,7 @@ enum Command {
     Purge(Purge),
     Events(Events),
     Layers(Layers),
+    Tripwire(Tripwire),
 }
 
 /// Run the proxy, until SIGTERM or Ctrl-C.
@@ -271,6 +273,29 @@ struct Layers {
     json: bool,
 }
 
+/// Show which routes of a running Larder share no more, because their answers differ by who asks; have them share again.
+///
+/// A route's tripwire springs where what is stored turns out to be one identity's alone. Mend the origin or the route first.
+/// It holds for the one instance that is asked. The token is taken from `LARDER_TOKEN`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  larder tripwire
+  larder tripwire --reset products --reason 'the origin says Vary: Cookie now'")]
+struct Tripwire {
+    /// Have this route share again; may be given several times.
+    #[arg(long, value_name = "ROUTE")]
+    reset: Vec<String>,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The admin API.
+    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    admin: String,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Turn {
     On,
@@ -310,6 +335,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Purge(purge) => client::purge(&purge),
         Command::Events(asked) => events::events(&asked),
         Command::Layers(asked) => layers::layers(&asked),
+        Command::Tripwire(asked) => tripwire::tripwire(&asked),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -413,6 +413,7 @@ fn route_settings(file: &File, route: &file::route::Route) -> route::Settings {
         layers: layers(keys.layers.as_ref()),
         caps: caps(keys.layers.as_ref()),
         rollout: keys.rollout.map_or(Rollout::ALL, |part| Rollout::of(part.0)),
+        tripwire: keys.tripwire.map_or(0.0, |part| part.0),
         after_write: match &keys.on_write {
             Some(rule) if rule.refresh => AfterWrite::Refresh,
             Some(_) | None => AfterWrite::Wait,
@@ -446,6 +447,7 @@ fn last_resort(file: &File) -> route::Settings {
         layers: Layers::Both,
         caps: Caps::default(),
         rollout: Rollout::ALL,
+        tripwire: 0.0,
         tags: TagRules::default().showing(tag_fields(keys)),
         on_write: Vec::new(),
         after_write: AfterWrite::Wait,

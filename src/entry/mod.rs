@@ -6,6 +6,7 @@ pub mod freshness;
 pub mod lines;
 pub mod partial;
 pub mod seal;
+pub mod sharing;
 pub mod slot;
 pub mod wire;
 
@@ -18,6 +19,7 @@ use http::{HeaderMap, StatusCode};
 use crate::entry::facts::Facts;
 use crate::entry::freshness::{Freshness, Packed};
 use crate::entry::lines::Lines;
+use crate::entry::sharing::{Asker, Sharing};
 use crate::key::vary::Variant;
 use crate::message::content_range::ContentRange;
 use crate::message::fill::Fill;
@@ -44,6 +46,7 @@ pub struct Entry {
     taken: AtomicU64,
     /// How often this copy, and half as often those that it replaced, answered from memory; about.
     hits: AtomicU32,
+    sharing: Sharing,
 }
 
 /// Whether [`Facts::tags`] are all there are.
@@ -109,7 +112,25 @@ impl Entry {
             turn: 0,
             taken: AtomicU64::new(0),
             hits: AtomicU32::new(0),
+            sharing: Sharing::default(),
         }
+    }
+
+    /// This entry, fetched for this asker.
+    #[must_use]
+    pub fn asked_by(self, asker: Asker) -> Self {
+        Self { sharing: Sharing::with(asker), ..self }
+    }
+
+    /// The same entry as another one of which it is the newer word.
+    #[must_use]
+    pub fn shared_like(self, known: &Self) -> Self {
+        Self { sharing: known.sharing.clone(), ..self }
+    }
+
+    /// With whom the tripwire lets it be shared.
+    pub fn sharing(&self) -> &Sharing {
+        &self.sharing
     }
 
     /// This entry, whose body is this part of the representation: an incomplete response (RFC 9111 §3.3).
@@ -145,6 +166,7 @@ impl Entry {
             turn: self.turn,
             taken: AtomicU64::new(0),
             hits: AtomicU32::new(0),
+            sharing: self.sharing.clone(),
         }
     }
 

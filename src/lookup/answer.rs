@@ -118,6 +118,21 @@ impl Landing {
         Self { stage, held: self.held }
     }
 
+    /// Stores what `judge` makes of the whole entry, if anything; whoever reads along is not held up by it.
+    #[must_use]
+    pub fn only_if<J, F>(self, judge: J) -> Self
+    where
+        J: FnOnce(Arc<Entry>) -> F + Send + 'static,
+        F: Future<Output = Option<Arc<Entry>>> + Send,
+    {
+        let arriving: Arriving = match self.stage {
+            Stage::Done => return self,
+            Stage::Whole(entry) => Box::pin(async move { judge(entry).await }),
+            Stage::Arriving(arriving) => Box::pin(async move { judge(arriving.await?).await }),
+        };
+        Self { stage: Stage::Arriving(arriving), held: self.held }
+    }
+
     /// Holds on to `lease` until the landing is over, however it ends.
     #[must_use]
     pub fn holding(self, lease: impl Send + 'static) -> Self {

@@ -121,6 +121,7 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
         Outcome::Passed(WhyPassed::Upgrade) => Some("upgrade"),
         Outcome::Passed(WhyPassed::Rollout) => Some("rollout"),
         Outcome::Passed(WhyPassed::LayersOff) => Some("layers-off"),
+        Outcome::Passed(WhyPassed::Tripwire) => Some("tripwire"),
         Outcome::Passed(WhyPassed::Path) => Some("path"),
         Outcome::Passed(WhyPassed::Content(why)) => Some(why.token()),
         Outcome::Refused(why) => Some(why.token()),
@@ -169,6 +170,8 @@ impl Forwarded {
             Self::Stale | Self::Refresh => "stale",
             Self::Partial => "partial",
             Self::Request => "request",
+            // RFC 9211 §2.2: "The cache did not contain any responses that could be used to satisfy this request".
+            Self::Unshared => "miss",
         }
     }
 }
@@ -187,6 +190,7 @@ impl WhyPassed {
             | Self::Path
             | Self::Rollout
             | Self::LayersOff
+            | Self::Tripwire
             | Self::Content(_) => "bypass",
         }
     }

@@ -78,6 +78,8 @@ pub enum Until {
     Validated(OnError),
     /// A look at the fleet's store: it is served unless that has a newer one.
     Compared,
+    /// The origin's word for this very asker: it was fetched for another, and is compared first.
+    Cleared,
     /// The rest of it: it is a part that does not hold what is asked for.
     Completed,
 }

@@ -65,6 +65,8 @@ pub enum Forwarded {
     Request,
     /// A refresh in the background.
     Refresh,
+    /// What is stored was fetched for another identity, and is compared with what this one gets first.
+    Unshared,
 }
 
 /// What the origin was asked for when it failed.
@@ -93,6 +95,8 @@ pub enum WhyPassed {
     Rollout,
     /// Every layer of its route is switched off.
     LayersOff,
+    /// What its route shares was found to differ by identity.
+    Tripwire,
     /// It would be told apart by its content, and that cannot be keyed.
     Content(Unkeyable),
 }

@@ -96,6 +96,9 @@ impl Record {
         if matches!(self.outcome, Outcome::Miss(Kept::Left(WhyNot::TooManyKeys))) {
             metrics.counts().too_many_keys.one();
         }
+        if matches!(self.outcome, Outcome::Passed(WhyPassed::Tripwire)) {
+            metrics.counts().tripwire_passed.one();
+        }
         if log.is_on() {
             log.write(&self.line(end, bytes, took));
         }
@@ -199,6 +202,7 @@ impl WhyPassed {
             Self::Purge => "purge",
             Self::Rollout => "rollout",
             Self::LayersOff => "layers-off",
+            Self::Tripwire => "tripwire",
             Self::Content(why) => why.token(),
         }
     }

@@ -72,7 +72,7 @@ fn asctime(text: &[u8]) -> Option<u64> {
     let day = number(day.strip_prefix(b" ").unwrap_or(day))?;
     let rest = rest.get(2..)?.strip_prefix(b" ")?;
     let (clock, rest) = (clock(rest.get(..8)?)?, rest.get(8..)?.strip_prefix(b" ")?);
-    let year = number(rest).filter(|_| rest.len() == 4)?;
+    let year = number(rest.get(..4).filter(|year| year.len() == rest.len())?)?;
     let known = DAYS.iter().any(|name| name.as_bytes()[..3].eq_ignore_ascii_case(weekday));
     seconds((year, month, day), clock).filter(|_| known)
 }
@@ -175,6 +175,8 @@ mod tests {
     #[test]
     fn whatever_deviates_is_no_date() {
         let rows = [
+            "Sun Nov  6 08:49:37 19941",
+            "Sun Nov  6 08:49:37 199411111111111111111111111111111111",
             "",
             "0",
             "foo",

@@ -10,6 +10,14 @@ pub struct Plain<'a> {
     pub target: &'a str,
     /// `X-Request-Id`; empty where there is none.
     pub request_id: &'a [u8],
+    pub bears: Bears,
+}
+
+/// Whether a request has a field that says who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bears {
+    Nothing,
+    Identity,
 }
 
 /// Answers plain requests at once, without waiting and without allocating, or leaves them to the service.

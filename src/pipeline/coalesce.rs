@@ -14,11 +14,11 @@ use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
-use crate::lookup::{Company, Lookup};
+use crate::lookup::{Company, Held, Lookup, Until};
 use crate::message::fill::Fill;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
-use crate::pipeline::judge::stand_in;
+use crate::pipeline::judge::{Judge, stand_in};
 use crate::pipeline::peek::Descent;
 use crate::pipeline::unshared::Unshared;
 use crate::purge::ledger::Ledger;
@@ -34,7 +34,7 @@ const CHANGES: usize = 2;
 pub(crate) struct Coalesce<S>(Arc<Parts<S>>);
 
 struct Parts<S> {
-    ledger: Arc<Ledger>,
+    judge: Arc<Judge>,
     board: Arc<Board>,
     unshared: Arc<Unshared>,
     tasks: TaskTracker,
@@ -68,14 +68,14 @@ where
     S: Clone + Send + Sync + 'static,
 {
     pub(crate) fn layer(
-        ledger: Arc<Ledger>,
+        judge: Arc<Judge>,
         flights: Flights,
         metrics: Metrics,
     ) -> impl Layer<S, Service = Self> + Clone {
         layer_fn(move |inner| {
             let Flights { board, unshared, tasks } = flights.clone();
-            let (ledger, metrics) = (ledger.clone(), metrics.clone());
-            Self(Arc::new(Parts { ledger, board, unshared, tasks, metrics, inner }))
+            let (judge, metrics) = (judge.clone(), metrics.clone());
+            Self(Arc::new(Parts { judge, board, unshared, tasks, metrics, inner }))
         })
     }
 
@@ -85,11 +85,15 @@ where
             parts.metrics.counts().hits_for_miss.one();
             lookup.company = Company::Unshared;
         }
+        if awaits_clearance(&lookup) {
+            // Its own answer is compared with what is held; no store has another.
+            lookup.company = Company::Unshared;
+        }
         if lookup.company != Company::Shared || lookup.route.coalescing == Coalescing::Off {
             return self.alone(lookup).await;
         }
         for _ in 0..=CHANGES {
-            let news = match parts.board.board(&lookup, &parts.ledger) {
+            let news = match parts.board.board(&lookup, &parts.judge.ledger) {
                 Part::Lead(captain) => {
                     parts.metrics.counts().flights.one();
                     return self.lead(captain, lookup).await;
@@ -113,6 +117,11 @@ where
                     if !lookup.is_answered_by_entry(&entry) {
                         break;
                     }
+                    if !parts.judge.is_cleared(&lookup, &entry) {
+                        let (layer, until) = (CacheLayer::L1, Until::Cleared);
+                        lookup.held = Some(Held { entry, layer, until });
+                        break;
+                    }
                     if let Some(content) = along(entry) {
                         return Ok(Answer {
                             content,
@@ -125,12 +134,13 @@ where
                     break;
                 }
                 News::Failed(failure) => {
-                    return Self::or_stale(failure, lookup, &parts.ledger);
+                    return Self::or_stale(failure, lookup, &parts.judge.ledger);
                 }
                 News::Released | News::Aloft => break,
             }
         }
-        lookup.company = Company::Alone;
+        let company = if awaits_clearance(&lookup) { Company::Unshared } else { Company::Alone };
+        lookup.company = company;
         self.alone(lookup).await
     }
 
@@ -223,6 +233,11 @@ where
         }
         Ok(Answer { content, outcome, forwarded, landing: Landing::done(), own })
     }
+}
+
+/// Whether what is held was fetched for another identity, and is to be compared.
+fn awaits_clearance(lookup: &Lookup) -> bool {
+    lookup.held.as_ref().is_some_and(|held| held.until == Until::Cleared)
 }
 
 /// Waits for the news of a flight.

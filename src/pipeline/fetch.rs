@@ -41,6 +41,7 @@ use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
 use crate::route::switches::Switches;
 use crate::route::tags::{Untagged, union};
+use crate::route::tripwire::asker;
 use crate::route::{Layers, Route};
 use crate::time::Timestamp;
 
@@ -186,7 +187,9 @@ impl Fetch {
             Ok(Keeping { facts, freshness, variant, .. }) => {
                 let body = known.body.clone();
                 let entry = Entry::new(facts, &head, freshness, variant, body);
-                let entry = Arc::new(entry.of_part(known.part().cloned()).in_turn(asked.turn));
+                // The origin's word that what one was given is what another gets clears nothing, and takes nothing back.
+                let entry = entry.of_part(known.part().cloned()).shared_like(known);
+                let entry = Arc::new(entry.in_turn(asked.turn));
                 let landing = Landing::whole(entry.clone());
                 let outcome = Outcome::Revalidated(Kept::Stored);
                 Answer { landing, own, ..Answer::stored(entry, outcome) }
@@ -229,6 +232,7 @@ impl Fetch {
         let (writer, fill) = Fill::open(whole.complete());
         let body = Stored::Arriving { fill, length: Some(whole.complete()) };
         let entry = Entry::new(facts, &head, freshness, variant, body).in_turn(asked.turn);
+        let entry = asked_by(entry, lookup);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
         let expected = Some(came.length());
         let body = asked.response.into_body();
@@ -273,7 +277,8 @@ impl Fetch {
         };
         if let Some(whole) = whole.filter(|_| part.is_none()) {
             let entry = Entry::new(facts, &head, freshness, variant, Stored::Whole(whole.clone()));
-            let Some(entry) = complete(&entry.in_turn(asked.turn), whole, tagging) else {
+            let entry = asked_by(entry.in_turn(asked.turn), lookup);
+            let Some(entry) = complete(&entry, whole, tagging) else {
                 let outcome = Outcome::Miss(Kept::Left(WhyNot::TagsUnreadable));
                 return Ok(Answer::once(Response::from_parts(parts, body), outcome));
             };
@@ -284,6 +289,7 @@ impl Fetch {
         let (writer, fill) = Fill::open(self.limit(&lookup.route));
         let entry = Entry::new(facts, &head, freshness, variant, Stored::Arriving { fill, length });
         let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
+        let entry = asked_by(entry, lookup);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
         let (before, after) = (Bytes::new(), Bytes::new());
         let inflow = Inflow { before, after, body, expected, tagging };
@@ -379,6 +385,14 @@ fn counted(lookup: &Lookup, keeping: Keeping, now: Timestamp) -> Result<Keeping,
         Some(census) if !census.counts(lookup.key, last_use, now) => Err(WhyNot::TooManyKeys),
         Some(_) | None => Ok(keeping),
     }
+}
+
+/// The entry, and for whom it was fetched where the tripwire needs to know.
+fn asked_by(entry: Entry, lookup: &Lookup) -> Entry {
+    if lookup.route.tripwire.is_off() {
+        return entry;
+    }
+    entry.asked_by(asker(&lookup.request.headers, &lookup.route.key))
 }
 
 /// The route by whose rules a body is read for tags, where it is.

@@ -153,6 +153,9 @@ impl<L, P> Gate<L, P> {
         if self.0.switches.left_of(layers).is_none() {
             return Err((Box::new(look), WhyPassed::LayersOff));
         }
+        if look.route.tripwire.has_sprung() {
+            return Err((Box::new(look), WhyPassed::Tripwire));
+        }
         // Only where it may pass, what came is needed once more.
         let came = (!rollout.is_whole()).then(|| Box::new(look.clone()));
         let lookup = self.lookup(look, content);

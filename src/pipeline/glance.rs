@@ -69,7 +69,7 @@ impl Glance {
             &target,
             route.key.host,
         ))?;
-        judge.lets_pass(route, &entry, now).then(|| (entry, route.clone()))
+        judge.lets_pass(route, &entry, asked.bears, now).then(|| (entry, route.clone()))
     }
 
     fn record(&self, asked: &Plain<'_>, route: Arc<Route>, now: Timestamp) -> Record {

@@ -9,14 +9,18 @@ use rand::Rng;
 use crate::entry::Entry;
 use crate::entry::facts::Standing;
 use crate::entry::freshness::Freshness;
+use crate::entry::sharing::Asker;
 use crate::lookup::answer::Answer;
 use crate::lookup::outcome::{Forwarded, Layer, Outcome};
 use crate::lookup::{Accepts, Held, Lookup, Until};
 use crate::message::cache_control::RequestDirectives;
+use crate::message::plain::Bears;
+use crate::pipeline::unshared::Unshared;
 use crate::policy::reuse::{OnError, Question, Reuse, WhyRefresh, reuse};
 use crate::purge::ledger::Ledger;
 use crate::refresh::Refresher;
 use crate::route::switches::{Switch, Switches};
+use crate::route::tripwire::asker;
 use crate::route::{Layers, Route};
 use crate::telemetry::labels::Invalidation;
 use crate::telemetry::metrics::Metrics;
@@ -31,6 +35,8 @@ pub(crate) struct Judge {
     /// How long a copy in memory is served before the fleet's store is asked for a newer one, where its route does not
     /// say.
     pub(crate) compare_after: Option<Duration>,
+    /// URLs of which a copy from elsewhere was not drawn lately: it is not drawn again each time it is read.
+    pub(crate) undrawn: Unshared,
 }
 
 /// What a layer does with what it found.
@@ -46,8 +52,15 @@ pub(crate) enum Verdict {
 impl Judge {
     /// Whether `entry`, which memory found for a request without directives, is a hit that needs nothing done besides
     /// being sent. What is not may still answer; that is for [`Judge::judge`] to say, which counts it.
-    pub(crate) fn lets_pass(&self, route: &Route, entry: &Entry, now: Timestamp) -> bool {
+    pub(crate) fn lets_pass(
+        &self,
+        route: &Route,
+        entry: &Entry,
+        bears: Bears,
+        now: Timestamp,
+    ) -> bool {
         self.uses(route, Layer::L1)
+            && is_plainly_cleared(route, entry, bears)
             && entry.part().is_none()
             && entry.status == StatusCode::OK
             && !self.is_due_for_comparison(route, entry, now)
@@ -69,6 +82,9 @@ impl Judge {
             Reuse::Refuse(_) => return Verdict::Gone,
             _ if !lookup.is_answered_by_entry(entry) => {
                 return hold(lookup, entry, layer, Until::Completed);
+            }
+            Reuse::Serve | Reuse::ServeAndRefresh(_) if !self.is_cleared(lookup, entry) => {
+                return hold(lookup, entry, layer, Until::Cleared);
             }
             Reuse::Serve if is_known(lookup, entry) => {
                 return hold(lookup, entry, layer, Until::Validated(OnError::Fail));
@@ -93,10 +109,40 @@ impl Judge {
                 if why.is_by_client() {
                     lookup.forwarded = Forwarded::Request;
                 }
+                let on_error = match on_error {
+                    OnError::Serve if self.is_cleared(lookup, entry) => OnError::Serve,
+                    OnError::Serve | OnError::Fail => OnError::Fail,
+                };
                 return hold(lookup, entry, layer, Until::Validated(on_error));
             }
         };
         Verdict::Answer(Answer::stored(entry.clone(), outcome))
+    }
+
+    /// Whether the tripwire lets `entry` answer `lookup`. The first time that an entry meets another identity it is drawn,
+    /// or shared with everybody from then on.
+    pub(crate) fn is_cleared(&self, lookup: &Lookup, entry: &Entry) -> bool {
+        let (route, sharing) = (&lookup.route, entry.sharing());
+        if route.tripwire.is_off()
+            || sharing.is_with_everybody()
+            || lookup.accepts == Accepts::OnlyFresh
+            || sharing.is_with(asker(&lookup.request.headers, &route.key))
+        {
+            return true;
+        }
+        if sharing.is_watched() {
+            return false;
+        }
+        let is_copy = sharing.is_unknown();
+        if !(is_copy && self.undrawn.knows(lookup.key, lookup.now)) && route.tripwire.draws() {
+            sharing.watch();
+            return false;
+        }
+        if is_copy {
+            self.undrawn.remember(lookup.key, lookup.now);
+        }
+        sharing.open();
+        true
     }
 
     /// Whether a layer is part of what the route uses at the moment.
@@ -172,6 +218,15 @@ impl Judge {
     }
 }
 
+/// Whether the tripwire lets `entry` answer a plain request without another look.
+fn is_plainly_cleared(route: &Route, entry: &Entry, bears: Bears) -> bool {
+    let sharing = entry.sharing();
+    !route.tripwire.has_sprung()
+        && (route.tripwire.is_off()
+            || sharing.is_with_everybody()
+            || bears == Bears::Nothing && sharing.is_with(Asker::Nobody))
+}
+
 /// A refresh is not content with what it was asked to replace, nor with another copy of it.
 fn is_known(lookup: &Lookup, entry: &Entry) -> bool {
     match (lookup.accepts, &lookup.held) {
@@ -193,6 +248,7 @@ fn hold(lookup: &mut Lookup, entry: &Arc<Entry>, layer: Layer, until: Until) -> 
         lookup.forwarded = match until {
             Until::Completed => Forwarded::Partial,
             Until::Validated(_) | Until::Compared => Forwarded::Stale,
+            Until::Cleared => Forwarded::Unshared,
         };
     }
     Verdict::Hold

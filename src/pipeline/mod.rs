@@ -3,7 +3,7 @@
 //! ```text
 //! observe - gate ------------- pass ------------------------------- origin
 //!             |                  ' answers to POST that are kept enter below the peek
-//!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - fetch - origin
+//!             |- deliver - peek - coalesce - tier(L1) - tier(L2) - lease - tripwire - fetch - origin
 //!                                ^ refreshes enter here
 //! ```
 
@@ -27,6 +27,7 @@ mod posted;
 mod purging;
 mod ration;
 mod tier;
+pub mod tripwire;
 mod unshared;
 
 use std::net::IpAddr;
@@ -53,6 +54,8 @@ use crate::pipeline::onward::Trusted;
 use crate::pipeline::pass::Pass;
 use crate::pipeline::peek::Peek;
 use crate::pipeline::tier::Tier;
+use crate::pipeline::tripwire::{Alarms, Tripwire};
+use crate::pipeline::unshared::Unshared;
 use crate::purge::ledger::Ledger;
 use crate::purge::log::PurgeLog;
 use crate::purge::purger::Purger;
@@ -81,6 +84,7 @@ pub(crate) struct Parts<St, Le, Lo> {
     pub refresher: Refresher,
     pub trusted: Trusted,
     pub limits: Limits,
+    pub alarms: Alarms,
     pub switches: Switches,
     /// How long a copy in memory is served before the second level is asked for a newer one; nothing without one.
     pub compare_after: Option<Duration>,
@@ -102,15 +106,18 @@ where
         metrics: metrics.clone(),
         switches: parts.switches.clone(),
         compare_after: parts.compare_after,
+        undrawn: Unshared::new(),
     });
     let below = ServiceBuilder::new()
         // One flight per URL and variant: whatever is slow below is done once.
-        .layer(Coalesce::layer(ledger.clone(), flights.clone(), metrics.clone()))
+        .layer(Coalesce::layer(judge.clone(), flights.clone(), metrics.clone()))
         // Memory again, since somebody may have landed since the peek.
         .layer(Tier::layer(judge.clone(), memory.clone(), Layer::L1, metrics.clone()))
         .layer(Tier::layer(judge.clone(), second.clone(), Layer::L2, metrics.clone()))
         // The fleet is asked only when neither level has it.
         .layer(Lease::layer(judge.clone(), leases.clone(), second.clone()))
+        // What was fetched for another identity is compared before it answers.
+        .layer(Tripwire::layer(parts.alarms.clone(), metrics.clone()))
         .service(Fetch::new(
             ledger.clone(),
             parts.trusted.clone(),
@@ -186,7 +193,7 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
 }
 
 /// What answers refreshes, and keeps what is answered elsewhere: everything below the peek.
-pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Fetch>>>>;
+pub(crate) type Below<St, Le> = Coalesce<Tier<Memory, Tier<St, Lease<Le, St, Tripwire<Fetch>>>>>;
 
 /// What answers one connection's requests.
 pub(crate) type Clients<St, Le, Lo> = Observe<Entrance<St, Le, Lo>>;
@@ -205,10 +212,12 @@ mod tests {
     #[test]
     fn every_layer_is_one_arc_deep() {
         type Inner = Below<SecondLevel, FleetLeases>;
+        type Leased = Lease<FleetLeases, SecondLevel, Tripwire<Fetch>>;
         let pointer = size_of::<usize>();
         assert_eq!(size_of::<Fetch>(), pointer);
-        assert_eq!(size_of::<Lease<FleetLeases, SecondLevel, Fetch>>(), pointer);
-        assert_eq!(size_of::<Tier<SecondLevel, Lease<FleetLeases, SecondLevel, Fetch>>>(), pointer);
+        assert_eq!(size_of::<Tripwire<Fetch>>(), pointer);
+        assert_eq!(size_of::<Leased>(), pointer);
+        assert_eq!(size_of::<Tier<SecondLevel, Leased>>(), pointer);
         assert_eq!(size_of::<Inner>(), pointer);
         assert_eq!(size_of::<Deliver<Peek<Inner>>>(), pointer);
         assert_eq!(size_of::<Gate<Deliver<Peek<Inner>>, Pass<FleetLog, Inner>>>(), pointer);

@@ -282,7 +282,7 @@ fn may_write(route: &Route, method: &Method, why: WhyPassed) -> bool {
         Method::POST => match (why, route.graphql()) {
             (WhyPassed::Content(Unkeyable::Subscription), _)
             // It was keyed, so it only asks.
-            | (WhyPassed::Rollout | WhyPassed::LayersOff, Some(_))
+            | (WhyPassed::Rollout | WhyPassed::LayersOff | WhyPassed::Tripwire, Some(_))
             | (_, Some(Writes::Keep)) => false,
             // What it asks for is not known, or it is a mutation.
             (_, Some(Writes::Invalidate)) => true,
@@ -357,6 +357,7 @@ where
                 | WhyPassed::Upgrade
                 | WhyPassed::Rollout
                 | WhyPassed::LayersOff
+                | WhyPassed::Tripwire
                 | WhyPassed::Path
                 | WhyPassed::Content(_) => pass.pass(passage).await,
             }

@@ -7,6 +7,7 @@ mod lifetime;
 pub mod reuse;
 pub mod revalidate;
 pub mod storable;
+pub mod tripwire;
 mod veto;
 
 use std::time::Duration;

@@ -79,6 +79,8 @@ pub enum WhyNot {
     GraphQlErrors,
     /// An answer to a GraphQL request in which no errors could be looked for: no JSON, or a coded one.
     GraphQlUnread,
+    /// It is compared with what is stored first: see [`crate::policy::tripwire`].
+    Tripwire,
 }
 
 /// What the response says, whichever field says it.
@@ -377,6 +379,7 @@ impl WhyNot {
             Self::Contradiction => "contradiction",
             Self::GraphQlErrors => "graphql-errors",
             Self::GraphQlUnread => "graphql-unread",
+            Self::Tripwire => "tripwire",
         }
     }
 
@@ -388,7 +391,8 @@ impl WhyNot {
             | Self::ClientNoStore
             | Self::Authorization
             | Self::TooManyKeys
-            | Self::GraphQlErrors => false,
+            | Self::GraphQlErrors
+            | Self::Tripwire => false,
             Self::Status
             | Self::NotUnderstood
             | Self::NoStore

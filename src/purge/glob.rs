@@ -108,8 +108,11 @@ fn is_like(pattern: &str, text: &str) -> bool {
 
 impl fmt::Display for UrlGlob {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(host) = &self.host {
-            write!(formatter, "//{host}")?;
+        match &self.host {
+            Some(host) => write!(formatter, "//{host}")?,
+            // A path that begins like a host is none: the log's other readers have to see that too.
+            None if self.path.as_str().starts_with("//") => formatter.write_str("//*")?,
+            None => {}
         }
         formatter.write_str(self.path.as_str())?;
         self.query.as_ref().map_or(Ok(()), |query| write!(formatter, "?{query}"))
@@ -133,6 +136,16 @@ impl From<UrlGlob> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_begins_with_two_slashes_is_read_back_as_a_path() {
+        for text in ["http://*//a.example/b", "//*//a.example/b?c=*", "//b.example//a/b", "/a//b"] {
+            let glob = UrlGlob::parse(text).unwrap();
+            assert_eq!(UrlGlob::parse(&glob.to_string()).as_ref(), Ok(&glob), "{text}");
+        }
+        let glob = UrlGlob::parse("http://*//a.example/b").unwrap();
+        assert!(glob.is_match("http://h//a.example/b") && !glob.is_match("http://a.example/b"));
+    }
 
     #[test]
     fn globs_match_by_host_path_and_query() {

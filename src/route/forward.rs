@@ -67,7 +67,7 @@ impl Forward {
 }
 
 /// The cookies that are part of the key, as one field.
-fn keyed_cookies(fields: &HeaderMap, key: &KeyRules) -> Option<HeaderValue> {
+pub(super) fn keyed_cookies(fields: &HeaderMap, key: &KeyRules) -> Option<HeaderValue> {
     let mut text = Vec::new();
     for name in &key.cookies {
         for value in cookies(fields, name) {

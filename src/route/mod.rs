@@ -9,6 +9,7 @@ pub mod rollout;
 pub mod switches;
 pub mod table;
 pub mod tags;
+pub mod tripwire;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::route::purging::PurgeMethod;
 use crate::route::rollout::Rollout;
 use crate::route::table::Match;
 use crate::route::tags::{OnWrite, TagRules, TooMany};
+use crate::route::tripwire::Tripwire;
 use crate::telemetry::metrics::RouteMetrics;
 
 /// A route, compiled: everything that its requests need, behind one pointer.
@@ -45,6 +47,7 @@ pub struct Route {
     pub layers: Layers,
     pub caps: Caps,
     pub rollout: Rollout,
+    pub tripwire: Tripwire,
     pub tags: TagRules,
     /// What a successful unsafe request purges besides its own URL.
     pub on_write: Vec<OnWrite>,
@@ -81,6 +84,8 @@ pub struct Settings {
     pub layers: Layers,
     pub caps: Caps,
     pub rollout: Rollout,
+    /// The part of the entries, from 0 to 1, that are compared before another identity gets them.
+    pub tripwire: f64,
     pub tags: TagRules,
     pub on_write: Vec<OnWrite>,
     pub after_write: AfterWrite,
@@ -206,6 +211,7 @@ impl Route {
             layers: settings.layers,
             caps: settings.caps,
             rollout: settings.rollout,
+            tripwire: Tripwire::new(settings.tripwire),
             tags: settings.tags,
             on_write: settings.on_write,
             after_write: settings.after_write,

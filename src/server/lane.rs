@@ -8,13 +8,14 @@ use std::task::{Context, Poll, ready};
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 use tokio::io::AsyncWrite;
 
-use crate::message::plain::{Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::message::fields::PERSONAL;
+use crate::message::plain::{Bears, Outlet, Plain, Remainder, Sent, Shortcut, Told};
 use crate::server::framing::Framing;
 use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Pulse};
 
 /// Heads with more fields are the parser's.
-const FIELDS: usize = 32;
+pub(crate) const FIELDS: usize = 32;
 
 /// What the room for a head may keep between two answers.
 const ROOM: usize = 4096;
@@ -176,7 +177,7 @@ impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
 }
 
 /// The plain request at the beginning of `bytes` and the length of its head, if there is one and all of it is there.
-fn plain<'a>(
+pub(crate) fn plain<'a>(
     bytes: &'a [u8],
     fields: &mut [Header<'a>],
     limits: &Limits,
@@ -194,16 +195,18 @@ fn plain<'a>(
     if !within || !target.starts_with('/') || Framing::default().pass(&bytes[..length]).is_some() {
         return None;
     }
-    let (mut host, mut request_id) = (None, None);
+    let (mut host, mut request_id, mut bears) = (None, None, Bears::Nothing);
     for field in request.headers.iter() {
         match sort(field) {
             Sort::Host if host.is_none() => host = str::from_utf8(field.value).ok(),
             Sort::RequestId => request_id = request_id.or(Some(field.value)),
+            Sort::Personal => bears = Bears::Identity,
             Sort::Idle => {}
             Sort::Host | Sort::Telling => return None,
         }
     }
-    Some((Plain { host: host?, target, request_id: request_id.unwrap_or_default() }, length))
+    let request_id = request_id.unwrap_or_default();
+    Some((Plain { host: host?, target, request_id, bears }, length))
 }
 
 /// What a field means for a request that memory may answer.
@@ -213,8 +216,16 @@ enum Sort {
     RequestId,
     /// It asks for something else than the resource as it is, or says something about the message.
     Telling,
+    /// It says who asks.
+    Personal,
     /// It says nothing that a stored response which did not vary would heed.
     Idle,
+}
+
+/// What [`PERSONAL`] names, told by lengths first.
+fn is_personal(name: &str) -> bool {
+    matches!(name.len(), 6 | 9 | 12..=14 | 19)
+        && PERSONAL.iter().any(|known| known.as_str().eq_ignore_ascii_case(name))
 }
 
 fn sort(field: &Header<'_>) -> Sort {
@@ -238,7 +249,11 @@ fn sort(field: &Header<'_>) -> Sort {
         19 => is("if-unmodified-since"),
         _ => false,
     };
-    if telling { Sort::Telling } else { Sort::Idle }
+    match telling {
+        true => Sort::Telling,
+        false if is_personal(field.name) => Sort::Personal,
+        false => Sort::Idle,
+    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ pub mod upload;
 
 mod connection;
 mod crowd;
-mod framing;
-mod lane;
+pub(crate) mod framing;
+pub(crate) mod lane;
 mod line;
-mod proxied;
+pub(crate) mod proxied;
 mod pulse;
 mod reception;
 mod stream;

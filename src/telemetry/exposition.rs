@@ -54,6 +54,7 @@ impl Collector for Scrape {
         asked(&mut page, &origins)?;
         bounds(&mut page, &all)?;
         counts(&mut page, &all)?;
+        tripwires(&mut page, &all)?;
         process(&mut page, &all)
     }
 }
@@ -219,6 +220,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
         "larder_purge_lag_seconds",
         "Time since this instance last knew the end of the purge log",
         Reading::PurgeLag,
+    ),
+    (
+        "larder_tripwire_sprung_routes",
+        "Routes whose tripwire has sprung: their requests pass",
+        Reading::SprungRoutes,
     ),
     ("larder_connections", "Open client connections", Reading::Connections),
     (
@@ -409,6 +415,31 @@ fn counts(page: &mut Page<'_, '_>, all: &All) -> Written {
             "larder_admin_refusals",
             "Requests to the admin API that were not authorised",
             &counts.admin_refusals,
+        ),
+    ];
+    table.into_iter().try_for_each(|(name, help, count)| {
+        page.counter(name, help, [([NO_LABEL; 0], count.get())])
+    })
+}
+
+/// What the tripwires did.
+fn tripwires(page: &mut Page<'_, '_>, all: &All) -> Written {
+    let counts = &all.counts;
+    let table: [(&str, &str, &Count); 3] = [
+        (
+            "larder_tripwire_probes",
+            "Stored entries compared with another identity's answer before they are shared",
+            &counts.tripwire_probes,
+        ),
+        (
+            "larder_tripwire_alarms",
+            "Routes found to share what differs by identity",
+            &counts.tripwire_alarms,
+        ),
+        (
+            "larder_tripwire_passed",
+            "Requests passed because their route's tripwire has sprung",
+            &counts.tripwire_passed,
         ),
     ];
     table.into_iter().try_for_each(|(name, help, count)| {

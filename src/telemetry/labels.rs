@@ -145,6 +145,8 @@ pub enum Reading {
     PurgesPending,
     /// Seconds since the purge log was last read to its end.
     PurgeLag,
+    /// Routes whose tripwire has sprung.
+    SprungRoutes,
     /// Open client connections.
     Connections,
     /// When the first of the certificates that clients are shown is over, in seconds since the epoch.

@@ -364,6 +364,10 @@ pub struct Counts {
     pub layers_off_passed: Count,
     pub rate_limited: Count,
     pub too_many_keys: Count,
+    /// Comparisons of an entry with another identity's answer, routes found to share what differs, and requests that passed for it.
+    pub tripwire_probes: Count,
+    pub tripwire_alarms: Count,
+    pub tripwire_passed: Count,
     pub refreshes_asked: Count,
     pub refreshes_dropped: Count,
     pub refreshes_failed: Count,

@@ -26,6 +26,11 @@ pub(crate) fn threats() -> Vec<Threat> {
             "RFC 9111 §3.5 for Authorization; Set-Cookie is not shared unless the route says so",
             identities(),
         ),
+        threat(
+            "Origins that show each their own page and say that everybody may have it",
+            "with `tripwire: 100%` (1% by default) nobody gets another identity's entry before their own answer was compared with it; a difference ends sharing (`policy::tripwire`, `pipeline::tripwire`)",
+            leaking_origins(),
+        ),
     ]
 }
 
@@ -46,6 +51,62 @@ fn deceive(row: Row, path: &str) -> Row {
     row.step(get(path, "Cookie: secret\r\n").says("account of secret"))
         .step(get(path, "").lacks("secret"))
         .step(get(path, "Cookie: mine\r\n").lacks("secret"))
+}
+
+/// An origin that shows whoever asks their own page, whatever field they are known by.
+fn everybodys(message: &Message) -> Vec<u8> {
+    let who = ["cookie", "authorization", "x-api-key", "x-session-id"]
+        .iter()
+        .find_map(|name| message.field(name))
+        .unwrap_or("nobody");
+    let fields = "Content-Type: text/html\r\nCache-Control: public, max-age=60\r\nETag: \"a\"\r\n";
+    ok(fields, &format!("account of {who}"))
+}
+
+fn leaking_origins() -> Vec<Row> {
+    let mut rows = Vec::new();
+    // Rows with one configuration share a process, and a tripwire that has sprung once would answer for all.
+    let watched = |name: String| {
+        let own = name.bytes().map(u32::from).sum::<u32>();
+        row(name).route(&format!("    tripwire: 100%\n    ttl: {own}s\n")).origin(everybodys)
+    };
+    for field in ["Cookie", "Authorization", "X-Api-Key", "X-Session-Id"] {
+        let (one, other) = (format!("{field}: secret\r\n"), format!("{field}: other\r\n"));
+        rows.push(
+            watched(format!("{field}: neither another nor nobody gets the page"))
+                .step(get("/x", &one).says("account of secret"))
+                .step(get("/x", &other).says("account of other").lacks("secret"))
+                .step(get("/x", "").says("account of nobody").lacks("secret"))
+                .step(get("/x", &one).says("account of secret").lacks("other")),
+        );
+    }
+    for (name, fields) in [
+        ("a part of the page", "Range: bytes=0-16\r\n"),
+        ("the page if it is new", "If-None-Match: \"b\"\r\n"),
+        ("the page in a range of its tag", "Range: bytes=0-16\r\nIf-Range: \"a\"\r\n"),
+        ("the page even if it is old", "Cache-Control: max-stale=100\r\n"),
+    ] {
+        rows.push(
+            watched(format!("nobody who asks for {name} gets another's"))
+                .step(get("/x", "Cookie: secret\r\n").says("account of secret"))
+                .step(
+                    get("/x", &format!("Cookie: other!\r\n{fields}"))
+                        .answered_by_one_of(&[200, 206])
+                        .says("account of other!")
+                        .lacks("secret"),
+                ),
+        );
+    }
+    rows.push(
+        watched("only-if-cached gets nothing of another's".into())
+            .step(get("/x", "Cookie: secret\r\n").says("account of secret"))
+            .step(
+                get("/x", "Cookie: other\r\nCache-Control: only-if-cached\r\n")
+                    .answered(&[504])
+                    .lacks("secret"),
+            ),
+    );
+    rows
 }
 
 fn named_like_files() -> Vec<Row> {

@@ -55,6 +55,7 @@ mod telling;
 mod tiers;
 mod tls;
 mod tools;
+mod tripwire;
 mod validation;
 mod variants;
 mod writes;

@@ -13,6 +13,7 @@ use crate::config::file::store::Without;
 use crate::config::file::{OneOrMany, count, kib, seconds};
 use crate::config::scalar::amount::{Part, Size, Span};
 use crate::config::scalar::name::{FieldName, Host, Name, Path, Status, Word};
+use crate::message::fields::PERSONAL;
 
 /// One rule set, and which requests it is for.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -109,6 +110,10 @@ pub struct Keys {
     /// them with a greater part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Part>,
+    /// The part of the entries that, before they are first shared with another identity, are compared with what the origin
+    /// answers to that; `0%`: none. On a difference the route shares nothing any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tripwire: Option<Part>,
     /// What tells two requests apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
@@ -472,7 +477,7 @@ impl Key {
         let names = self.headers.iter().map(|name| name.0.as_str());
         let field = names
             .into_iter()
-            .find(|name| IDENTITIES.iter().any(|identity| identity.eq_ignore_ascii_case(name)));
+            .find(|name| PERSONAL.iter().any(|known| known.as_str().eq_ignore_ascii_case(name)));
         field.or(cookie)
     }
 
@@ -481,19 +486,6 @@ impl Key {
         self.personal.unwrap_or_else(|| self.identity().is_some())
     }
 }
-
-/// Fields that say who asks.
-const IDENTITIES: [&str; 9] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "x-auth-token",
-    "x-access-token",
-    "x-session-id",
-    "x-user",
-    "x-user-id",
-];
 
 impl Layers {
     /// What holds for memory, where it is used.
@@ -536,6 +528,7 @@ impl Keys {
             strip_tags: Some(false),
             keep_posts: Some(false),
             rollout: Some(Part(1.0)),
+            tripwire: Some(Part(0.01)),
             coalesce: Some(Coalesce::On),
             ranges: Some(Ranges::FetchWhole),
             forward: Some(Forward::Word(ForwardWord::All)),
@@ -554,8 +547,8 @@ impl Keys {
         }
         or! {
             origin cache ttl respect_origin stale_while_revalidate stale_if_error heuristic_ttl keep refresh_ahead
-            early_refresh jitter negative client_ttl client_directives layers rollout key graphql vary share tags strip_tags
-            keep_posts on_write purge_method coalesce ranges forward max_keys max_fetches rate server_fields
+            early_refresh jitter negative client_ttl client_directives layers rollout tripwire key graphql vary share tags
+            strip_tags keep_posts on_write purge_method coalesce ranges forward max_keys max_fetches rate server_fields
         }
     }
 
@@ -572,6 +565,7 @@ impl Keys {
             negative: None,
             layers: None,
             rollout: None,
+            tripwire: None,
             graphql: None,
             keep_posts: None,
             forward: None,
@@ -582,7 +576,7 @@ impl Keys {
     }
 
     /// The keys that say nothing where nothing is stored.
-    pub(crate) const STORING: [&str; 13] = [
+    pub(crate) const STORING: [&str; 14] = [
         "ttl",
         "stale_while_revalidate",
         "stale_if_error",
@@ -592,6 +586,7 @@ impl Keys {
         "negative",
         "layers",
         "rollout",
+        "tripwire",
         "graphql",
         "keep_posts",
         "forward",
