@@ -86,23 +86,30 @@ impl Stream {
         self.lane.poll_finish(&mut Socket { stream, pulse, context })
     }
 
-    /// Has the lane answer what it can of what came after `before`; the parser gets what is left.
-    fn take(
+    /// Has the lane answer what it can of what came after `before`; the parser gets what is left. Pending where that is
+    /// to wait, because much was answered already.
+    fn poll_take(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
         before: usize,
-    ) -> io::Result<()> {
-        let Some(heads) = self.framing.between() else { return Ok(()) };
+    ) -> Poll<io::Result<()>> {
+        let Some(heads) = self.framing.between() else { return Poll::Ready(Ok(())) };
         let (stream, pulse) = (&mut self.line, &*self.pulse);
         let mut socket = Socket { stream, pulse, context };
-        let Taken(taken) = self.lane.take(&buffer.filled()[before..], heads, &mut socket)?;
-        if taken > 0 {
-            let end = buffer.filled().len();
-            buffer.filled_mut().copy_within(before + taken..end, before);
-            buffer.set_filled(end - taken);
+        let Taken { bytes, is_a_lot } =
+            self.lane.take(&buffer.filled()[before..], heads, &mut socket)?;
+        let end = buffer.filled().len();
+        if is_a_lot && before + bytes < end {
+            self.lane.wait(&buffer.filled()[before + bytes..], context);
+            buffer.set_filled(before);
+            return Poll::Pending;
         }
-        Ok(())
+        if bytes > 0 {
+            buffer.filled_mut().copy_within(before + bytes..end, before);
+            buffer.set_filled(end - bytes);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads and forgets until the peer has ended too.
@@ -137,14 +144,16 @@ impl AsyncRead for Stream {
         let before = buffer.filled().len();
         loop {
             ready!(this.poll_lane(cx))?;
-            ready!(Pin::new(&mut this.line).poll_read(cx, buffer))?;
+            if !this.lane.go_on(buffer) {
+                ready!(Pin::new(&mut this.line).poll_read(cx, buffer))?;
+            }
             if buffer.filled().len() == before {
                 if buffer.remaining() > 0 {
                     this.end = End::Theirs;
                 }
                 return Poll::Ready(Ok(()));
             }
-            this.take(cx, buffer, before)?;
+            ready!(this.poll_take(cx, buffer, before))?;
             let came = &buffer.filled()[before..];
             // What came is answered: there may be more.
             if !came.is_empty() {

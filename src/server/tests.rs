@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Method, StatusCode};
@@ -154,6 +154,56 @@ async fn the_lane_answers_plain_requests_once_the_service_had_one() {
     // A connection that the lane used is idle like any other, and ends with the others.
     server.drain.begin();
     assert_eq!(read_to_end(&mut client).await, "");
+}
+
+/// Answers everything, and notes what the turn was.
+struct Noting {
+    turn: Arc<AtomicUsize>,
+    noted: mpsc::UnboundedSender<usize>,
+}
+
+impl Shortcut for Noting {
+    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+        self.noted.send(self.turn.load(Ordering::Relaxed)).unwrap();
+        Short.answer(asked, head, outlet)
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_much_at_once_lets_others_have_their_turn() {
+    let turn = Arc::new(AtomicUsize::new(0));
+    let (sender, mut noted) = mpsc::unbounded_channel();
+    let welcome = {
+        let turn = turn.clone();
+        move || {
+            let shortcut = Noting { turn: turn.clone(), noted: sender.clone() };
+            Welcome { service: service_fn(hello), shortcut: Some(Box::new(shortcut) as _) }
+        }
+    };
+    let server = start_with(Limits::default(), welcome);
+    let mut client = server.send(GET).await;
+    read_until(&mut client, "hello").await;
+    // The others of this worker.
+    let mut others = JoinSet::new();
+    others.spawn(async move {
+        loop {
+            turn.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    const MANY: usize = 200;
+    let asked = b"GET /short HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(&asked.repeat(MANY)).await.unwrap();
+    let mut answers = vec![0; MANY * "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nshort".len()];
+    timeout(SOON, client.read_exact(&mut answers)).await.expect("all are answered").unwrap();
+    let turns: Vec<_> = std::iter::from_fn(|| noted.try_recv().ok()).collect();
+    assert_eq!(turns.len(), MANY);
+    let most = turns.chunk_by(|one, next| one == next).map(<[usize]>::len).max();
+    // The runtime may change the order of two tasks, so that one is last and then first.
+    assert!(most <= Some(2 * lane::LOT), "{most:?} were answered in one turn");
+    // And the connection is as good as before.
+    client.write_all(asked).await.unwrap();
+    read_until(&mut client, "short").await;
 }
 
 async fn ask_over_h2(stream: TcpStream) -> Response<Bytes> {

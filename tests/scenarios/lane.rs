@@ -169,6 +169,26 @@ async fn answers_come_in_the_order_of_requests_whoever_gives_them() {
     }
 }
 
+/// Many at once are answered in lots; what is not plain, a piece of a head and the end may lie anywhere between them.
+#[tokio::test]
+async fn many_requests_at_once_are_answered_one_by_one() {
+    let origin = Origin::start().await;
+    origin.with("*", |asked| fresh(asked.target.clone()));
+    let larder = all_to(&origin).start().await;
+    let mut client = Client::of(&larder).await;
+    for path in ["/a", "/b"] {
+        client.ask(path, "").await;
+    }
+    let asked: Vec<_> = (0..500).map(|number| if number % 3 == 0 { "/a" } else { "/b" }).collect();
+    let fields = |number| if number % 41 == 40 { NOT_PLAIN } else { "" };
+    let text: String =
+        asked.iter().enumerate().map(|(number, path)| request(path, fields(number))).collect();
+    client.send(&text).await;
+    for path in asked {
+        assert_eq!(client.read().await.body, path.as_bytes());
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_reads_slowly_gets_all_of_it_and_then_its_next_answer() {
     let origin = Origin::start().await;
