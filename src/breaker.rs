@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Settings {
     /// Failures in a row that open it; at least one.
     pub failures: u32,
-    /// How long it stays open before one probe is let through.
+    /// How long it stays open before one probe is let through, unless somebody finds out earlier that it may be.
     pub open_for: Duration,
 }
 
@@ -89,6 +89,11 @@ impl Breaker {
         }
     }
 
+    /// What it was made with.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// May an attempt begin now?
     pub fn admit(&self, now: Instant) -> Result<Permit<'_>, Open> {
         let open_until = self.open_until.load(Ordering::Acquire);
@@ -100,6 +105,24 @@ impl Breaker {
             return Err(Open { retry_after: Duration::from_micros(open_until - now) });
         }
         self.admit_probe(now)
+    }
+
+    /// Leave to try before the time is over, for who tries in the background, so that no request has to. None
+    /// while it is closed, or another probe is on its way.
+    pub fn probe(&self, now: Instant) -> Option<Permit<'_>> {
+        match self.state(now) {
+            State::Closed => None,
+            State::Open | State::HalfOpen => self.admit_probe(self.micros(now)).ok(),
+        }
+    }
+
+    /// Ends the time of an open breaker: the next attempt is its probe.
+    pub fn let_probe(&self, now: Instant) {
+        let now = self.micros(now);
+        let _ = self.open_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| {
+            // One that has been closed meanwhile stays so.
+            (until > now).then_some(now)
+        });
     }
 
     /// What it would say now.
@@ -263,6 +286,34 @@ mod tests {
         breaker.admit(later).unwrap().failed(later);
         assert!(breaker.admit(later + OPEN_FOR / 2).is_err());
         assert!(breaker.admit(later + OPEN_FOR).unwrap().is_probe());
+    }
+
+    #[test]
+    fn a_probe_in_the_background_decides_before_the_time_is_over() {
+        let (breaker, now) = breaker();
+        assert!(breaker.probe(now).is_none(), "a closed breaker needs no probe");
+        trip(&breaker, now);
+        let probe = breaker.probe(now).unwrap();
+        assert!(breaker.probe(now).is_none(), "a second probe passed beside the first");
+        probe.failed(now + OPEN_FOR / 2);
+        assert!(breaker.admit(now + OPEN_FOR).is_err(), "it opens again for the whole time");
+        breaker.probe(now).unwrap().succeeded();
+        assert_eq!(breaker.state(now), State::Closed);
+    }
+
+    #[test]
+    fn its_time_can_be_ended_and_the_next_attempt_is_the_probe() {
+        let (breaker, now) = breaker();
+        breaker.let_probe(now);
+        assert_eq!(breaker.state(now), State::Closed);
+        trip(&breaker, now);
+        breaker.let_probe(now);
+        assert_eq!(breaker.state(now), State::HalfOpen);
+        let probe = breaker.admit(now).unwrap();
+        assert!(probe.is_probe());
+        assert!(breaker.admit(now).is_err());
+        probe.failed(now);
+        assert_eq!(breaker.admit(now).unwrap_err().retry_after, OPEN_FOR);
     }
 
     #[test]

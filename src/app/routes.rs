@@ -9,10 +9,9 @@ use tokio_util::task::TaskTracker;
 use crate::app::StartError;
 use crate::breaker;
 use crate::config::settings::{self, Settings};
-use crate::origin::health;
 use crate::origin::places::{Places, Queue};
 use crate::origin::tls::Identity;
-use crate::origin::{self, HostRule, Origin, Protocol, Retries, Timeouts};
+use crate::origin::{self, HostRule, Origin, Protocol, Retries, Timeouts, health, recovery};
 use crate::rate::Rates;
 use crate::route::census::Census;
 use crate::route::table::RouteTable;
@@ -132,13 +131,13 @@ fn health(settings: &settings::Health) -> health::Settings {
     }
 }
 
-/// Has the endpoints of every origin asked how they are that is not among those `before`; each for as long as there is
-/// that origin.
+/// Has every origin watched that is not among those `before`, for as long as there is that origin.
 pub(crate) fn watch(origins: &Origins, before: &Origins, tasks: &TaskTracker) {
     for (name, (_, origin)) in origins {
         let is_known = before.get(name).is_some_and(|(_, known)| Arc::ptr_eq(known, origin));
         if !is_known {
             tasks.spawn(health::watch(Arc::downgrade(origin)));
+            tasks.spawn(recovery::watch(Arc::downgrade(origin)));
         }
     }
 }

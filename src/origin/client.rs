@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::RwLock;
 use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, sleep_until, timeout};
+use tower::ServiceExt as _;
 
 use crate::message::fields::members;
 use crate::message::interim::Interim;
@@ -118,14 +119,24 @@ impl Clients {
         answering
     }
 
-    fn make(&self, way: Way) -> Client<Dial, Outgoing> {
-        let Blueprint { timeouts, protocol, pool_idle, connections, tls } = &self.blueprint;
-        let (tls, only_h2) = match way {
-            Way::Usual => (&tls.usual, *protocol == Protocol::Http2),
-            Way::Upgrade => (&tls.upgrade, false),
+    /// Whether a connection can be made, TLS included. It is closed at once.
+    pub(crate) async fn connect(&self) -> bool {
+        self.dial(Way::Usual).oneshot(self.endpoint.clone()).await.is_ok()
+    }
+
+    fn dial(&self, way: Way) -> Dial {
+        let Blueprint { timeouts, tls, .. } = &self.blueprint;
+        let config = match way {
+            Way::Usual => &tls.usual,
+            Way::Upgrade => &tls.upgrade,
         };
-        let names = self.blueprint.tls.server_name.clone();
-        let dial = Dial::new(self.endpoint.clone(), timeouts.connect, Arc::clone(tls), names);
+        let names = tls.server_name.clone();
+        Dial::new(self.endpoint.clone(), timeouts.connect, Arc::clone(config), names)
+    }
+
+    fn make(&self, way: Way) -> Client<Dial, Outgoing> {
+        let Blueprint { protocol, pool_idle, connections, .. } = &self.blueprint;
+        let only_h2 = way == Way::Usual && *protocol == Protocol::Http2;
         // hyper-util's own retry stays on. It repeats a request in one case only: when hyper hands the whole
         // message back, body included, because the connection closed before its task took the message from the
         // queue (hyper's `TrySendError::take_message`: "If an error occurs after the message has been
@@ -144,7 +155,7 @@ impl Clients {
             .http2_initial_stream_window_size(WINDOW)
             .http2_initial_connection_window_size(4 * WINDOW)
             .http2_max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
-            .build(dial)
+            .build(self.dial(way))
     }
 }
 

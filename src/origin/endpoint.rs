@@ -14,7 +14,7 @@ use crate::origin::client::{Blueprint, Clients, Trouble};
 use crate::origin::health::Vitals;
 use crate::origin::{HostRule, Protocol};
 
-/// How long an endpoint that could not be connected to is passed over.
+/// How long an endpoint that could not be connected to is passed over, if the background does not reach it earlier.
 const EJECTION: Duration = Duration::from_secs(5);
 
 pub(crate) struct Endpoint {
@@ -105,7 +105,24 @@ impl Endpoint {
 
     /// Whether it gets requests: its checks speak for it, and it could be connected to lately.
     pub(crate) fn is_used(&self, now: Instant) -> bool {
-        self.vitals.is_up() && self.health.state(now) == State::Closed
+        self.vitals.is_up() && !self.is_ejected(now)
+    }
+
+    /// Whether a connection to it can be made, which ends its ejection.
+    pub(super) async fn can_be_reached(&self) -> bool {
+        let ejected = self.health.probe(Instant::now());
+        let is_reached = self.clients.connect().await;
+        match ejected {
+            Some(permit) if is_reached => permit.succeeded(),
+            Some(permit) => permit.failed(Instant::now()),
+            None => {}
+        }
+        is_reached
+    }
+
+    /// Whether it is passed over because it could not be connected to.
+    pub(super) fn is_ejected(&self, now: Instant) -> bool {
+        self.health.state(now) != State::Closed
     }
 
     /// Sends one request and waits for the head of its response. `permit` hears whether there was a connection.

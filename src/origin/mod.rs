@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod failure;
 pub mod health;
 pub mod places;
+pub mod recovery;
 pub mod tls;
 pub mod tunnel;
 
@@ -23,6 +24,7 @@ use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
+use tokio::sync::Notify;
 
 use crate::breaker::{self, Breaker, Permit, State};
 use crate::origin::body::{Feed, Incoming, Outgoing};
@@ -192,6 +194,8 @@ pub struct Origin {
     breaker: Breaker,
     places: Places,
     metrics: OriginMetrics,
+    /// Told when an exchange has failed, and when the origin is dropped.
+    trouble: Arc<Notify>,
 }
 
 impl Origin {
@@ -230,6 +234,7 @@ impl Origin {
             breaker: Breaker::new(settings.breaker),
             places,
             metrics,
+            trouble: Arc::default(),
         })
     }
 
@@ -343,6 +348,7 @@ impl Origin {
             Err(failure) if failure.is_the_origins() => {
                 permit.failed(now);
                 self.metrics.breaker(label(self.breaker.state(now)));
+                self.trouble.notify_one();
             }
             Err(_) => drop(permit),
         }
@@ -375,6 +381,9 @@ impl Origin {
                 Ok(response) => return Ok(response),
                 Err(trouble) => trouble,
             };
+            if matches!(trouble, Trouble::NoConnection(_)) {
+                self.trouble.notify_one();
+            }
             let (again, whole) = self.again(spare, trouble, &mut tries)?;
             parts = again;
             load = Load::whole(whole);
@@ -456,6 +465,13 @@ impl Load {
 struct Tries {
     attempts: u32,
     dead_lines: usize,
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        // Who waits for trouble would wait for ever.
+        self.trouble.notify_one();
+    }
 }
 
 impl fmt::Debug for Origin {

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -64,7 +64,13 @@ async fn scripted<F>(script: impl Fn(Caller) -> F + Send + 'static) -> Scripted
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    scripted_at(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+}
+
+fn scripted_at<F>(listener: TcpListener, script: impl Fn(Caller) -> F + Send + 'static) -> Scripted
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let address = listener.local_addr().unwrap();
     let (sender, seen) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
@@ -79,12 +85,33 @@ where
 
 /// Answers every request with the same bytes and keeps the connection.
 async fn always(answer: &'static [u8]) -> Scripted {
-    scripted(move |mut caller| async move {
-        while caller.request().await.is_some() {
-            caller.say(answer).await;
-        }
-    })
-    .await
+    scripted(move |caller| repeat(caller, answer)).await
+}
+
+async fn repeat(mut caller: Caller, answer: &'static [u8]) {
+    while caller.request().await.is_some() {
+        caller.say(answer).await;
+    }
+}
+
+/// A port where nobody listens yet, and which nobody else can take.
+struct Away(TcpSocket);
+
+impl Away {
+    fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self(socket)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    /// From now on it answers as `always` does.
+    fn come(self, answer: &'static [u8]) -> Scripted {
+        scripted_at(self.0.listen(64).unwrap(), move |caller| repeat(caller, answer))
+    }
 }
 
 /// Answers one request with these bytes and closes.
@@ -482,6 +509,73 @@ async fn a_dead_endpoint_is_passed_over() {
     let condition = origin.condition();
     assert_eq!(condition.retries, 1, "the dead endpoint was tried again before its time");
     assert!(!condition.endpoints[0].1, "it is passed over");
+}
+
+/// Waits until the origin is as it should be.
+async fn until(origin: &Origin, is_so: impl Fn(&Condition) -> bool) {
+    soon(async {
+        while !is_so(&origin.condition()) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// Watched over, and left alone for an hour after one failure.
+fn watched(addresses: &[SocketAddr]) -> (Arc<Origin>, JoinSet<()>) {
+    let breaker = breaker::Settings { failures: 1, open_for: Duration::from_secs(3600) };
+    let origin = Arc::new(set_up(Settings { breaker, ..settings(addresses) }).unwrap());
+    let mut watch = JoinSet::new();
+    watch.spawn(recovery::watch(Arc::downgrade(&origin)));
+    (origin, watch)
+}
+
+#[tokio::test]
+async fn an_origin_that_can_be_reached_again_is_asked_again_before_its_time() {
+    let away = Away::new();
+    let (origin, _watch) = watched(&[away.address()]);
+    failure_of(&origin).await;
+    assert!(matches!(failure_of(&origin).await, OriginFailure::BreakerOpen { .. }));
+    let _back = away.come(OK);
+    until(&origin, |now| now.breaker == State::HalfOpen).await;
+    assert_eq!(text(soon(origin.send(get("/"))).await.unwrap()).await, "ok");
+    assert_eq!(origin.condition().breaker, State::Closed);
+}
+
+#[tokio::test]
+async fn an_origin_that_can_be_reached_and_fails_is_asked_again_and_again() {
+    let broken = always(b"nonsense\r\n\r\n").await;
+    let (origin, _watch) = watched(&[broken.address]);
+    for _ in 0..3 {
+        until(&origin, |now| now.breaker != State::Open).await;
+        let failure = failure_of(&origin).await;
+        assert!(matches!(failure, OriginFailure::Protocol(_)), "{failure:?}");
+        assert_eq!(origin.condition().breaker, State::Open);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_can_be_reached_again_is_used_again_before_its_time() {
+    let (away, other) = (Away::new(), always(OK).await);
+    let (origin, _watch) = watched(&[away.address(), other.address]);
+    for _ in 0..2 {
+        assert_eq!(text(soon(origin.send(get("/"))).await.unwrap()).await, "ok");
+    }
+    assert!(!origin.condition().endpoints[0].1);
+    let mut back = away.come(OK);
+    until(&origin, |now| now.endpoints[0].1).await;
+    for _ in 0..2 {
+        assert_eq!(text(soon(origin.send(get("/"))).await.unwrap()).await, "ok");
+    }
+    assert_eq!(back.count(), 1, "it is not asked again");
+}
+
+#[tokio::test]
+async fn the_watch_ends_with_its_origin() {
+    let (origin, mut watch) = watched(&[nobody().await]);
+    tokio::task::yield_now().await;
+    drop(origin);
+    assert!(soon(watch.join_next()).await.unwrap().is_ok());
 }
 
 #[tokio::test]

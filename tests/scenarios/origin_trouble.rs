@@ -52,7 +52,7 @@ async fn followers_of_a_cut_off_body_are_cut_off_too() {
 async fn an_origin_that_is_down_is_502_and_its_return_is_noticed() {
     let mut origin = Origin::start().await;
     origin.on("/x", fresh("hello"));
-    let larder = all_to(&origin).origin("breaker: { failures: 5, open_for: 200ms }").start().await;
+    let larder = all_to(&origin).origin("breaker: { failures: 5, open_for: 1h }").start().await;
     origin.leave().await;
     for _ in 0..3 {
         get(larder.url("/x")).await.is("MISS", "ORIGIN").is_problem(502);

@@ -12,10 +12,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
-use crate::breaker;
+use crate::breaker::{self, Breaker};
 use crate::store::StoreError;
 use crate::store::redis::address::Address;
-use crate::store::redis::health::{Healer, Health};
+use crate::store::redis::health::Healer;
 use crate::store::redis::lane::{Lane, Way, connect};
 
 /// Connections that requests take in turn, so that a large value does not hold up the small ones.
@@ -28,7 +28,7 @@ pub(super) struct Link {
     readers: [Lane; READERS],
     writer: Lane,
     turn: AtomicUsize,
-    health: Arc<Health>,
+    breaker: Arc<Breaker>,
     background: Handle,
     /// They end with the link.
     tasks: Mutex<JoinSet<()>>,
@@ -95,7 +95,7 @@ impl Link {
         doubt: &Arc<Notify>,
         background: &Handle,
     ) -> Arc<Self> {
-        let health = Arc::new(Health::new(breaker));
+        let breaker = Arc::new(Breaker::new(breaker));
         let mut tasks = JoinSet::new();
         let mut lane = |healer: Option<Healer>| {
             let (lane, keeper) = Lane::new(way.clone(), healer, doubt.clone());
@@ -103,14 +103,14 @@ impl Link {
             lane
         };
         // One of the connections speaks for all.
-        let readers = [lane(Some(Healer::new(health.clone(), timeout))), lane(None)];
+        let readers = [lane(Some(Healer::new(breaker.clone(), timeout))), lane(None)];
         let writer = lane(None);
         Arc::new(Self {
             way,
             readers,
             writer,
             turn: AtomicUsize::new(0),
-            health,
+            breaker,
             background: background.clone(),
             tasks: Mutex::new(tasks),
         })
@@ -121,7 +121,7 @@ impl Link {
     }
 
     pub(super) fn breaker_state(&self) -> breaker::State {
-        self.health.state()
+        self.breaker.state(Instant::now())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -151,7 +151,7 @@ impl Link {
         if used == Use::Background {
             return self.ask_over(&self.writer, command, preface, deadline).await;
         }
-        let breaker = self.health.breaker();
+        let breaker = &self.breaker;
         let permit = breaker.admit(Instant::now()).map_err(|_| Trouble::Open)?;
         let lane = &self.readers[self.turn.fetch_add(1, Ordering::Relaxed) % READERS];
         let answered = self.ask_over(lane, command, preface, deadline).await;
