@@ -357,6 +357,14 @@ const FAULTS: &[(&str, &str)] = &[
         "2:35: `2MiB` is more than a quarter of `l1.capacity` (4MiB); write 1MiB or less",
     ),
     (
+        "limits: { bodies_in_the_air: 0B }",
+        "2:30: `bodies_in_the_air` is nothing, so that nothing can be stored; write a size such as 256MiB",
+    ),
+    (
+        "limits: { bodies_in_the_air: 1MiB }",
+        "2:30: warning: in 1MiB there is no room for a body of `l1.max_object` (1MiB); ",
+    ),
+    (
         "l2: { redis: { url: redis://h }, disk: { path: /x } }",
         "2:34: `l2` names both `redis` and `disk`; ",
     ),

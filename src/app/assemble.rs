@@ -13,6 +13,7 @@ use crate::app::StartError;
 use crate::app::routes::{Origins, table};
 use crate::breaker;
 use crate::config::settings::{self, L2, Settings};
+use crate::message::air::Air;
 use crate::message::network::Network;
 use crate::pipeline::Parts;
 use crate::pipeline::coalesce::Flights;
@@ -52,6 +53,7 @@ pub(crate) struct House {
     pub(crate) routes: Arc<ArcSwap<RouteTable>>,
     pub(crate) rates: Rates,
     limits: Limits,
+    pub(crate) air: Air,
     pub(crate) trusted: Trusted,
     pub(crate) switches: Switches,
     compare_after: Option<Duration>,
@@ -120,6 +122,7 @@ impl House {
             routes: Arc::new(ArcSwap::from_pointee(routes)),
             rates,
             limits,
+            air: Air::bounded(settings.limits.bodies_in_the_air),
             trusted: Trusted::new(&networks(settings)),
             switches: Switches::default(),
             compare_after: compare_after(settings),
@@ -144,6 +147,7 @@ impl House {
             refresher: self.refresher.clone(),
             trusted: self.trusted.clone(),
             limits: self.limits,
+            air: self.air.clone(),
             switches: self.switches.clone(),
             compare_after: self.compare_after,
             alarms: self.alarms.clone(),

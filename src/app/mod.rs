@@ -311,6 +311,9 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     read(Reading::L1Keys, own(|house| house.memory.len()));
     read(Reading::L2Writes, own(|house| house.second.queued()));
     read(Reading::Flights, own(|house| house.flights.aloft()));
+    let (air, refusing) = (house.air.clone(), house.air.clone());
+    read(Reading::AirBytes, Box::new(move || air.held()));
+    read(Reading::AirRefused, Box::new(move || refusing.refusals()));
     read(Reading::Refreshes, own(|house| house.refresher.len()));
     read(Reading::LedgerPurges, own(|house| house.ledger.len()));
     read(

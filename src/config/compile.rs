@@ -353,6 +353,7 @@ fn limits(limits: &file::service::Limits) -> Limits {
         header_bytes: bytes(limits.header_bytes),
         header_fields: limits.header_fields.get(),
         target_bytes: bytes(limits.target_bytes),
+        bodies_in_the_air: limits.bodies_in_the_air.0,
         drain: limits.drain.0,
     }
 }

@@ -316,6 +316,7 @@ pub struct Limits {
     pub header_bytes: usize,
     pub header_fields: usize,
     pub target_bytes: usize,
+    pub bodies_in_the_air: u64,
     pub drain: Duration,
 }
 

@@ -638,7 +638,8 @@ mod tests {
 
     #[test]
     fn an_arriving_body_is_not_written() {
-        let (_writer, fill) = crate::message::fill::Fill::open(10);
+        let share = crate::message::air::Air::bounded(10).take(0).unwrap();
+        let (_writer, fill) = crate::message::fill::Fill::open(10, share);
         assert!(write(&entry().with_body(Stored::Arriving { fill, length: None })).is_none());
     }
 

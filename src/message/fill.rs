@@ -9,22 +9,37 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
+use crate::message::air::Share;
 use crate::message::failure::BodyError;
 
-/// How far the writer may be ahead of the slowest reader once the body is known to be too large to keep.
+/// How far the writer may be ahead of the slowest reader once it is known that the body is not kept.
 const WINDOW: u64 = 256 * 1024;
+/// What a piece costs beside its bytes.
+const PIECE: u64 = size_of::<(u64, Bytes)>() as u64;
+/// A shorter piece is copied next to the one before: by itself it would keep the buffer that a connection reads into.
+const SHORT: usize = 4 << 10;
+/// The largest block into which such pieces are copied.
+const BLOCK: usize = 64 << 10;
+/// The room that a body begins with whose length is not known.
+const BEGINNING: u64 = 16 << 10;
 
 /// The readable side of a body that arrives; clones read the same bytes.
 ///
-/// Up to its limit a fill keeps every byte, so that a reader who comes late starts from the beginning.
-/// Past the limit it *overflows*: it is not joinable any more, frees what everybody has read, and the
-/// writer waits for the slowest reader, so that memory stays bounded by the limit or the window.
+/// Up to its limit, and while its share of the air grows, a fill keeps every byte, so that a reader who comes late
+/// starts from the beginning. Past that it *overflows*: it is not joinable any more, frees what everybody has read, and
+/// the writer waits for the slowest reader, so that memory stays bounded by the share: then the writer is ahead by that
+/// or by the window, whichever is less, and by one piece at least. The share is given back with the last reader.
 #[derive(Clone)]
 pub struct Fill(Arc<Mutex<State>>);
 
 struct State {
     /// What is kept of the body, each chunk with its offset.
     chunks: VecDeque<(u64, Bytes)>,
+    /// What the chunks cost.
+    kept: u64,
+    share: Share,
+    /// Where short pieces are copied to.
+    block: BytesMut,
     /// Bytes written so far.
     written: u64,
     limit: u64,
@@ -54,11 +69,19 @@ pub struct Reader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflowed;
 
+/// The room to take for a body of this length, or for one whose length is not told: with what its pieces cost.
+pub fn room_for(length: Option<u64>) -> u64 {
+    length.map_or(BEGINNING, |length| length.saturating_add(length / 64).saturating_add(PIECE))
+}
+
 impl Fill {
-    /// An empty fill that keeps up to `limit` bytes for whoever comes later.
-    pub fn open(limit: u64) -> (Writer, Fill) {
+    /// An empty fill that keeps up to `limit` bytes for whoever comes later, while its share of the air grows.
+    pub fn open(limit: u64, share: Share) -> (Writer, Fill) {
         let fill = Fill(Arc::new(Mutex::new(State {
             chunks: VecDeque::new(),
+            kept: 0,
+            share,
+            block: BytesMut::new(),
             written: 0,
             limit,
             overflowed: false,
@@ -92,9 +115,15 @@ impl Fill {
         self.0.lock().readers.iter().any(Option::is_some)
     }
 
-    /// Whether the body outgrew the limit; then it is nobody's to join or to keep.
+    /// Whether the body outgrew its limit or its share; then it is nobody's to join or to keep.
     pub fn has_overflowed(&self) -> bool {
         self.0.lock().overflowed
+    }
+
+    /// Whether the body outgrew its limit, as the next one for its URL will.
+    pub fn is_too_large(&self) -> bool {
+        let state = self.0.lock();
+        state.written > state.limit
     }
 }
 
@@ -141,21 +170,45 @@ impl Drop for Writer {
 impl State {
     fn append(&mut self, chunk: Bytes) {
         let offset = self.written;
+        let chunk = self.compact(chunk);
         self.written += chunk.len() as u64;
+        self.kept += cost(&chunk);
         self.chunks.push_back((offset, chunk));
-        if self.written > self.limit {
-            self.overflowed = true;
+        if !self.overflowed {
+            if self.written > self.limit {
+                self.overflowed = true;
+                // If it cannot, the writer is ahead by less.
+                let _ = self.share.grow_to(WINDOW);
+            } else {
+                self.overflowed = self.share.grow_to(self.kept).is_err();
+            }
+        }
+        if self.overflowed {
             self.release();
         }
         self.wake_readers();
     }
 
-    /// Frees the chunks that every reader has passed.
+    /// The chunk in memory that it does not waste.
+    fn compact(&mut self, chunk: Bytes) -> Bytes {
+        if self.overflowed || self.chunks.is_empty() || chunk.len() >= SHORT {
+            return chunk;
+        }
+        if self.block.capacity() < chunk.len() {
+            let written = usize::try_from(self.written).unwrap_or(usize::MAX);
+            self.block = BytesMut::with_capacity(written.clamp(SHORT, BLOCK));
+        }
+        self.block.extend_from_slice(&chunk);
+        self.block.split().freeze()
+    }
+
+    /// Frees the chunks that every reader has passed, and the room that is not needed any more.
     fn release(&mut self) {
         let slowest = self.slowest();
         while self.chunks.front().is_some_and(|chunk| end(chunk) <= slowest) {
-            self.chunks.pop_front();
+            self.kept -= self.chunks.pop_front().map_or(0, |(_, bytes)| cost(&bytes));
         }
+        self.share.shrink_to(self.kept.max(WINDOW));
     }
 
     fn slowest(&self) -> u64 {
@@ -167,7 +220,7 @@ impl State {
             return Poll::Ready(());
         }
         self.release();
-        if self.written.saturating_sub(self.slowest()) <= WINDOW {
+        if self.chunks.is_empty() || self.kept <= self.share.bytes().min(WINDOW) {
             return Poll::Ready(());
         }
         self.writer = Some(context.waker().clone());
@@ -195,11 +248,14 @@ impl State {
     fn join(&mut self) -> Bytes {
         let length = usize::try_from(self.written).unwrap_or_default();
         let mut whole = BytesMut::with_capacity(length);
-        for (_, chunk) in &self.chunks {
-            whole.extend_from_slice(chunk);
+        // Each is freed as soon as it is copied.
+        for (_, chunk) in self.chunks.drain(..) {
+            whole.extend_from_slice(&chunk);
         }
         let whole = whole.freeze();
-        self.chunks.clear();
+        self.block = BytesMut::new();
+        self.kept = cost(&whole);
+        self.share.shrink_to(self.kept);
         self.chunks.push_back((0, whole.clone()));
         whole
     }
@@ -222,6 +278,10 @@ impl State {
             writer.wake();
         }
     }
+}
+
+fn cost(chunk: &Bytes) -> u64 {
+    chunk.len() as u64 + PIECE
 }
 
 /// The offset after a chunk's last byte.
@@ -277,6 +337,11 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::air::Air;
+
+    fn plenty() -> Share {
+        Air::bounded(u64::MAX).take(0).unwrap()
+    }
 
     async fn all(mut reader: Reader) -> Result<Vec<u8>, BodyError> {
         let mut seen = Vec::new();
@@ -288,7 +353,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_reader_gets_every_byte_from_the_beginning() {
-        let (writer, fill) = Fill::open(100);
+        let (writer, fill) = Fill::open(100, plenty());
         writer.push(Bytes::from_static(b"abc")).await;
         writer.push(Bytes::from_static(b"def")).await;
         let late = fill.read(0..u64::MAX).unwrap();
@@ -298,7 +363,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_in_very_many_chunks_is_read_without_walking_over_them_each_time() {
-        let (writer, fill) = Fill::open(u64::MAX);
+        let (writer, fill) = Fill::open(u64::MAX, plenty());
         for _ in 0..60_000 {
             writer.push(Bytes::from_static(b"x")).await;
         }
@@ -311,7 +376,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_range_of_an_arriving_body_is_cut_across_chunks() {
-        let (writer, fill) = Fill::open(100);
+        let (writer, fill) = Fill::open(100, plenty());
         let reader = fill.read(2..5).unwrap();
         writer.push(Bytes::from_static(b"abc")).await;
         writer.push(Bytes::from_static(b"def")).await;
@@ -321,7 +386,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_writer_dropped_before_the_end_cuts_its_readers_off() {
-        let (writer, fill) = Fill::open(100);
+        let (writer, fill) = Fill::open(100, plenty());
         let reader = fill.read(0..u64::MAX).unwrap();
         writer.push(Bytes::from_static(b"abc")).await;
         drop(writer);
@@ -330,7 +395,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_overflowing_body_is_read_whole_but_neither_joined_nor_kept() {
-        let (writer, fill) = Fill::open(10);
+        let (writer, fill) = Fill::open(10, plenty());
         let reader = fill.read(0..u64::MAX).unwrap();
         let tasks = tokio_util::task::TaskTracker::new();
         let reading = tasks.spawn(all(reader));
@@ -348,7 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_leaves_frees_a_writer_that_waits_for_it() {
-        let (writer, fill) = Fill::open(0);
+        let (writer, fill) = Fill::open(0, plenty());
         let reader = fill.read(0..u64::MAX).unwrap();
         let pushing = tokio_util::task::TaskTracker::new().spawn(async move {
             for _ in 0..4 {
@@ -359,5 +424,68 @@ mod tests {
         drop(reader);
         pushing.await.unwrap();
         assert!(!fill.has_readers());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_finds_no_more_room_streams_on_and_gives_back_what_it_had() {
+        let air = Air::bounded(100_000);
+        let (writer, fill) = Fill::open(u64::MAX, air.take(room_for(None)).unwrap());
+        let mut reader = fill.read(0..u64::MAX).unwrap();
+        for _ in 0..9 {
+            writer.push(Bytes::from(vec![7; 10_000])).await;
+        }
+        assert_eq!((air.held(), fill.has_overflowed()), (9 * (10_000 + PIECE), false));
+        let tasks = tokio_util::task::TaskTracker::new();
+        let writing = tasks.spawn(async move {
+            for _ in 0..20 {
+                writer.push(Bytes::from(vec![7; 10_000])).await;
+            }
+            writer.finish()
+        });
+        tokio::task::yield_now().await;
+        assert!(fill.has_overflowed() && !fill.is_too_large() && fill.read(0..1).is_err());
+        let mut length = 0;
+        while let Some(chunk) = poll_fn(|context| reader.poll_next(context)).await {
+            length += chunk.unwrap().len();
+            assert!(air.held() <= 100_000);
+        }
+        assert_eq!((length, writing.await.unwrap()), (290_000, None));
+        drop((reader, fill));
+        assert_eq!((air.held(), air.refusals()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_body_without_any_share_is_read_piece_by_piece() {
+        let air = Air::bounded(0);
+        let (writer, fill) = Fill::open(u64::MAX, air.take(0).unwrap());
+        let reader = fill.read(0..u64::MAX).unwrap();
+        let reading = tokio_util::task::TaskTracker::new().spawn(all(reader));
+        for _ in 0..50 {
+            writer.push(Bytes::from_static(b"piece")).await;
+            assert!(fill.0.lock().chunks.len() <= 1);
+        }
+        assert!(writer.finish().is_none());
+        assert_eq!(reading.await.unwrap().unwrap().len(), 250);
+    }
+
+    #[tokio::test]
+    async fn short_pieces_do_not_keep_the_buffers_that_they_came_in() {
+        let air = Air::bounded(u64::MAX);
+        let (writer, fill) = Fill::open(u64::MAX, air.take(0).unwrap());
+        for _ in 0..1000 {
+            let piece = Bytes::from(vec![b'x'; 8192]).slice(0..10);
+            writer.push(piece).await;
+        }
+        let state = fill.0.lock();
+        let (first, second) = (state.chunks[1].1.as_ptr(), state.chunks[2].1.as_ptr());
+        assert_eq!(second as usize - first as usize, 10, "they lie side by side");
+        drop(state);
+        assert_eq!(air.held(), 1000 * (10 + PIECE));
+        let late = fill.read(0..u64::MAX).unwrap();
+        assert_eq!(writer.finish().unwrap().len(), 10_000);
+        assert_eq!(air.held(), 10_000 + PIECE);
+        drop(fill);
+        assert_eq!(all(late).await.unwrap(), vec![b'x'; 10_000]);
+        assert_eq!(air.held(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP messages: fields, directives, dates, conditions, ranges and bodies, without any policy.
 
+pub mod air;
 pub mod bearer;
 pub mod body;
 pub mod cache_control;

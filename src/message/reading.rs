@@ -8,12 +8,15 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use crate::message::air::Share;
 use crate::message::body::Body;
 use crate::message::failure::BodyError;
 
 /// What was read of a body, and what is still to come. As a body it is the whole of it again.
 pub struct Reading {
     read: BytesMut,
+    /// Of the air, for what was read; nothing where that is accounted for elsewhere.
+    share: Option<Share>,
     trailers: Option<HeaderMap>,
     /// Nothing when it came to its end.
     rest: Option<Body>,
@@ -26,11 +29,24 @@ pub enum Extent {
     Whole,
     /// It is longer than what was asked for.
     Longer,
+    /// There is no room in the air for more of it.
+    NoRoom,
 }
 
 impl Reading {
     pub fn new(body: Body) -> Self {
-        Self { read: BytesMut::new(), trailers: None, rest: Some(body) }
+        Self { read: BytesMut::new(), share: None, trailers: None, rest: Some(body) }
+    }
+
+    /// A body of which no more is read than there is room for beyond `share`, which is given back when what was read is
+    /// handed on.
+    pub fn within(share: Share, body: Body) -> Self {
+        Self { share: Some(share), ..Self::new(body) }
+    }
+
+    /// The share, for what becomes of what was read.
+    pub fn take_share(&mut self) -> Option<Share> {
+        self.share.take()
     }
 
     /// Reads on until the end, or until there is more than `limit`. Dropped while it waits, it has lost nothing.
@@ -44,12 +60,22 @@ impl Reading {
             match rest.frame().await {
                 None => self.rest = None,
                 Some(frame) => match frame?.into_data() {
-                    Ok(data) => self.read.extend_from_slice(&data),
+                    Ok(data) => {
+                        self.read.extend_from_slice(&data);
+                        if self.read.len() <= limit && !self.has_room() {
+                            return Ok(Extent::NoRoom);
+                        }
+                    }
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
             }
         }
         Ok(if self.read.len() > limit { Extent::Longer } else { Extent::Whole })
+    }
+
+    fn has_room(&mut self) -> bool {
+        let read = self.read.len() as u64;
+        self.share.as_mut().is_none_or(|share| share.grow_to(read).is_ok())
     }
 
     /// What was read so far.
@@ -73,6 +99,7 @@ impl HttpBody for Reading {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if !this.read.is_empty() {
+            this.share = None;
             return Poll::Ready(Some(Ok(Frame::data(this.read.split().freeze()))));
         }
         if let Some(trailers) = this.trailers.take() {
@@ -108,6 +135,7 @@ mod tests {
     use http_body_util::StreamBody;
 
     use super::*;
+    use crate::message::air::Air;
 
     fn pieces(pieces: &[&'static str]) -> Body {
         let frames: Vec<Result<_, BodyError>> = pieces
@@ -151,5 +179,15 @@ mod tests {
         assert_eq!(reading.read(), b"a");
         let whole = reading.into_body().collect().await.unwrap();
         assert_eq!(whole.trailers(), Some(&trailers()));
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_there_is_room_for_and_nothing_is_lost() {
+        let air = Air::bounded(3);
+        let mut reading = Reading::within(air.take(0).unwrap(), pieces(&["ab", "cd", "ef"]));
+        assert_eq!(reading.up_to(9).await.unwrap(), Extent::NoRoom);
+        assert_eq!(air.held(), 2);
+        assert_eq!(text(reading.into_body()).await, "abcdef");
+        assert_eq!((air.held(), air.refusals()), (0, 1));
     }
 }

@@ -207,7 +207,7 @@ where
         let left = Landing::done();
         let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left, own }));
         landing.run().await;
-        if arriving.is_some_and(|fill| fill.has_overflowed()) {
+        if arriving.is_some_and(|fill| fill.is_too_large()) {
             // Too large to be kept, as it turned out: nobody should wait for the next one.
             self.0.unshared.remember(key, now);
         }

@@ -21,12 +21,13 @@ use crate::lookup::answer::{Answer, Landing};
 use crate::lookup::in_hand::Brought;
 use crate::lookup::outcome::{Kept, Outcome, WhyRefused};
 use crate::lookup::{Accepts, Company, Held, Lookup, Until};
+use crate::message::air::Air;
 use crate::message::body::Body;
 use crate::message::conditional::share_strong_tag;
 use crate::message::content_range::ContentRange;
 use crate::message::date;
 use crate::message::fields::remove_unstorable;
-use crate::message::fill::Fill;
+use crate::message::fill::{Fill, room_for};
 use crate::message::problem;
 use crate::message::update::merge;
 use crate::origin::failure::OriginFailure;
@@ -54,6 +55,7 @@ struct Parts {
     trusted: Trusted,
     limits: Limits,
     switches: Switches,
+    air: Air,
 }
 
 /// The largest object that each layer takes, in bytes.
@@ -69,8 +71,9 @@ impl Fetch {
         trusted: Trusted,
         limits: Limits,
         switches: Switches,
+        air: Air,
     ) -> Self {
-        Self(Arc::new(Parts { ledger, trusted, limits, switches }))
+        Self(Arc::new(Parts { ledger, trusted, limits, switches, air }))
     }
 
     async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
@@ -229,7 +232,8 @@ impl Fetch {
             0 => (bytes.clone(), Bytes::new()),
             _ => (Bytes::new(), bytes.clone()),
         };
-        let (writer, fill) = Fill::open(whole.complete());
+        let share = self.0.air.take(room_for(Some(whole.complete()))).ok()?;
+        let (writer, fill) = Fill::open(whole.complete(), share);
         let body = Stored::Arriving { fill, length: Some(whole.complete()) };
         let entry = Entry::new(facts, &head, freshness, variant, body).in_turn(asked.turn);
         let entry = asked_by(entry, lookup);
@@ -255,7 +259,7 @@ impl Fetch {
         };
         let (parts, mut body) = asked.response.into_parts();
         if lookup.route.graphql().is_some() {
-            match inspect(&parts.headers, body, self.limit(&lookup.route)).await? {
+            match inspect(&parts.headers, body, self.limit(&lookup.route), &self.0.air).await? {
                 Inspected::Good(whole) => body = whole.into(),
                 Inspected::Objected(body, why) => {
                     let response = Response::from_parts(parts, body);
@@ -286,7 +290,11 @@ impl Fetch {
             let stored = Answer::stored(entry, Outcome::Miss(Kept::Stored));
             return Ok(Answer { landing, own, ..stored });
         }
-        let (writer, fill) = Fill::open(self.limit(&lookup.route));
+        let Ok(share) = self.0.air.take(room_for(length)) else {
+            let outcome = Outcome::Miss(Kept::Left(WhyNot::NoRoom));
+            return Ok(Answer::once(Response::from_parts(parts, body), outcome));
+        };
+        let (writer, fill) = Fill::open(self.limit(&lookup.route), share);
         let entry = Entry::new(facts, &head, freshness, variant, Stored::Arriving { fill, length });
         let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
         let entry = asked_by(entry, lookup);

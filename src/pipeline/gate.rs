@@ -22,13 +22,14 @@ use crate::key::{Identity, Key, Question};
 use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Forwarded, Outcome, WhyPassed, WhyRefused};
 use crate::lookup::{Accepts, Company, Fleet, Lookup};
+use crate::message::air::Air;
 use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
 use crate::message::fields::{members, remove_named_by_connection};
 use crate::message::interim::Interim;
 use crate::message::problem;
 use crate::message::range::{self, Asked};
-use crate::pipeline::content::{Room, Taken, take};
+use crate::pipeline::content::{Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
 use crate::pipeline::onward::Trusted;
 use crate::pipeline::ration::{self, Asker, Told};
@@ -50,7 +51,7 @@ struct Parts<L, P> {
     trusted: Trusted,
     lookups: L,
     passages: P,
-    room: Room,
+    air: Air,
 }
 
 /// What the gate decides by.
@@ -60,6 +61,8 @@ pub(crate) struct Needs<'a> {
     pub(crate) rates: Rates,
     pub(crate) switches: Switches,
     pub(crate) trusted: Trusted,
+    /// The room for content that is read.
+    pub(crate) air: Air,
 }
 
 /// What the gate decides.
@@ -74,9 +77,9 @@ enum Decision {
 impl<L, P> Gate<L, P> {
     /// The gate before `lookups`, which answers what is looked up, and `passages`, which forwards the rest.
     pub(crate) fn new(needs: Needs<'_>, lookups: L, passages: P) -> Self {
-        let Needs { service, routes, rates, switches, trusted } = needs;
-        let (service, room) = (service.into(), Room::new());
-        Self(Arc::new(Parts { service, routes, rates, switches, trusted, lookups, passages, room }))
+        let Needs { service, routes, rates, switches, trusted, air } = needs;
+        let service = service.into();
+        Self(Arc::new(Parts { service, routes, rates, switches, trusted, lookups, passages, air }))
     }
 
     fn decide(&self, arrival: Arrival) -> (Decision, Told) {
@@ -323,8 +326,8 @@ where
     /// Reads the content, by which the request is then looked up, or passes it on.
     async fn read(self, mut look: Box<Look>, body: Body) -> Result<Departure, Infallible> {
         let rules = &look.route.key.content;
-        match take(&self.0.room, rules, &mut look.request.headers, body).await {
-            Taken::Keyed(content, _room) => {
+        match take(&self.0.air, rules, &mut look.request.headers, body).await {
+            Taken::Keyed(content) => {
                 look.now = Timestamp::now();
                 match self.admit(*look, Some(content.clone())) {
                     Ok(lookup) => self.0.lookups.clone().call(lookup).await,

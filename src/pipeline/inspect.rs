@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::timeout;
 
+use crate::message::air::Air;
 use crate::message::body::Body;
 use crate::message::failure::BodyError;
 use crate::message::reading::{Extent, Reading};
@@ -24,20 +25,23 @@ pub(crate) enum Inspected {
     Objected(Body, WhyNot),
 }
 
-/// Looks into the answer to a GraphQL request, of which at most `limit` bytes could be kept.
+/// Looks into the answer to a GraphQL request, of which at most `limit` bytes could be kept, while there is `air`.
 pub(crate) async fn inspect(
     fields: &HeaderMap,
     body: Body,
     limit: u64,
+    air: &Air,
 ) -> Result<Inspected, OriginFailure> {
     if let Some(why) = graphql::unread(fields) {
         return Ok(Inspected::Objected(body, why));
     }
-    let mut reading = Reading::new(body);
+    let Ok(share) = air.take(0) else { return Ok(Inspected::Objected(body, WhyNot::NoRoom)) };
+    let mut reading = Reading::within(share, body);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let why = match timeout(IN_TIME, reading.up_to(limit)).await {
         Ok(Ok(Extent::Whole)) => graphql::objection(reading.read()),
         Ok(Ok(Extent::Longer)) => Some(WhyNot::TooLarge),
+        Ok(Ok(Extent::NoRoom)) => Some(WhyNot::NoRoom),
         Ok(Err(error)) => return Err(failure(&error)),
         Err(_) => Some(WhyNot::GraphQlUnread),
     };
@@ -74,7 +78,7 @@ mod tests {
         let body = Body::live(StreamBody::new(Box::pin(begun.chain(late))));
         let json = HeaderValue::from_static("application/json");
         let fields = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
-        let inspected = inspect(&fields, body, 1000).await;
+        let inspected = inspect(&fields, body, 1000, &Air::bounded(1000)).await;
         let Ok(Inspected::Objected(body, why)) = inspected else { panic!("it is kept") };
         assert_eq!(why, WhyNot::GraphQlUnread);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "{\"data\":{}}");

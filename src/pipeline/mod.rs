@@ -40,6 +40,7 @@ use tower::ServiceBuilder;
 
 use crate::lookup::cache_status::CacheId;
 use crate::lookup::outcome::Layer;
+use crate::message::air::Air;
 use crate::message::interim::Outbox;
 use crate::message::plain::Shortcut;
 use crate::pipeline::coalesce::{Coalesce, Flights};
@@ -84,6 +85,8 @@ pub(crate) struct Parts<St, Le, Lo> {
     pub refresher: Refresher,
     pub trusted: Trusted,
     pub limits: Limits,
+    /// The room for bodies in the air.
+    pub air: Air,
     pub alarms: Alarms,
     pub switches: Switches,
     /// How long a copy in memory is served before the second level is asked for a newer one; nothing without one.
@@ -123,6 +126,7 @@ where
             parts.trusted.clone(),
             parts.limits,
             parts.switches.clone(),
+            parts.air.clone(),
         ));
     let cache = CacheId::new(&parts.cache_name);
     let glances = Arc::new(glance::Parts {
@@ -158,6 +162,7 @@ where
         rates: parts.rates,
         switches: parts.switches,
         trusted,
+        air: parts.air,
     };
     let gate = Gate::new(needs, lookups, passages);
     let observatory = Observatory::new(parts.metrics, parts.access, cache);

@@ -67,6 +67,8 @@ pub enum WhyNot {
     TooLarge,
     /// No layer takes anything of the route: it is L2's alone, and there is none.
     NoLayer,
+    /// There was no room for it beside the bodies of other requests: see [`crate::message::air`].
+    NoRoom,
     /// Of its route as many keys are stored as may be.
     TooManyKeys,
     /// It carries more tags than can be kept.
@@ -373,6 +375,7 @@ impl WhyNot {
             Self::Vetoed => "vetoed",
             Self::TooLarge => "too-large",
             Self::NoLayer => "no-layer",
+            Self::NoRoom => "no-room",
             Self::TooManyTags => "too-many-tags",
             Self::TagsUnreadable => "tags-unreadable",
             Self::TooManyKeys => "too-many-keys",
@@ -390,6 +393,7 @@ impl WhyNot {
             | Self::Part
             | Self::ClientNoStore
             | Self::Authorization
+            | Self::NoRoom
             | Self::TooManyKeys
             | Self::GraphQlErrors
             | Self::Tripwire => false,

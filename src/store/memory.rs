@@ -354,6 +354,7 @@ mod tests {
     use crate::entry::freshness::{Freshness, UseWithoutAsking};
     use crate::entry::{Head, Stored};
     use crate::key::vary::{Variant, VaryRules};
+    use crate::message::air::Air;
     use crate::message::fill::Fill;
 
     const MIB: u64 = 1 << 20;
@@ -456,7 +457,7 @@ mod tests {
     #[test]
     fn a_body_that_still_arrives_is_refused() {
         let memory = memory(MIB, 64 << 10);
-        let (_writer, fill) = Fill::open(10);
+        let (_writer, fill) = Fill::open(10, Air::bounded(10).take(0).unwrap());
         let arriving = entry(1, 0, Stored::Arriving { fill, length: None });
         assert!(memory.keep(&place(1), arriving).is_err());
         assert!(memory.is_empty());

@@ -157,6 +157,11 @@ fn readings(page: &mut Page<'_, '_>, all: &All) -> Written {
 /// Readings without labels that only grow.
 const COUNTERS: &[(&str, &str, Reading)] = &[
     (
+        "larder_no_room",
+        "Bodies that found no room beside others in the air: they were streamed, and not stored",
+        Reading::AirRefused,
+    ),
+    (
         "larder_tls_handshakes_failed",
         "TLS handshakes of clients that came to nothing",
         Reading::HandshakesFailed,
@@ -206,6 +211,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
     ),
     ("larder_refresh_queue", "Refreshes that wait", Reading::Refreshes),
     ("larder_flights", "Fetches in the air that requests may share", Reading::Flights),
+    (
+        "larder_bodies_in_the_air_bytes",
+        "Bytes that bodies hold which are gathered or shared, on their way to a store or to clients",
+        Reading::AirBytes,
+    ),
     (
         "larder_ledger_purges",
         "Purges in force that hits are checked against",

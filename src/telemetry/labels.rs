@@ -139,6 +139,9 @@ pub enum Reading {
     Refreshes,
     /// Fetches in the air that requests may share.
     Flights,
+    /// Bytes that bodies in the air hold, and how often there was no room for one.
+    AirBytes,
+    AirRefused,
     /// Purges that the ledger holds.
     LedgerPurges,
     /// Purges that are applied here and wait for the log to take them.

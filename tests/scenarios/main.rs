@@ -28,6 +28,7 @@ mod interim;
 mod lane;
 mod lease;
 mod load;
+mod memory;
 mod origin_trouble;
 mod overload;
 mod partial;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::support::answer::{Gate, close, fresh, ok};
 use crate::support::client::{get, post};
-use crate::support::larder::Larder;
 use crate::support::origin::Origin;
 use crate::support::raw::{Afterwards, RawOrigin};
 use crate::support::redis::RedisServer;
@@ -188,15 +187,8 @@ async fn an_endless_answer_streams_in_bounded_memory() {
         length += chunk.len();
     }
     assert_eq!(length, 200_000_000);
-    let peak = peak_kib(&larder);
+    let peak = larder.peak_memory();
     assert!(peak < 120_000, "{peak} KiB were used at the peak");
-}
-
-/// The most memory the process has held, as Linux tells it.
-fn peak_kib(larder: &Larder) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", larder.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// RFC 9112 §6.3, RFC 9111 §3.1.

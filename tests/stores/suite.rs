@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 use larder::entry::Stored;
 use larder::key::vary::{Selector, VaryRules};
+use larder::message::air::Air;
 use larder::message::fill::Fill;
 use larder::store::{Store, StoreError};
 
@@ -153,7 +154,7 @@ async fn a_large_object_is_refused(bench: impl Bench) {
 
 async fn a_body_that_still_arrives_is_refused(bench: impl Bench) {
     let url = of("http://h/a");
-    let (_writer, fill) = Fill::open(10);
+    let (_writer, fill) = Fill::open(10, Air::bounded(10).take(0).unwrap());
     let arriving = url.entry_with(Stored::Arriving { fill, length: Some(1) });
     assert!(bench.store().put(&url.place(), arriving).await.is_err());
     bench.settle().await;

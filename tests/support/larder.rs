@@ -159,6 +159,24 @@ impl Larder {
         self.child.id()
     }
 
+    /// The memory that it holds, in KiB, as Linux tells it.
+    pub(crate) fn memory(&self) -> u64 {
+        self.of_status("VmRSS:")
+    }
+
+    /// The most memory that it has held, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.of_status("VmHWM:")
+    }
+
+    fn of_status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the process is there, and tells of itself");
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("no number after {name} in {status}"))
+    }
+
     /// What it has said on stderr.
     pub(crate) fn errors(&self) -> &Lines {
         &self.errors

@@ -8,7 +8,9 @@ use http::uri::Scheme;
 use crate::config::check::{At, Check};
 use crate::config::file::origin::Origin;
 use crate::config::file::service::Rate;
+use crate::config::file::store::{L2, Without};
 use crate::config::scalar::amount::Size;
+use crate::message::fill::room_for;
 use crate::rate::LONGEST;
 
 impl Check<'_> {
@@ -155,6 +157,30 @@ impl Check<'_> {
         }
     }
 
+    /// Whether what is to be stored finds room on its way.
+    fn air(&mut self, at: &At<'_>) {
+        let (at, air) = (at.key("bodies_in_the_air"), self.file.limits.bodies_in_the_air);
+        if air.0 == 0 {
+            let what = "`bodies_in_the_air` is nothing, so that nothing can be stored";
+            self.fault(&at, what, "write a size such as 256MiB");
+            return;
+        }
+        let of_l2 = match &self.file.l2 {
+            L2::Without(Without::None) => None,
+            L2::Stores(stores) => Some(("l2", stores.max_object)),
+        };
+        let of_l1 = self.file.l1.max_object.map(|object| ("l1", object));
+        for (layer, object) in of_l1.into_iter().chain(of_l2) {
+            if air.0 < room_for(Some(object.0)) {
+                let what = format!(
+                    "in {air} there is no room for a body of `{layer}.max_object` ({object})"
+                );
+                let right = "bodies that find no room are not stored: write several times as much";
+                self.warn(&at, what, right);
+            }
+        }
+    }
+
     /// Spans that must not be zero, or not so short.
     fn spans(&mut self) {
         let at = self.root.key("limits");
@@ -179,6 +205,7 @@ impl Check<'_> {
                 self.fault(&at.key(key), what, "write 1KiB to 16MiB");
             }
         }
+        self.air(&at);
         let keep_for = self.file.purge.keep_for;
         if keep_for.0 < Duration::from_mins(1) {
             let at = self.root.key("purge").key("keep_for");

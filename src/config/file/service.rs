@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::purging::Rewarm;
-use crate::config::file::{count, kib, seconds};
+use crate::config::file::{count, kib, mib, seconds};
 use crate::config::scalar::address::Address;
 use crate::config::scalar::amount::{Size, Span};
 use crate::config::scalar::name::{Name, RateKey, Secret};
@@ -102,6 +102,10 @@ pub struct Limits {
     pub header_fields: NonZeroUsize,
     /// How long a request target may be; more is 414.
     pub target_bytes: Size,
+    /// What bodies on their way may hold in memory together: answers that are gathered to be stored or that several
+    /// requests share, and content of requests that is keyed. What finds no room is streamed, and not stored. It comes
+    /// beside `l1.capacity`.
+    pub bodies_in_the_air: Size,
     /// How long requests in progress may take when Larder is told to stop.
     pub drain: Span,
 }
@@ -186,6 +190,7 @@ impl Default for Limits {
             header_bytes: kib(64),
             header_fields: count(128),
             target_bytes: kib(16),
+            bodies_in_the_air: mib(256),
             drain: seconds(30),
         }
     }
