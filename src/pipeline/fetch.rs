@@ -73,7 +73,7 @@ impl Fetch {
         Self(Arc::new(Parts { ledger, trusted, limits, switches }))
     }
 
-    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+    async fn answer(self, mut lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         if let Some(in_hand) = &lookup.in_hand {
             let brought = in_hand.take().ok_or(OriginFailure::Abandoned)?;
             return self.keep(&lookup, brought.into()).await;
@@ -524,7 +524,7 @@ fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-impl Service<Lookup> for Fetch {
+impl Service<Box<Lookup>> for Fetch {
     type Response = Answer;
     type Error = OriginFailure;
     type Future = Descent;
@@ -533,7 +533,7 @@ impl Service<Lookup> for Fetch {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lookup: Lookup) -> Descent {
+    fn call(&mut self, lookup: Box<Lookup>) -> Descent {
         Box::pin(self.clone().answer(lookup))
     }
 }
