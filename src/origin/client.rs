@@ -21,14 +21,9 @@ use crate::message::interim::Interim;
 use crate::origin::body::{Feed, Outgoing, RequestBodyFailure};
 use crate::origin::dial::{Dial, Unsent, cause};
 use crate::origin::failure::OriginFailure;
+use crate::origin::head::{FIELDS, LONGEST};
 use crate::origin::tls::Tls;
 use crate::origin::{Protocol, Timeouts};
-
-/// The largest response head, and what is read from an origin at a time at most.
-const BUFFER: usize = 128 * 1024;
-
-/// The most field lines of a response head.
-const FIELDS: usize = 256;
 
 /// What an HTTP/2 origin may send ahead of its reader, per stream.
 const WINDOW: u32 = 256 * 1024;
@@ -48,7 +43,7 @@ pub(crate) struct Blueprint {
 
 /// Upgrades exist in HTTP/1.1 only, so they must not share connections whose protocol was negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Way {
+pub(super) enum Way {
     Usual,
     Upgrade,
 }
@@ -136,14 +131,14 @@ impl Clients {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(*pool_idle)
             .pool_max_idle_per_host(*connections)
-            .http1_max_buf_size(BUFFER)
+            .http1_max_buf_size(LONGEST)
             .http1_max_headers(FIELDS)
             .http2_only(only_h2)
             .timer(TokioTimer::new())
             .http2_keep_alive_interval(PING)
             .http2_initial_stream_window_size(WINDOW)
             .http2_initial_connection_window_size(4 * WINDOW)
-            .http2_max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
+            .http2_max_header_list_size(u32::try_from(LONGEST).unwrap_or(u32::MAX))
             .build(dial)
     }
 }
@@ -170,14 +165,8 @@ async fn answered_after(
 
 /// What an error of the client says about the request.
 fn trouble(error: &legacy::Error) -> Trouble {
-    let timed_out =
-        cause::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
     if error.is_connect() {
-        return Trouble::NoConnection(if timed_out {
-            OriginFailure::ConnectTimeout
-        } else {
-            OriginFailure::Unreachable(innermost(error))
-        });
+        return unconnected(error);
     }
     if cause::<Unsent>(error).is_some() {
         return Trouble::Unsent;
@@ -193,6 +182,17 @@ fn trouble(error: &legacy::Error) -> Trouble {
     }
 }
 
+/// What an error of connecting says about the request.
+pub(super) fn unconnected(error: &(dyn Error + 'static)) -> Trouble {
+    let timed_out =
+        cause::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
+    Trouble::NoConnection(if timed_out {
+        OriginFailure::ConnectTimeout
+    } else {
+        OriginFailure::Unreachable(innermost(error))
+    })
+}
+
 /// The outer errors only say that there was one.
 fn innermost(error: &(dyn Error + 'static)) -> Arc<str> {
     let mut last = error;
@@ -203,7 +203,7 @@ fn innermost(error: &(dyn Error + 'static)) -> Arc<str> {
 }
 
 /// Refuses what hyper lets pass, and leaves one statement of the body's length at most.
-fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
+pub(super) fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
     let protocol = |why: &str| OriginFailure::Protocol(Arc::from(why));
     // RFC 9110 §15.2.2: only an Upgrade that was asked for is answered with 101.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && way == Way::Usual {

@@ -11,6 +11,9 @@ pub mod tunnel;
 mod budget;
 mod client;
 mod dial;
+mod framing;
+mod head;
+mod plain;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +28,7 @@ use http_body::Body;
 use http_body_util::Full;
 
 use crate::breaker::{self, Breaker, Permit, State};
-use crate::origin::body::{Feed, Incoming, Outgoing};
+use crate::origin::body::{Coming, Feed, Incoming, Outgoing};
 use crate::origin::budget::Budget;
 use crate::origin::client::{Blueprint, Trouble};
 use crate::origin::endpoint::{Endpoint, EndpointFault};
@@ -363,17 +366,27 @@ impl Origin {
         &self,
         mut parts: Parts,
         mut load: Load,
-    ) -> Result<Response<hyper::body::Incoming>, OriginFailure> {
+    ) -> Result<Response<Coming>, OriginFailure> {
         self.budget.deposit();
+        let is_plain = load.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(&parts);
         let mut tries = Tries { attempts: self.attempts, dead_lines: DEAD_LINES };
         loop {
-            // A body that streams can be sent once only; other requests are remembered until they are on their way.
-            let spare = load.whole.clone().map(|whole| (parts.clone(), whole));
             let (endpoint, permit) = self.pick();
-            let request = Request::from_parts(parts, load.body);
-            let trouble = match endpoint.exchange(request, load.feed, permit).await {
-                Ok(response) => return Ok(response),
-                Err(trouble) => trouble,
+            let (trouble, spare) = if let Some(lines) = endpoint.lines().filter(|_| is_plain) {
+                let answer = lines.exchange(&parts).await;
+                endpoint::learn(&answer, permit);
+                match answer {
+                    Ok(response) => return Ok(response.map(Coming::Plain)),
+                    Err(trouble) => (trouble, Some((parts, Bytes::new()))),
+                }
+            } else {
+                // A body that streams can be sent once only; other requests are remembered until they are on their way.
+                let spare = load.whole.clone().map(|whole| (parts.clone(), whole));
+                let request = Request::from_parts(parts, load.body);
+                match endpoint.exchange(request, load.feed, permit).await {
+                    Ok(response) => return Ok(response.map(Coming::Driven)),
+                    Err(trouble) => (trouble, spare),
+                }
             };
             let (again, whole) = self.again(spare, trouble, &mut tries)?;
             parts = again;

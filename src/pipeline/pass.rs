@@ -145,7 +145,7 @@ where
                     Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
                 }
             }
-            _ => plain(response.map(Body::live)),
+            _ => plain(response.map(Body::from)),
         };
         let mut response = response;
         route.tags.strip(response.headers_mut());
