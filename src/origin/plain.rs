@@ -87,27 +87,36 @@ impl Lines {
     }
 
     /// Sends a request that [`head::is_plain`] and waits for the head of its response, within the time for the first
-    /// byte.
+    /// byte; `interim` hears what precedes it.
     ///
     /// Nothing is sent on a connection that has ended or said something since its last response, and nothing is sent
     /// twice. Dropped, the connection is closed.
-    pub(crate) async fn exchange(&self, parts: &Parts) -> Result<Response<Answering>, Trouble> {
-        match timeout(self.first_byte, self.answer(parts)).await {
+    pub(crate) async fn exchange(
+        &self,
+        parts: &Parts,
+        interim: Option<&Interim>,
+    ) -> Result<Response<Answering>, Trouble> {
+        match timeout(self.first_byte, self.answer(parts, interim)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Failed(OriginFailure::NoAnswer)),
         }
     }
 
-    async fn answer(&self, parts: &Parts) -> Result<Response<Answering>, Trouble> {
+    async fn answer(
+        &self,
+        parts: &Parts,
+        interim: Option<&Interim>,
+    ) -> Result<Response<Answering>, Trouble> {
         let home = self.home();
         let mut line = match home.take() {
             Some(line) => line,
-            None => self.dial().await?,
+            // In a box, since it is rare: every other exchange would be so much larger for it.
+            None => Box::pin(self.dial()).await?,
         };
         line.head.clear();
         head::write(&mut line.head, parts, &self.host);
         line.tcp.write_all(&line.head).await.map_err(|error| Trouble::Failed(lost(&error)))?;
-        let mut response = line.response(parts.extensions.get()).await.map_err(Trouble::Failed)?;
+        let mut response = line.response(interim).await.map_err(Trouble::Failed)?;
         check(&mut response, Way::Usual).map_err(Trouble::Failed)?;
         let framing = head::framing(&parts.method, &response).map_err(Trouble::Failed)?;
         let home = (head::goes_on(&response) && framing != Framing::UntilEnd).then_some(home);

@@ -372,7 +372,7 @@ impl Leaving {
                 *request.body_mut() = Bytes::from_static(b"a question");
             }
             let answer =
-                soon(origin.send_whole(request, None)).await.expect("the request was lost");
+                soon(origin.send_whole(request, None, None)).await.expect("the request was lost");
             assert_eq!(text(answer).await, "ok");
             self.leave.send(()).unwrap();
             self.left.recv().unwrap();

@@ -140,8 +140,11 @@ impl Fetch {
         let conditional =
             fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
         let sent = RangeSent::of(fields);
-        let response =
-            lookup.route.origin.send_whole(request, lookup.route.places.as_ref()).await?;
+        let response = lookup
+            .route
+            .origin
+            .send_whole(request, lookup.interim.clone(), lookup.route.places.as_ref())
+            .await?;
         let received = Timestamp::now();
         let response = response.map(Body::from);
         Ok(Asked { response, as_of, turn, requested, received, conditional, sent, rest })
@@ -263,7 +266,7 @@ impl Fetch {
             None => (Head { status: parts.status, fields: parts.headers.clone() }, None),
         };
         if lookup.route.graphql().is_some() {
-            match inspect(&parts.headers, body, self.limit(&lookup.route)).await? {
+            match Box::pin(inspect(&parts.headers, body, self.limit(&lookup.route))).await? {
                 Inspected::Good(whole) => body = whole.into(),
                 Inspected::Objected(body, why) => {
                     let response = Response::from_parts(parts, body);

@@ -30,7 +30,7 @@ use crate::route::Route;
 
 /// Whether the client asks for a part, or only for what is new to it.
 pub(crate) fn is_conditional(fields: &HeaderMap) -> bool {
-    CONDITIONS.iter().any(|name| fields.contains_key(name))
+    fields.keys().any(|name| CONDITIONS.contains(name))
 }
 
 /// Who asked, and what may be believed of what it says about others.
@@ -162,9 +162,6 @@ pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Req
     parts.version = lookup.request.version;
     if own || lookup.content.is_some() {
         parts.method = lookup.request.method.clone();
-    }
-    if let Some(interim) = &lookup.interim {
-        parts.extensions.insert(interim.clone());
     }
     let came = &lookup.request.headers;
     parts.headers = HeaderMap::with_capacity(came.len() + OURS);
