@@ -259,24 +259,24 @@ struct Ambiguous;
 /// RFC 9110 §8.6: a recipient of "multiple Content-Length header fields [...] with identical decimal values" may
 /// replace them with one; anything else is invalid.
 fn stated_length(fields: &HeaderMap) -> Result<Option<HeaderValue>, Ambiguous> {
-    let mut lines = fields.get_all(CONTENT_LENGTH).iter().peekable();
-    let Some(first) = lines.peek().copied() else {
+    let mut lines = fields.get_all(CONTENT_LENGTH).iter();
+    let (Some(first), second) = (lines.next(), lines.next()) else {
         return Ok(None);
     };
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    if second.is_none() && is_number(first.as_bytes()) {
+        return Ok(None);
+    }
+    let lines = fields.get_all(CONTENT_LENGTH).iter();
     let mut members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let stated = members.next().map_or(&b""[..], <[u8]>::trim_ascii);
-    if stated.is_empty() || !stated.iter().all(u8::is_ascii_digit) {
+    if !is_number(stated) {
         return Err(Ambiguous);
     }
     if members.any(|member| member.trim_ascii() != stated) {
         return Err(Ambiguous);
     }
-    let is_clean = first.as_bytes() == stated && fields.get_all(CONTENT_LENGTH).iter().count() == 1;
-    if is_clean {
-        Ok(None)
-    } else {
-        HeaderValue::from_bytes(stated).map(Some).map_err(|_| Ambiguous)
-    }
+    HeaderValue::from_bytes(stated).map(Some).map_err(|_| Ambiguous)
 }
 
 #[cfg(test)]

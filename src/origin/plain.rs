@@ -1,6 +1,5 @@
 //! Plain exchanges: a request without content over HTTP/1.1 without TLS, in the task of whoever asks.
 
-use std::collections::HashMap;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
@@ -46,8 +45,8 @@ pub(crate) struct Lines {
     first_byte: Duration,
     pool_idle: Duration,
     most: usize,
-    /// One per runtime, as the clients are.
-    resting: RwLock<HashMap<runtime::Id, Arc<Resting>>>,
+    /// One per runtime, as the clients are; they are few, and found sooner than a hash of the name is made.
+    resting: RwLock<Vec<(runtime::Id, Arc<Resting>)>>,
 }
 
 /// Connections of one runtime between two requests; the one that rested least is taken first.
@@ -126,15 +125,14 @@ impl Lines {
     /// Where this runtime's connections rest.
     fn home(&self) -> Arc<Resting> {
         let runtime = Handle::current();
-        if let Some(home) = self.resting.read().get(&runtime.id()) {
-            return home.clone();
-        }
-        let (most, longest) = (self.most, self.pool_idle);
-        let mut all = self.resting.write();
-        let home = all.entry(runtime.id()).or_insert_with(|| {
-            Arc::new(Resting { lines: Mutex::default(), most, longest, runtime })
-        });
-        home.clone()
+        let id = runtime.id();
+        let found = self.resting.read().iter().find(|(of, _)| *of == id).map(|(_, it)| it.clone());
+        found.unwrap_or_else(|| {
+            let (most, longest) = (self.most, self.pool_idle);
+            let home = Arc::new(Resting { lines: Mutex::default(), most, longest, runtime });
+            self.resting.write().push((id, home.clone()));
+            home
+        })
     }
 
     async fn dial(&self) -> Result<Line, Trouble> {

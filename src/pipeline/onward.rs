@@ -167,7 +167,12 @@ pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Req
     parts.headers = HeaderMap::with_capacity(came.len() + OURS);
     let fields = &mut parts.headers;
     for (name, value) in came {
-        if own || !CONDITIONS.contains(name) {
+        // A request without content has no content fields either.
+        let of_content = name == CONTENT_LENGTH || name == CONTENT_TYPE;
+        let stays = name == EXPECT
+            || of_content && lookup.content.is_none()
+            || !own && CONDITIONS.contains(name);
+        if !stays {
             fields.append(name.clone(), value.clone());
         }
     }
@@ -183,15 +188,10 @@ pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Req
         fields.extend(about_held(lookup, rest));
         fields.extend(lookup.range.map(|range| (RANGE, range.field())));
     }
-    fields.remove(EXPECT);
     let content = lookup.content.as_deref().cloned().unwrap_or_default();
     if lookup.content.is_some() {
         // The length of what is sent, which need not be that of what came.
         fields.insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
-    } else {
-        // A request without content has no content fields either.
-        fields.remove(CONTENT_LENGTH);
-        fields.remove(CONTENT_TYPE);
     }
     sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
     lookup.route.forward.finish(&mut parts.headers);
