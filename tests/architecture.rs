@@ -114,7 +114,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("base64", &["admin/hooks.rs", "entry/seal.rs"]),
     ("zstd", &["entry/seal.rs"]),
     ("http_cache_semantics", &["policy/veto.rs"]),
-    ("httparse", &["fuzzing.rs", "server/lane.rs"]),
+    ("httparse", &["fuzzing.rs", "origin/framing.rs", "origin/head.rs", "server/lane.rs"]),
     ("httpdate", &["message/date.rs"]),
     ("apollo_parser", &["key/content/graphql.rs"]),
     ("form_urlencoded", &["key/content/graphql.rs"]),

@@ -117,7 +117,7 @@ pub(crate) async fn fetch<S>(
     stack: S,
     mut found: Found,
 ) where
-    S: Service<Lookup, Response = Answer> + Clone + Send + 'static,
+    S: Service<Box<Lookup>, Response = Answer> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Display + Send,
 {

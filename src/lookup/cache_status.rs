@@ -90,14 +90,16 @@ pub fn cache_status(cache: &CacheId, outcome: &Outcome, status: &Status) -> Head
         Outcome::Purged | Outcome::Refused(_) => {}
     }
     if let Some(ttl) = status.ttl {
-        push(&mut text, format_args!("; ttl={ttl}"));
+        text.push_str("; ttl=");
+        text.push_str(itoa::Buffer::new().format(ttl));
     }
     if let Some(key) = &status.key {
         text.push_str("; key=");
         push_string(&mut text, key);
     }
     if let Some(why) = status_detail(outcome) {
-        push(&mut text, format_args!("; detail={why}"));
+        text.push_str("; detail=");
+        text.push_str(why);
     }
     // Tokens, numbers and strings are always field content.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("larder"))
@@ -129,9 +131,11 @@ const fn status_detail(outcome: &Outcome) -> Option<&'static str> {
 }
 
 fn push_forwarded(text: &mut String, why: &str, status: Option<StatusCode>) {
-    push(text, format_args!("; fwd={why}"));
+    text.push_str("; fwd=");
+    text.push_str(why);
     if let Some(status) = status {
-        push(text, format_args!("; fwd-status={}", status.as_u16()));
+        text.push_str("; fwd-status=");
+        text.push_str(status.as_str());
     }
 }
 

@@ -24,10 +24,11 @@ pub(crate) fn strings(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<Strin
 }
 
 fn combined(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    let mut lines = fields.get_all(name).iter().peekable();
-    lines.peek()?;
+    if !fields.contains_key(name) {
+        return None;
+    }
     let mut text = Vec::new();
-    for line in lines {
+    for line in fields.get_all(name) {
         // RFC 8941 §4.2: lines are combined with a comma and a blank; a line without members adds none.
         if !text.is_empty() && !line.as_bytes().trim_ascii().is_empty() {
             text.extend_from_slice(b", ");

@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::message::body as message;
 use crate::message::failure::BodyError;
 use crate::origin::failure::OriginFailure;
+use crate::origin::plain::Answering;
 use crate::telemetry::metrics::OriginMetrics;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -111,12 +113,19 @@ impl Body for Outgoing {
 /// place among `max_connections` until it is through. Dropped early, the connection is closed.
 #[derive(Debug)]
 pub struct Incoming {
-    body: hyper::body::Incoming,
+    body: Coming,
     place: Option<Place>,
     metrics: OriginMetrics,
     patience: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     wait: Wait,
+}
+
+/// A response body as whoever made the exchange gives it.
+#[derive(Debug)]
+pub(crate) enum Coming {
+    Driven(hyper::body::Incoming),
+    Plain(Answering),
 }
 
 /// One of the origin's, and one of the route's where that has a bound.
@@ -130,7 +139,7 @@ enum Wait {
 
 impl Incoming {
     pub(crate) fn new(
-        body: hyper::body::Incoming,
+        body: Coming,
         place: Place,
         patience: Duration,
         metrics: OriginMetrics,
@@ -153,6 +162,48 @@ impl Incoming {
     }
 }
 
+impl Body for Coming {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        match self.get_mut() {
+            Self::Driven(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|error| error.to_string()))),
+            Self::Plain(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Driven(body) => body.is_end_stream(),
+            Self::Plain(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Driven(body) => body.size_hint(),
+            Self::Plain(body) => body.size_hint(),
+        }
+    }
+}
+
+/// What is all here needs no place any more, and nobody who waits for it.
+impl From<Incoming> for message::Body {
+    fn from(incoming: Incoming) -> Self {
+        let here = match &incoming.body {
+            Coming::Plain(body) => body.whole(),
+            Coming::Driven(_) => None,
+        };
+        here.map_or_else(|| Self::live(incoming), Self::from)
+    }
+}
+
 impl Body for Incoming {
     type Data = Bytes;
     type Error = OriginFailure;
@@ -169,9 +220,11 @@ impl Body for Incoming {
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             this.place = None;
         }
-        Poll::Ready(frame.map(|frame| {
-            frame.map_err(|error| this.failed(OriginFailure::Cut(Arc::from(error.to_string()))))
-        }))
+        Poll::Ready(
+            frame.map(|frame| {
+                frame.map_err(|error| this.failed(OriginFailure::Cut(Arc::from(error))))
+            }),
+        )
     }
 
     fn is_end_stream(&self) -> bool {

@@ -22,14 +22,9 @@ use crate::message::interim::Interim;
 use crate::origin::body::{Feed, Outgoing, RequestBodyFailure};
 use crate::origin::dial::{Dial, Unsent, cause};
 use crate::origin::failure::OriginFailure;
+use crate::origin::head::{FIELDS, LONGEST};
 use crate::origin::tls::Tls;
 use crate::origin::{Protocol, Timeouts};
-
-/// The largest response head, and what is read from an origin at a time at most.
-const BUFFER: usize = 128 * 1024;
-
-/// The most field lines of a response head.
-const FIELDS: usize = 256;
 
 /// What an HTTP/2 origin may send ahead of its reader, per stream.
 const WINDOW: u32 = 256 * 1024;
@@ -49,7 +44,7 @@ pub(crate) struct Blueprint {
 
 /// Upgrades exist in HTTP/1.1 only, so they must not share connections whose protocol was negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Way {
+pub(super) enum Way {
     Usual,
     Upgrade,
 }
@@ -147,14 +142,14 @@ impl Clients {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(*pool_idle)
             .pool_max_idle_per_host(*connections)
-            .http1_max_buf_size(BUFFER)
+            .http1_max_buf_size(LONGEST)
             .http1_max_headers(FIELDS)
             .http2_only(only_h2)
             .timer(TokioTimer::new())
             .http2_keep_alive_interval(PING)
             .http2_initial_stream_window_size(WINDOW)
             .http2_initial_connection_window_size(4 * WINDOW)
-            .http2_max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
+            .http2_max_header_list_size(u32::try_from(LONGEST).unwrap_or(u32::MAX))
             .build(self.dial(way))
     }
 }
@@ -181,14 +176,8 @@ async fn answered_after(
 
 /// What an error of the client says about the request.
 fn trouble(error: &legacy::Error) -> Trouble {
-    let timed_out =
-        cause::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
     if error.is_connect() {
-        return Trouble::NoConnection(if timed_out {
-            OriginFailure::ConnectTimeout
-        } else {
-            OriginFailure::Unreachable(innermost(error))
-        });
+        return unconnected(error);
     }
     if cause::<Unsent>(error).is_some() {
         return Trouble::Unsent;
@@ -204,6 +193,17 @@ fn trouble(error: &legacy::Error) -> Trouble {
     }
 }
 
+/// What an error of connecting says about the request.
+pub(super) fn unconnected(error: &(dyn Error + 'static)) -> Trouble {
+    let timed_out =
+        cause::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
+    Trouble::NoConnection(if timed_out {
+        OriginFailure::ConnectTimeout
+    } else {
+        OriginFailure::Unreachable(innermost(error))
+    })
+}
+
 /// The outer errors only say that there was one.
 fn innermost(error: &(dyn Error + 'static)) -> Arc<str> {
     let mut last = error;
@@ -214,7 +214,7 @@ fn innermost(error: &(dyn Error + 'static)) -> Arc<str> {
 }
 
 /// Refuses what hyper lets pass, and leaves one statement of the body's length at most.
-fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
+pub(super) fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
     let protocol = |why: &str| OriginFailure::Protocol(Arc::from(why));
     // RFC 9110 §15.2.2: only an Upgrade that was asked for is answered with 101.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && way == Way::Usual {
@@ -270,24 +270,24 @@ struct Ambiguous;
 /// RFC 9110 §8.6: a recipient of "multiple Content-Length header fields [...] with identical decimal values" may
 /// replace them with one; anything else is invalid.
 fn stated_length(fields: &HeaderMap) -> Result<Option<HeaderValue>, Ambiguous> {
-    let mut lines = fields.get_all(CONTENT_LENGTH).iter().peekable();
-    let Some(first) = lines.peek().copied() else {
+    let mut lines = fields.get_all(CONTENT_LENGTH).iter();
+    let (Some(first), second) = (lines.next(), lines.next()) else {
         return Ok(None);
     };
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    if second.is_none() && is_number(first.as_bytes()) {
+        return Ok(None);
+    }
+    let lines = fields.get_all(CONTENT_LENGTH).iter();
     let mut members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let stated = members.next().map_or(&b""[..], <[u8]>::trim_ascii);
-    if stated.is_empty() || !stated.iter().all(u8::is_ascii_digit) {
+    if !is_number(stated) {
         return Err(Ambiguous);
     }
     if members.any(|member| member.trim_ascii() != stated) {
         return Err(Ambiguous);
     }
-    let is_clean = first.as_bytes() == stated && fields.get_all(CONTENT_LENGTH).iter().count() == 1;
-    if is_clean {
-        Ok(None)
-    } else {
-        HeaderValue::from_bytes(stated).map(Some).map_err(|_| Ambiguous)
-    }
+    HeaderValue::from_bytes(stated).map(Some).map_err(|_| Ambiguous)
 }
 
 #[cfg(test)]

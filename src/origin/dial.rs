@@ -42,12 +42,7 @@ impl Dial {
         tls: Arc<rustls::ClientConfig>,
         server_name: Option<ServerName<'static>>,
     ) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(KEEPALIVE));
-        // Shared among the addresses of a name, so that a dead one leaves time for the next.
-        tcp.set_connect_timeout(Some(within));
+        let tcp = connector(within);
         let tls = match server_name {
             None => HttpsConnector::from((Tcp(tcp), tls)),
             Some(name) => {
@@ -57,6 +52,17 @@ impl Dial {
         };
         Self { endpoint, within, tls }
     }
+}
+
+/// Looks up names and makes TCP connections.
+pub(crate) fn connector(within: Duration) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(KEEPALIVE));
+    // Shared among the addresses of a name, so that a dead one leaves time for the next.
+    tcp.set_connect_timeout(Some(within));
+    tcp
 }
 
 impl Service<Uri> for Dial {
@@ -157,12 +163,19 @@ impl Line {
         if self.last == Last::Write {
             return Ok(owed);
         }
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(&self.tcp).peek(&mut byte) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(owed),
-            Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, Unsent)),
+        if is_quiet(&self.tcp) {
+            Ok(owed)
+        } else {
+            Err(io::Error::new(io::ErrorKind::ConnectionAborted, Unsent))
         }
     }
+}
+
+/// Whether the origin has neither ended a connection nor said anything that nobody has read, as far as the kernel knows.
+pub(crate) fn is_quiet(tcp: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked = SockRef::from(tcp).peek(&mut byte);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// What a head says of its body's length; nothing where it has none or one in chunks.

@@ -12,6 +12,7 @@ use crate::breaker::{self, Breaker, Permit, State};
 use crate::origin::body::{Feed, Outgoing};
 use crate::origin::client::{Blueprint, Clients, Trouble};
 use crate::origin::health::Vitals;
+use crate::origin::plain::Lines;
 use crate::origin::{HostRule, Protocol};
 
 /// How long an endpoint that could not be connected to is passed over, if the background does not reach it earlier.
@@ -27,6 +28,8 @@ pub(crate) struct Endpoint {
     /// What its checks say, where there are any.
     vitals: Vitals,
     clients: Clients,
+    /// What speaks to it plainly, where it is spoken to so.
+    lines: Option<Lines>,
 }
 
 /// Which authority the request's URI has, and so what shares connections.
@@ -81,9 +84,10 @@ impl Endpoint {
             Naming::Endpoint
         };
         let health = Breaker::new(breaker::Settings { failures: 1, open_for: EJECTION });
+        let lines = (naming == Naming::Endpoint).then(|| Lines::new(uri.clone(), &blueprint));
         let clients = Clients::new(uri.clone(), blueprint);
         let vitals = Vitals::new();
-        Ok(Self { uri, scheme, authority, naming, health, vitals, clients })
+        Ok(Self { uri, scheme, authority, naming, health, vitals, clients, lines })
     }
 
     pub(crate) fn uri(&self) -> &Uri {
@@ -96,6 +100,10 @@ impl Endpoint {
 
     pub(super) fn vitals(&self) -> &Vitals {
         &self.vitals
+    }
+
+    pub(crate) fn lines(&self) -> Option<&Lines> {
+        self.lines.as_ref()
     }
 
     /// Leave to use the endpoint, unless it is ejected.
@@ -135,14 +143,7 @@ impl Endpoint {
         let (mut parts, body) = request.into_parts();
         self.address(&mut parts);
         let answer = self.clients.exchange(Request::from_parts(parts, body), feed).await;
-        match (&answer, permit) {
-            // Ejected, and used because all are.
-            (_, None) => {}
-            (Err(Trouble::NoConnection(_)), Some(permit)) => permit.failed(Instant::now()),
-            // A pooled connection says nothing of whether another could be made.
-            (Err(Trouble::Unsent), Some(permit)) => drop(permit),
-            (Ok(_) | Err(Trouble::Failed(_)), Some(permit)) => permit.succeeded(),
-        }
+        learn(&answer, permit);
         answer
     }
 
@@ -159,6 +160,18 @@ impl Endpoint {
         );
         parts.uri = Uri::from_parts(uri).expect("scheme, authority and path are all there");
         parts.version = Version::HTTP_11;
+    }
+}
+
+/// Tells `permit` whether there was a connection.
+pub(crate) fn learn<T>(answer: &Result<T, Trouble>, permit: Option<Permit<'_>>) {
+    match (answer, permit) {
+        // Ejected, and used because all are.
+        (_, None) => {}
+        (Err(Trouble::NoConnection(_)), Some(permit)) => permit.failed(Instant::now()),
+        // A pooled connection says nothing of whether another could be made.
+        (Err(Trouble::Unsent), Some(permit)) => drop(permit),
+        (Ok(_) | Err(Trouble::Failed(_)), Some(permit)) => permit.succeeded(),
     }
 }
 

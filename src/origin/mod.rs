@@ -12,8 +12,12 @@ pub mod tunnel;
 mod budget;
 mod client;
 mod dial;
+mod framing;
+mod head;
+mod plain;
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,13 +25,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::sync::Notify;
 
 use crate::breaker::{self, Breaker, Permit, State};
-use crate::origin::body::{Feed, Incoming, Outgoing};
+use crate::message::interim::Interim;
+use crate::origin::body::{Coming, Feed, Incoming, Outgoing};
 use crate::origin::budget::Budget;
 use crate::origin::client::{Blueprint, Trouble};
 use crate::origin::endpoint::{Endpoint, EndpointFault};
@@ -254,7 +259,7 @@ impl Origin {
     /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent, and it has
     /// no body or one that is here as a whole: on another endpoint when no connection could be made (idempotent,
     /// within attempts and budget), on another connection when a pooled one turns out to be closed.
-    /// An [`Interim`](crate::message::interim::Interim) among the request's extensions hears what precedes the
+    /// An [`Interim`] among the request's extensions hears what precedes the
     /// response, but for a 100, which the client gets from us when its body is asked for. From an HTTP/2 origin
     /// nothing is heard: the library has no way.
     /// A 101 comes only for a request with `Upgrade`, and `tunnel` goes on from there.
@@ -278,29 +283,32 @@ impl Origin {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let interim = parts.extensions.remove();
         let whole = body.is_end_stream().then(Bytes::new);
         let (body, feed) = Outgoing::new(body);
-        self.told(parts, Load { body, feed, whole }, own).await
+        self.told(parts, Load { body, feed, whole }, Aside { interim, own }).await
     }
 
-    /// Sends a request whose body is here as a whole, so that it can be repeated as one without a body can.
+    /// Sends a request whose body is here as a whole, so that it can be repeated as one without a body can. An `interim`
+    /// hears what precedes the response; to put it among the extensions would cost a miss 600 instructions.
     pub async fn send_whole(
         &self,
         request: Request<Bytes>,
+        interim: Option<Interim>,
         own: Option<&Places>,
     ) -> Result<Response<Incoming>, OriginFailure> {
         let (parts, body) = request.into_parts();
-        self.told(parts, Load::whole(body), own).await
+        self.told(parts, Load::whole(body), Aside { interim, own }).await
     }
 
     async fn told(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         load: Load,
-        own: Option<&Places>,
+        aside: Aside<'_>,
     ) -> Result<Response<Incoming>, OriginFailure> {
-        let answer = self.attempt(parts, load, own).await;
+        let answer = self.attempt(&mut parts, load, aside).await;
         if let Err(failure) = &answer {
             self.metrics.failed(failure.token());
         }
@@ -309,9 +317,9 @@ impl Origin {
 
     async fn attempt(
         &self,
-        mut parts: Parts,
+        parts: &mut Parts,
         load: Load,
-        own: Option<&Places>,
+        aside: Aside<'_>,
     ) -> Result<Response<Incoming>, OriginFailure> {
         let permit = self
             .breaker
@@ -321,14 +329,14 @@ impl Origin {
             self.metrics.breaker(BreakerState::HalfOpen);
         }
         // First its own, so that who waits there takes no place from others.
-        let own = match own {
+        let own = match aside.own {
             Some(own) => Some(own.take().await?),
             None => None,
         };
         let place = (self.places.take().await?, own);
-        endpoint::name_host(&self.host, &mut parts);
+        endpoint::name_host(&self.host, parts);
         let begun = Instant::now();
-        let answer = self.deliver(parts, load).await;
+        let answer = self.deliver(parts, load, aside.interim.as_ref()).await;
         self.learn(permit, &answer, begun);
         let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
         Ok(answer?.map(|body| Incoming::new(body, place, idle, metrics)))
@@ -367,50 +375,66 @@ impl Origin {
 
     async fn deliver(
         &self,
-        mut parts: Parts,
+        parts: &mut Parts,
         mut load: Load,
-    ) -> Result<Response<hyper::body::Incoming>, OriginFailure> {
+        interim: Option<&Interim>,
+    ) -> Result<Response<Coming>, OriginFailure> {
         self.budget.deposit();
+        let is_plain = load.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(parts);
         let mut tries = Tries { attempts: self.attempts, dead_lines: DEAD_LINES };
         loop {
-            // A body that streams can be sent once only; other requests are remembered until they are on their way.
-            let spare = load.whole.clone().map(|whole| (parts.clone(), whole));
             let (endpoint, permit) = self.pick();
-            let request = Request::from_parts(parts, load.body);
-            let trouble = match endpoint.exchange(request, load.feed, permit).await {
-                Ok(response) => return Ok(response),
-                Err(trouble) => trouble,
+            let whole = load.whole.clone();
+            let trouble = if let Some(lines) = endpoint.lines().filter(|_| is_plain) {
+                let answer = lines.exchange(parts, interim).await;
+                endpoint::learn(&answer, permit);
+                match answer {
+                    Ok(response) => return Ok(response.map(Coming::Plain)),
+                    Err(trouble) => trouble,
+                }
+            } else {
+                // A body that streams can be sent once only; other requests are remembered until they are on their way.
+                let mut sent = match whole {
+                    Some(_) => parts.clone(),
+                    None => mem::replace(parts, Request::new(()).into_parts().0),
+                };
+                if let Some(interim) = interim {
+                    sent.extensions.insert(interim.clone());
+                }
+                let request = Request::from_parts(sent, load.body);
+                // In a box: what is plain would have to have room for it.
+                match Box::pin(endpoint.exchange(request, load.feed, permit)).await {
+                    Ok(response) => return Ok(response.map(Coming::Driven)),
+                    Err(trouble) => trouble,
+                }
             };
             if matches!(trouble, Trouble::NoConnection(_)) {
                 self.trouble.notify_one();
             }
-            let (again, whole) = self.again(spare, trouble, &mut tries)?;
-            parts = again;
-            load = Load::whole(whole);
+            load = Load::whole(self.again(&parts.method, whole, trouble, &mut tries)?);
             self.retries.fetch_add(1, Ordering::Relaxed);
             self.metrics.retried();
         }
     }
 
-    /// The request once more, or the failure that it ends with.
+    /// The body with which the request is sent once more, or the failure that it ends with.
     fn again(
         &self,
-        spare: Option<(Parts, Bytes)>,
+        method: &Method,
+        whole: Option<Bytes>,
         trouble: Trouble,
         tries: &mut Tries,
-    ) -> Result<(Parts, Bytes), OriginFailure> {
-        match (trouble, spare) {
-            (Trouble::Unsent, Some(spare)) if tries.dead_lines > 0 => {
+    ) -> Result<Bytes, OriginFailure> {
+        match (trouble, whole) {
+            (Trouble::Unsent, Some(whole)) if tries.dead_lines > 0 => {
                 tries.dead_lines -= 1;
-                Ok(spare)
+                Ok(whole)
             }
-            (Trouble::NoConnection(_), Some(spare))
-                if tries.attempts > 0
-                    && spare.0.method.is_idempotent()
-                    && self.budget.withdraw() =>
+            (Trouble::NoConnection(_), Some(whole))
+                if tries.attempts > 0 && method.is_idempotent() && self.budget.withdraw() =>
             {
                 tries.attempts -= 1;
-                Ok(spare)
+                Ok(whole)
             }
             (Trouble::Unsent, _) => Err(OriginFailure::Reset(Arc::from(dial::Unsent.to_string()))),
             (Trouble::NoConnection(failure) | Trouble::Failed(failure), _) => Err(failure),
@@ -459,6 +483,14 @@ impl Load {
         let (body, feed) = Outgoing::new(Full::new(bytes.clone()));
         Self { body, feed, whole: Some(bytes) }
     }
+}
+
+/// What a request brings besides itself.
+struct Aside<'a> {
+    /// Who hears what precedes the response.
+    interim: Option<Interim>,
+    /// Of whose places it needs one too.
+    own: Option<&'a Places>,
 }
 
 /// What one request may still try.

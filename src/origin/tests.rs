@@ -224,6 +224,123 @@ async fn connections_are_used_again_and_bodies_pass_both_ways() {
     assert_eq!(accepted.load(Ordering::Relaxed), 1);
 }
 
+/// How many connections three requests need to an origin that gives `answer` to each.
+async fn connections(method: &Method, answer: &'static [u8], is_read: bool) -> usize {
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    let scripted = scripted(move |mut caller| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            while caller.request().await.is_some() {
+                caller.say(answer).await;
+            }
+        }
+    })
+    .await;
+    let origin = scripted.origin();
+    for _ in 0..3 {
+        let mut request = get("/");
+        *request.method_mut() = method.clone();
+        let answer = soon(origin.send(request)).await.unwrap();
+        if is_read {
+            soon(answer.into_body().collect()).await.unwrap();
+        }
+    }
+    accepted.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_once_its_answer_is_through() {
+    for (method, answer) in [
+        (Method::GET, OK),
+        (Method::HEAD, b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"),
+        (Method::GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (Method::GET, b"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n"),
+        (Method::GET, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        (
+            Method::GET,
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\na: b\r\n\r\n",
+        ),
+        (Method::GET, b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok"),
+        (
+            Method::GET,
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        ),
+    ] {
+        let text = answer.escape_ascii();
+        assert_eq!(connections(&method, answer, true).await, 1, "{method} {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_not_used_again_where_its_answer_has_no_sure_end() {
+    for (answer, is_read) in [
+        (&b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"[..], true),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", true),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok and more", true),
+        (b"HTTP/1.1 204 No Content\r\n\r\nok", true),
+        // Dropped before its end.
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", false),
+    ] {
+        let text = answer.escape_ascii();
+        assert_eq!(connections(&Method::GET, answer, is_read).await, 3, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_ends_with_its_connection() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\n\r\nall of it"[..],
+        b"HTTP/1.0 200 OK\r\n\r\nall of it",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: foo\r\n\r\nall of it",
+    ] {
+        let answer = soon(once(answer).await.origin().send(get("/"))).await.unwrap();
+        assert_eq!(text(answer).await, "all of it");
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_comes_as_it_was_sent() {
+    let scripted = scripted(|mut caller| async move {
+        while caller.request().await.is_some() {
+            caller.say(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n").await;
+            for part in 0..3 {
+                caller.say(&[b'a' + part; 100_000]).await;
+            }
+        }
+    })
+    .await;
+    let origin = scripted.origin();
+    for _ in 0..3 {
+        let answer = soon(origin.send(get("/"))).await.unwrap();
+        assert_eq!(answer.body().size_hint().exact(), Some(300_000));
+        let body = text(answer).await;
+        let expected = ["a", "b", "c"].map(|part| part.repeat(100_000)).concat();
+        assert!(body == expected, "{} bytes", body.len());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed_in_time() {
+    let (tell, mut gone) = mpsc::unbounded_channel();
+    let scripted = scripted(move |mut caller| {
+        let tell = tell.clone();
+        async move {
+            while caller.request().await.is_some() {
+                caller.say(OK).await;
+            }
+            let _ = tell.send(());
+        }
+    })
+    .await;
+    let pool_idle = Duration::from_millis(50);
+    let origin = set_up(Settings { pool_idle, ..scripted.settings() }).unwrap();
+    for _ in 0..2 {
+        text(soon(origin.send(get("/"))).await.unwrap()).await;
+        soon(gone.recv()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn odd_statuses_and_bytes_pass() {
     let scripted = always(b"HTTP/1.1 799 Odd\r\nx: \xff\xfe\r\ncontent-length: 0\r\n\r\n").await;
@@ -282,7 +399,7 @@ impl Leaving {
                 *request.body_mut() = Bytes::from_static(b"a question");
             }
             let answer =
-                soon(origin.send_whole(request, None)).await.expect("the request was lost");
+                soon(origin.send_whole(request, None, None)).await.expect("the request was lost");
             assert_eq!(text(answer).await, "ok");
             self.leave.send(()).unwrap();
             self.left.recv().unwrap();

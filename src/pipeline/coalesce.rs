@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::layer::layer_fn;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 use crate::entry::{Entry, Stored};
 use crate::key::vary::Variant;
@@ -64,7 +64,7 @@ impl Flights {
 
 impl<S> Coalesce<S>
 where
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     pub(crate) fn layer(
@@ -79,7 +79,7 @@ where
         })
     }
 
-    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+    async fn answer(self, mut lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         let parts = &self.0;
         if lookup.company == Company::Shared && parts.unshared.knows(lookup.key, lookup.now) {
             parts.metrics.counts().hits_for_miss.one();
@@ -134,7 +134,7 @@ where
                     break;
                 }
                 News::Failed(failure) => {
-                    return Self::or_stale(failure, lookup, &parts.judge.ledger);
+                    return Self::or_stale(failure, &lookup, &parts.judge.ledger);
                 }
                 News::Released | News::Aloft => break,
             }
@@ -148,10 +148,10 @@ where
     /// servable on error.
     fn or_stale(
         failure: OriginFailure,
-        lookup: Lookup,
+        lookup: &Lookup,
         ledger: &Ledger,
     ) -> Result<Answer, OriginFailure> {
-        match stand_in(lookup.held, ledger) {
+        match stand_in(lookup.held.clone(), ledger) {
             Some((entry, layer)) => {
                 let answer = Answer::stored(entry, Outcome::StaleOnError(layer, failure));
                 Ok(Answer { forwarded: lookup.forwarded, ..answer })
@@ -161,7 +161,7 @@ where
     }
 
     /// Descends in a task of its own, so that a client that leaves changes nothing for the others.
-    async fn lead(self, captain: Captain, lookup: Lookup) -> Result<Answer, OriginFailure> {
+    async fn lead(self, captain: Captain, lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         let (answer, answered) = oneshot::channel();
         let tasks = self.0.tasks.clone();
         tasks.spawn(self.fly(captain, lookup, answer));
@@ -172,11 +172,11 @@ where
     async fn fly(
         self,
         captain: Captain,
-        lookup: Lookup,
+        lookup: Box<Lookup>,
         client: oneshot::Sender<Result<Answer, OriginFailure>>,
     ) {
         let (key, now, wanted) = (lookup.key, lookup.now, lookup.directives);
-        let answer = match self.0.inner.clone().oneshot(lookup).await {
+        let answer = match self.0.inner.clone().call(lookup).await {
             Ok(answer) => answer,
             Err(failure) => {
                 captain.tell(News::Failed(failure.clone()));
@@ -216,9 +216,9 @@ where
     }
 
     /// Descends for this request only. Should the answer turn out to be one to keep, it is kept all the same.
-    async fn alone(self, lookup: Lookup) -> Result<Answer, OriginFailure> {
+    async fn alone(self, lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         let (key, company) = (lookup.key, lookup.company);
-        let answer = self.0.inner.clone().oneshot(lookup).await?;
+        let answer = self.0.inner.clone().call(lookup).await?;
         let Answer { content, outcome, forwarded, landing, own } = answer;
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
@@ -326,9 +326,9 @@ impl<S> Clone for Coalesce<S> {
     }
 }
 
-impl<S> Service<Lookup> for Coalesce<S>
+impl<S> Service<Box<Lookup>> for Coalesce<S>
 where
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     type Response = Answer;
@@ -339,7 +339,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lookup: Lookup) -> Descent {
+    fn call(&mut self, lookup: Box<Lookup>) -> Descent {
         Box::pin(self.clone().answer(lookup))
     }
 }

@@ -76,7 +76,7 @@ impl Fetch {
         Self(Arc::new(Parts { ledger, trusted, limits, switches, air }))
     }
 
-    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+    async fn answer(self, mut lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         if let Some(in_hand) = &lookup.in_hand {
             let brought = in_hand.take().ok_or(OriginFailure::Abandoned)?;
             return self.keep(&lookup, brought.into()).await;
@@ -143,10 +143,13 @@ impl Fetch {
         let conditional =
             fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
         let sent = RangeSent::of(fields);
-        let response =
-            lookup.route.origin.send_whole(request, lookup.route.places.as_ref()).await?;
+        let response = lookup
+            .route
+            .origin
+            .send_whole(request, lookup.interim.clone(), lookup.route.places.as_ref())
+            .await?;
         let received = Timestamp::now();
-        let response = response.map(Body::live);
+        let response = response.map(Body::from);
         Ok(Asked { response, as_of, turn, requested, received, conditional, sent, rest })
     }
 
@@ -182,7 +185,7 @@ impl Fetch {
         let mut head = Head { status: known.status, fields };
         let own = Self::clean(&mut head, lookup, asked.received);
         let part = known.part();
-        let candidate = Candidate { method: &Method::GET, head: &head, part };
+        let candidate = Candidate::get(&head, part);
         let keeping = self.verdict(lookup, asked, candidate);
         let keeping = keeping.and_then(|keeping| keeping.like(known, lookup));
         lookup.route.tags.strip(&mut head.fields);
@@ -223,7 +226,7 @@ impl Fetch {
         let mut head = Head { status: StatusCode::OK, fields: merge(&stored, fields) };
         let own = Self::clean(&mut head, lookup, asked.received);
         let whole = part.union(&came).filter(ContentRange::is_whole)?;
-        let candidate = Candidate { method: &Method::GET, head: &head, part: Some(&whole) };
+        let candidate = Candidate::get(&head, Some(&whole));
         let keeping = self.verdict(lookup, &asked, candidate).ok()?;
         let Keeping { facts, freshness, variant, tags } = keeping;
         lookup.route.tags.strip(&mut head.fields);
@@ -246,20 +249,30 @@ impl Fetch {
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
     async fn keep(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
-        let (mut head, part) = head(lookup, &asked);
-        let verdict = self.verdict(
-            lookup,
-            &asked,
-            Candidate { method: &lookup.request.method, head: &head, part: part.as_ref() },
-        );
+        let part = part(lookup, &asked);
+        let response = &asked.response;
+        let (status, fields) = match &part {
+            Some((head, _)) => (head.status, &head.fields),
+            None => (response.status(), response.headers()),
+        };
+        let (method, of) = (&lookup.request.method, part.as_ref().map(|(_, part)| part));
+        let candidate = Candidate { method, status, fields, part: of };
+        let verdict = self.verdict(lookup, &asked, candidate);
         let verdict = verdict.and_then(|keeping| counted(lookup, keeping, asked.received));
         let Keeping { facts, freshness, variant, tags } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
         };
         let (parts, mut body) = asked.response.into_parts();
+        // Not before it is to be kept: of most that is not, nothing is copied.
+        let (mut head, part) = match part {
+            Some((head, part)) => (head, Some(part)),
+            None => (Head { status: parts.status, fields: parts.headers.clone() }, None),
+        };
         if lookup.route.graphql().is_some() {
-            match inspect(&parts.headers, body, self.limit(&lookup.route), &self.0.air).await? {
+            match Box::pin(inspect(&parts.headers, body, self.limit(&lookup.route), &self.0.air))
+                .await?
+            {
                 Inspected::Good(whole) => body = whole.into(),
                 Inspected::Objected(body, why) => {
                     let response = Response::from_parts(parts, body);
@@ -275,7 +288,8 @@ impl Fetch {
         let length = expected.or_else(|| content_length(&head.fields));
         let tagging = tagging(tags, lookup);
         let whole = match body {
-            Body::Whole(ref whole) if part.is_none() => Some(whole.clone()),
+            // In memory of its own: it may be a piece of the buffer that a connection is read into.
+            Body::Whole(ref whole) if part.is_none() => Some(Bytes::copy_from_slice(whole)),
             _ if length == Some(0) || body.is_empty() => Some(Bytes::new()),
             _ => None,
         };
@@ -324,12 +338,12 @@ impl Fetch {
         asked: &Asked,
         candidate: Candidate<'_>,
     ) -> Result<Keeping, WhyNot> {
-        let Candidate { method, head, part } = candidate;
+        let Candidate { method, status, fields, part } = candidate;
         let exchange = Exchange {
             method,
             request: &lookup.request.headers,
-            status: head.status,
-            response: &head.fields,
+            status,
+            response: fields,
             requested: asked.requested,
             received: asked.received,
         };
@@ -337,7 +351,7 @@ impl Fetch {
             Storable::Keep(freshness) => freshness,
             Storable::Leave(why) => return Err(why),
         };
-        let length = part.map(ContentRange::length).or_else(|| content_length(&head.fields));
+        let length = part.map(ContentRange::length).or_else(|| content_length(fields));
         match self.limit(&lookup.route) {
             0 => return Err(WhyNot::NoLayer),
             limit if length.is_some_and(|length| length > limit) => return Err(WhyNot::TooLarge),
@@ -346,19 +360,18 @@ impl Fetch {
         if part.is_some_and(|part| !self.has_room_for(part, &lookup.route)) {
             return Err(WhyNot::Part);
         }
-        if contradicts(lookup.target.path(), &head.fields) {
+        if contradicts(lookup.target.path(), fields) {
             return Err(WhyNot::Contradiction);
         }
-        let tags = lookup.route.tags_of(lookup.target.path(), &head.fields);
+        let tags = lookup.route.tags_of(lookup.target.path(), fields);
         let tags = tags.map_err(|_| WhyNot::TooManyTags)?;
-        let awaited = lookup.route.tags.await_body(&head.fields, length);
+        let awaited = lookup.route.tags.await_body(fields, length);
         let known = if awaited.map_err(untagged)? { Tags::InBody } else { Tags::Known };
         // A part of a document has not all of its tags: it could not be purged.
         if known == Tags::InBody && part.is_some_and(|part| !part.is_whole()) {
             return Err(WhyNot::Part);
         }
-        let variant =
-            Variant::of(&head.fields, &lookup.selector()).map_err(|_| WhyNot::VaryStar)?;
+        let variant = Variant::of(fields, &lookup.selector()).map_err(|_| WhyNot::VaryStar)?;
         Ok(Keeping { facts: facts(lookup, asked.as_of, tags), freshness, variant, tags: known })
     }
 
@@ -443,29 +456,36 @@ impl RangeSent {
     }
 }
 
-/// The head under which a response is kept. A 206 whose one part holds what was asked for has that of the 200 of which
-/// it is a part.
-fn head(lookup: &Lookup, asked: &Asked) -> (Head, Option<ContentRange>) {
-    let (status, fields) = (asked.response.status(), asked.response.headers().clone());
-    let part = ContentRange::of(&fields)
-        .filter(|_| status == StatusCode::PARTIAL_CONTENT && asked.sent == RangeSent::Range);
-    let mut head = Head { status: StatusCode::OK, fields };
-    match part.filter(|part| lookup.is_answered_by(&head, Some(part))) {
-        Some(part) => {
-            head.fields.remove(CONTENT_RANGE);
-            head.fields.remove(CONTENT_LENGTH);
-            (head, Some(part))
-        }
-        None => (Head { status, ..head }, None),
+/// What a 206 is of, whose one part holds what was asked for, and the head under which that is kept: that of the 200 of
+/// which it is a part.
+fn part(lookup: &Lookup, asked: &Asked) -> Option<(Head, ContentRange)> {
+    if asked.response.status() != StatusCode::PARTIAL_CONTENT || asked.sent != RangeSent::Range {
+        return None;
     }
+    let part = ContentRange::of(asked.response.headers())?;
+    let mut head = Head { status: StatusCode::OK, fields: asked.response.headers().clone() };
+    if !lookup.is_answered_by(&head, Some(&part)) {
+        return None;
+    }
+    head.fields.remove(CONTENT_RANGE);
+    head.fields.remove(CONTENT_LENGTH);
+    Some((head, part))
 }
 
 /// A head that may be kept, the method that it answers, and the part that follows it.
 #[derive(Clone, Copy)]
 struct Candidate<'a> {
     method: &'a Method,
-    head: &'a Head,
+    status: StatusCode,
+    fields: &'a HeaderMap,
     part: Option<&'a ContentRange>,
+}
+
+impl<'a> Candidate<'a> {
+    /// What answers a GET.
+    fn get(head: &'a Head, part: Option<&'a ContentRange>) -> Self {
+        Self { method: &Method::GET, status: head.status, fields: &head.fields, part }
+    }
 }
 
 impl From<Brought> for Asked {
@@ -532,7 +552,7 @@ fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-impl Service<Lookup> for Fetch {
+impl Service<Box<Lookup>> for Fetch {
     type Response = Answer;
     type Error = OriginFailure;
     type Future = Descent;
@@ -541,7 +561,7 @@ impl Service<Lookup> for Fetch {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lookup: Lookup) -> Descent {
+    fn call(&mut self, lookup: Box<Lookup>) -> Descent {
         Box::pin(self.clone().answer(lookup))
     }
 }

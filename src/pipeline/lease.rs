@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tower::layer::layer_fn;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 use crate::lookup::answer::{Answer, Landing};
 use crate::lookup::outcome::Layer as CacheLayer;
@@ -36,7 +36,7 @@ impl<Le, St, S> Lease<Le, St, S>
 where
     Le: Leases,
     St: Store,
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     pub(crate) fn layer(
@@ -50,24 +50,25 @@ where
         })
     }
 
-    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
-        let parts = &self.0;
-        let shared = lookup.company == Company::Shared
+    /// Whether the fetch is the fleet's business.
+    fn is_shared(&self, lookup: &Lookup) -> bool {
+        lookup.company == Company::Shared
             && lookup.fleet == Fleet::InReach
             // What is asked for a part may bring one, which the others would not find in the fleet's store.
             && lookup.range.is_none()
             && lookup.route.coalescing == Coalescing::Fleet
             // Whoever waited would look for it there.
-            && parts.judge.uses(&lookup.route, CacheLayer::L2);
-        if !shared {
-            return parts.inner.clone().oneshot(lookup).await;
-        }
+            && self.0.judge.uses(&lookup.route, CacheLayer::L2)
+    }
+
+    async fn answer(self, mut lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
+        let parts = &self.0;
         let span = expected(&lookup);
         let counts = parts.judge.metrics.counts();
         match parts.leases.acquire(lookup.key, span).await {
             Right::Mine(held) => {
                 counts.leases_taken.one();
-                let answer = parts.inner.clone().oneshot(lookup).await?;
+                let answer = parts.inner.clone().call(lookup).await?;
                 let landing = match held {
                     Some(held) => answer.landing.holding(held),
                     None => answer.landing,
@@ -85,7 +86,7 @@ where
                     return Ok(answer);
                 }
                 counts.leases_missed.one();
-                parts.inner.clone().oneshot(lookup).await
+                parts.inner.clone().call(lookup).await
             }
         }
     }
@@ -115,11 +116,11 @@ impl<Le, St, S> Clone for Lease<Le, St, S> {
     }
 }
 
-impl<Le, St, S> Service<Lookup> for Lease<Le, St, S>
+impl<Le, St, S> Service<Box<Lookup>> for Lease<Le, St, S>
 where
     Le: Leases,
     St: Store,
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     type Response = Answer;
@@ -130,7 +131,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lookup: Lookup) -> Descent {
+    fn call(&mut self, lookup: Box<Lookup>) -> Descent {
+        if !self.is_shared(&lookup) {
+            return self.0.inner.clone().call(lookup);
+        }
         Box::pin(self.clone().answer(lookup))
     }
 }

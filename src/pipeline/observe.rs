@@ -137,7 +137,14 @@ where
         opened.record.outcome = outcome;
         opened.record.route = route;
         let left = response.body().size_hint().exact();
-        Poll::Ready(Ok(response.map(|body| Observed { body, opened, bytes: 0, left, end: None })))
+        Poll::Ready(Ok(response.map(|body| Observed {
+            body,
+            opened,
+            bytes: 0,
+            left,
+            end: None,
+            failure: None,
+        })))
     }
 }
 
@@ -174,6 +181,8 @@ pub(crate) struct Observed {
     /// asks it for its end.
     left: Option<u64>,
     end: Option<BodyEnd>,
+    /// Why it was cut off, which is not told yet.
+    failure: Option<Box<BodyError>>,
 }
 
 impl HttpBody for Observed {
@@ -184,6 +193,9 @@ impl HttpBody for Observed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(*failure)));
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => {
@@ -194,11 +206,17 @@ impl HttpBody for Observed {
             Some(Err(_)) => self.end = Some(BodyEnd::CutOff),
             None => self.end = Some(BodyEnd::Complete),
         }
+        if let Some(Err(failure)) = frame {
+            // A turn later: what an error meets unsent, head and all, is never sent, and it may have come with the rest.
+            self.failure = Some(Box::new(failure));
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.failure.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

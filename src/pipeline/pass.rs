@@ -80,7 +80,11 @@ pub(crate) struct Needs<L, S> {
 impl<L, S> Pass<L, S>
 where
     L: PurgeLog,
-    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     pub(crate) fn new(needs: Needs<L, S>) -> Self {
@@ -133,7 +137,7 @@ where
                 let response = response.map(Body::live);
                 let turn = since.turn;
                 let brought = Brought { response, as_of, turn, requested, received };
-                match keep(self.0.below.clone(), *get, brought).await {
+                match keep(self.0.below.clone(), get, brought).await {
                     Ok((response, stored)) => {
                         status.stored = stored;
                         plain(response)
@@ -141,7 +145,7 @@ where
                     Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
                 }
             }
-            _ => plain(response.map(Body::live)),
+            _ => plain(response.map(Body::from)),
         };
         let mut response = response;
         route.tags.strip(response.headers_mut());
@@ -326,7 +330,11 @@ impl<L, S> Clone for Pass<L, S> {
 impl<L, S> Service<Passage> for Pass<L, S>
 where
     L: PurgeLog,
-    S: Service<Lookup, Response = Answer, Error = OriginFailure> + Clone + Send + Sync + 'static,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     type Response = Departure;

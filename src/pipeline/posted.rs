@@ -2,7 +2,7 @@
 
 use http::header::CONTENT_LOCATION;
 use http::{Response, StatusCode};
-use tower::{Service, ServiceExt};
+use tower::Service;
 use tracing::debug;
 
 use crate::entry::Stored;
@@ -26,17 +26,17 @@ pub(crate) fn is_of_target<B>(target: &Target, response: &Response<B>) -> bool {
 /// Sends an answer down to where answers are kept, and returns it for the client, who reads along, with whether it is
 /// kept.
 pub(crate) async fn keep<S>(
-    below: S,
-    get: Lookup,
+    mut below: S,
+    mut get: Box<Lookup>,
     brought: Brought,
 ) -> Result<(Response<Body>, bool), OriginFailure>
 where
-    S: Service<Lookup, Response = Answer, Error = OriginFailure>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure>,
 {
     let (head, body) = brought.response.into_parts();
     let response = Response::from_parts(head.clone(), body);
-    let in_hand = Some(InHand::new(Brought { response, ..brought }));
-    let Answer { content, outcome, .. } = below.oneshot(Lookup { in_hand, ..get }).await?;
+    get.in_hand = Some(InHand::new(Brought { response, ..brought }));
+    let Answer { content, outcome, .. } = below.call(get).await?;
     if let Outcome::Miss(Kept::Left(why)) = &outcome {
         debug!(?why, "the answer to a POST is not kept");
     }

@@ -1,11 +1,12 @@
 //! Find, judge, descend, keep: one layer, used for memory and for the fleet's store.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tower::layer::layer_fn;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 use tracing::debug;
 
 use crate::entry::Entry;
@@ -43,7 +44,7 @@ enum Found {
 impl<St, S> Tier<St, S>
 where
     St: Store,
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     pub(crate) fn layer(
@@ -58,15 +59,8 @@ where
         })
     }
 
-    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
+    async fn answer(self, mut lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         let parts = &self.0;
-        if !parts.judge.uses(&lookup.route, parts.layer) {
-            // Switched off since memory held it back.
-            if let Some(answer) = self.compared(&mut lookup) {
-                return Ok(answer);
-            }
-            return parts.inner.clone().oneshot(lookup).await;
-        }
         let place = lookup.place();
         let found = match lookup.company {
             Company::Shared | Company::Alone => self.find(&mut lookup, &place).await,
@@ -83,7 +77,7 @@ where
             });
         }
         let (held, forwarded) = (lookup.held.clone(), lookup.forwarded);
-        let answer = parts.inner.clone().oneshot(lookup).await;
+        let answer = parts.inner.clone().call(lookup).await;
         Ok(self.keeping(self.or_stale(answer, held, forwarded)?, place))
     }
 
@@ -245,10 +239,10 @@ impl<St, S> Clone for Tier<St, S> {
     }
 }
 
-impl<St, S> Service<Lookup> for Tier<St, S>
+impl<St, S> Service<Box<Lookup>> for Tier<St, S>
 where
     St: Store,
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     type Response = Answer;
@@ -259,7 +253,14 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lookup: Lookup) -> Descent {
+    fn call(&mut self, mut lookup: Box<Lookup>) -> Descent {
+        if !self.0.judge.uses(&lookup.route, self.0.layer) {
+            // Switched off since memory held it back.
+            return match self.compared(&mut lookup) {
+                Some(answer) => Box::pin(ready(Ok(answer))),
+                None => self.0.inner.clone().call(lookup),
+            };
+        }
         Box::pin(self.clone().answer(lookup))
     }
 }

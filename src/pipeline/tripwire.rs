@@ -7,7 +7,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Method, Response};
 use tokio::sync::mpsc::UnboundedSender;
 use tower::layer::layer_fn;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 use crate::entry::Entry;
 use crate::entry::facts::RouteId;
@@ -51,7 +51,7 @@ struct Parts<S> {
 
 impl<S> Tripwire<S>
 where
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     pub(crate) fn layer(alarms: Alarms, metrics: Metrics) -> impl Layer<S, Service = Self> + Clone {
@@ -61,10 +61,10 @@ where
         })
     }
 
-    async fn answer(self, mut lookup: Lookup) -> Result<Answer, OriginFailure> {
-        let inner = self.0.inner.clone();
+    async fn answer(self, mut lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
+        let mut inner = self.0.inner.clone();
         let held = lookup.held.take_if(|held| held.until == Until::Cleared);
-        let Some(held) = held else { return inner.oneshot(lookup).await };
+        let Some(held) = held else { return inner.call(lookup).await };
         let is_comparable = lookup.request.method == Method::GET
             && !lookup.directives.no_store
             && held.entry.part().is_none()
@@ -79,7 +79,7 @@ where
             let held = held.entry;
             inquiry = Some(Inquiry { wire: self, lookup: lookup.clone(), held, asker });
         }
-        let answer = inner.oneshot(lookup).await?;
+        let answer = inner.call(lookup).await?;
         if let Content::Stored(own) | Content::Arriving(own, _) = &answer.content {
             // Who joins it has to be its asker too.
             own.sharing().watch();
@@ -109,8 +109,8 @@ where
     }
 
     /// What the origin answers to this; nothing where it fails. Nothing of it is stored.
-    async fn fetch(&self, lookup: Lookup) -> Option<Seen> {
-        let Answer { content, landing, .. } = self.0.inner.clone().oneshot(lookup).await.ok()?;
+    async fn fetch(&self, lookup: Box<Lookup>) -> Option<Seen> {
+        let Answer { content, landing, .. } = self.0.inner.clone().call(lookup).await.ok()?;
         match content {
             Content::Stored(entry) => Some(seen(&entry)),
             Content::Arriving(_, reader) => {
@@ -133,14 +133,14 @@ where
 struct Inquiry<S> {
     wire: Tripwire<S>,
     /// The canonical request of whoever asked.
-    lookup: Lookup,
+    lookup: Box<Lookup>,
     held: Arc<Entry>,
     asker: Asker,
 }
 
 impl<S> Inquiry<S>
 where
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     /// Compares, asks again where there is a difference, and returns what may be stored in the place of what was held.
@@ -229,9 +229,9 @@ impl<S> Clone for Tripwire<S> {
     }
 }
 
-impl<S> Service<Lookup> for Tripwire<S>
+impl<S> Service<Box<Lookup>> for Tripwire<S>
 where
-    S: Service<Lookup, Response = Answer, Error = OriginFailure, Future = Descent>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent>,
     S: Clone + Send + Sync + 'static,
 {
     type Response = Answer;
@@ -242,7 +242,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lookup: Lookup) -> Descent {
+    fn call(&mut self, lookup: Box<Lookup>) -> Descent {
+        if lookup.held.as_ref().is_none_or(|held| held.until != Until::Cleared) {
+            return self.0.inner.clone().call(lookup);
+        }
         Box::pin(self.clone().answer(lookup))
     }
 }

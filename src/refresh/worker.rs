@@ -18,7 +18,7 @@ use crate::telemetry::metrics::Metrics;
 /// one harms nothing: what is stored stays, and its windows end by themselves.
 pub async fn work<S>(mut queue: Queue, stack: S, at_once: usize, tasks: TaskTracker)
 where
-    S: Service<Lookup, Response = Answer> + Clone + Send + 'static,
+    S: Service<Box<Lookup>, Response = Answer> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Display + Send,
 {
@@ -35,7 +35,7 @@ where
 
 async fn refresh<S>(stack: S, asked: Asked, metrics: &Metrics)
 where
-    S: Service<Lookup, Response = Answer>,
+    S: Service<Box<Lookup>, Response = Answer>,
     S::Error: Display,
 {
     let Asked { mut lookup, _name } = asked;
@@ -49,9 +49,9 @@ where
 /// Has the stack bring what `lookup` asks for.
 pub async fn bring<S>(stack: S, lookup: Lookup) -> Result<(), S::Error>
 where
-    S: Service<Lookup, Response = Answer>,
+    S: Service<Box<Lookup>, Response = Answer>,
 {
-    let answer = stack.oneshot(lookup).await?;
+    let answer = stack.oneshot(Box::new(lookup)).await?;
     // Whoever leads the flight lands it; here only a lookup that went alone could have something left.
     drop(answer.landing.run().await);
     Ok(())

@@ -1,0 +1,246 @@
+//! The heads of a plain exchange as bytes: the request's is written, the response's is read.
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+use httparse::{ParserConfig, Status};
+use hyper::ext::ReasonPhrase;
+use smallvec::SmallVec;
+
+use crate::message::fields::members;
+use crate::origin::failure::OriginFailure;
+use crate::origin::framing::{Chunked, Framing};
+
+/// The longest response head, in bytes.
+pub(crate) const LONGEST: usize = 128 * 1024;
+
+/// The most field lines of a response head.
+pub(crate) const FIELDS: usize = 256;
+
+/// How many fields a response gets from us on its way to a client: its map has room for them from the beginning, which
+/// saves making it anew.
+const OURS: usize = 5;
+
+/// Whether a request is one that its head says all of, and that asks nothing of the connection.
+pub(crate) fn is_plain(parts: &Parts) -> bool {
+    const OTHERS: [HeaderName; 5] =
+        [CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE];
+    matches!(parts.method, Method::GET | Method::HEAD)
+        && !parts.headers.keys().any(|name| OTHERS.contains(name))
+}
+
+/// Writes the head of a request; `host` is what `Host` says where the request does not.
+pub(crate) fn write(to: &mut Vec<u8>, parts: &Parts, host: &[u8]) {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let named = parts.headers.contains_key(HOST);
+    let lines =
+        parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let host = (!named).then_some((b"host".as_slice(), host));
+    for part in [parts.method.as_str(), " ", path, " HTTP/1.1\r\n"] {
+        to.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in lines.chain(host) {
+        for part in [name, b": ", value, b"\r\n"] {
+            to.extend_from_slice(part);
+        }
+    }
+    to.extend_from_slice(b"\r\n");
+}
+
+/// Takes the head of a response from what came; nothing where it is not whole yet.
+pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Response<()>>, OriginFailure> {
+    let mut room = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let bytes = &came[..];
+    let status = ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut room)
+        .map_err(|error| protocol(&error.to_string()))?;
+    let Status::Complete(length) = status else {
+        return if came.len() < LONGEST { Ok(None) } else { Err(protocol("the head is too long")) };
+    };
+    let begin = bytes.as_ptr().addr();
+    let at = |part: &[u8]| {
+        let from = part.as_ptr().addr() - begin;
+        from..from + part.len()
+    };
+    let lines: SmallVec<[_; 16]> =
+        parsed.headers.iter().map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default())
+        .map_err(|error| protocol(&error.to_string()))?;
+    *response.version_mut() =
+        if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let reason =
+        parsed.reason.filter(|reason| Some(*reason) != response.status().canonical_reason());
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    if let Some(reason) = reason {
+        response.extensions_mut().insert(reason);
+    }
+    *response.headers_mut() = fields(&came.split_to(length).freeze(), &lines)?;
+    Ok(Some(response))
+}
+
+/// Fields whose values are pieces of the head.
+fn fields(
+    head: &Bytes,
+    lines: &[(std::ops::Range<usize>, std::ops::Range<usize>)],
+) -> Result<HeaderMap, OriginFailure> {
+    let mut fields = HeaderMap::with_capacity(lines.len() + OURS);
+    for (name, value) in lines {
+        let name = HeaderName::from_bytes(&head[name.clone()]);
+        let value = HeaderValue::from_maybe_shared(head.slice(value.clone()));
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(protocol("a field cannot be read"));
+        };
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
+/// How the body of the response to a request by `method` ends. Its fields state one length at most.
+pub(crate) fn framing<B>(
+    method: &Method,
+    response: &Response<B>,
+) -> Result<Framing, OriginFailure> {
+    let fields = response.headers();
+    if *method == Method::HEAD || matches!(response.status().as_u16(), 204 | 304) {
+        return Ok(Framing::Done);
+    }
+    if let Some(coding) = fields.get(TRANSFER_ENCODING) {
+        // RFC 9112 §6.1: "A server [...] MUST NOT send a response containing Transfer-Encoding unless the corresponding
+        // request indicates HTTP/1.1", and one that says 1.0 itself does not know what it says.
+        if response.version() == Version::HTTP_10 {
+            return Err(protocol("a transfer coding in HTTP/1.0"));
+        }
+        let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        return Ok(if is_chunked { Framing::Chunked(Chunked::Size) } else { Framing::UntilEnd });
+    }
+    let Some(length) = fields.get(CONTENT_LENGTH) else { return Ok(Framing::UntilEnd) };
+    let length = length.to_str().ok().and_then(|length| length.parse().ok());
+    length.map(Framing::of_length).ok_or_else(|| protocol("the length is too large"))
+}
+
+/// Whether the connection may be used again when the response is through (RFC 9112 §9.3).
+pub(crate) fn goes_on<B>(response: &Response<B>) -> bool {
+    let mut says = (false, false);
+    for option in members(response.headers(), &CONNECTION) {
+        says.0 |= option.eq_ignore_ascii_case(b"close");
+        says.1 |= option.eq_ignore_ascii_case(b"keep-alive");
+    }
+    let (close, keep_alive) = says;
+    !close && (keep_alive || response.version() == Version::HTTP_11)
+}
+
+fn protocol(why: &str) -> OriginFailure {
+    OriginFailure::Protocol(Arc::from(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn read_all(bytes: &[u8]) -> (Response<()>, Vec<u8>) {
+        let mut came = BytesMut::from(bytes);
+        let response = read(&mut came).unwrap().expect("the head is whole");
+        (response, came.to_vec())
+    }
+
+    #[test]
+    fn a_request_is_written_as_it_is_with_a_host() {
+        let written = |request: Request<()>| {
+            let mut text = Vec::new();
+            write(&mut text, &request.into_parts().0, b"origin:81");
+            String::from_utf8(text).unwrap()
+        };
+        let request = Request::get("/a?b").header("host", "shop").header("x", "1").header("x", "2");
+        let expected = "GET /a?b HTTP/1.1\r\nhost: shop\r\nx: 1\r\nx: 2\r\n\r\n";
+        assert_eq!(written(request.body(()).unwrap()), expected);
+        let request = Request::head("http://shop").header("x", "").body(()).unwrap();
+        assert_eq!(written(request), "HEAD / HTTP/1.1\r\nx: \r\nhost: origin:81\r\n\r\n");
+    }
+
+    #[test]
+    fn only_what_its_head_says_all_of_is_plain() {
+        let is = |method: &str, field: &str| {
+            let request = Request::builder().method(method).uri("/").header(field, "1");
+            is_plain(&request.body(()).unwrap().into_parts().0)
+        };
+        assert!(is("GET", "host") && is("HEAD", "te"));
+        for (method, field) in [
+            ("POST", "host"),
+            ("DELETE", "host"),
+            ("GET", "upgrade"),
+            ("GET", "connection"),
+            ("GET", "content-length"),
+            ("HEAD", "transfer-encoding"),
+            ("GET", "expect"),
+        ] {
+            assert!(!is(method, field), "{method} {field}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_once_it_is_whole() {
+        let head = b"HTTP/1.1 200 Fine\r\nA: 1\r\nb:2 \r\na: \xff\r\n\r\n";
+        for length in 0..head.len() {
+            let mut came = BytesMut::from(&head[..length]);
+            assert!(read(&mut came).unwrap().is_none(), "{length}");
+            assert_eq!(came.len(), length);
+        }
+        let (response, left) = read_all(&[head.as_slice(), b"body"].concat());
+        assert_eq!(left, b"body");
+        assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_11));
+        let values: Vec<_> = response.headers().get_all("a").iter().collect();
+        assert_eq!(
+            values,
+            [&HeaderValue::from_static("1"), &HeaderValue::from_bytes(b"\xff").unwrap()]
+        );
+        assert_eq!(response.headers()["b"], "2");
+        assert_eq!(response.extensions().get::<ReasonPhrase>().unwrap().as_bytes(), b"Fine");
+        let (response, _) = read_all(b"HTTP/1.0 404 Not Found\r\n\r\n");
+        assert_eq!(response.version(), Version::HTTP_10);
+        assert!(response.extensions().is_empty());
+    }
+
+    #[test]
+    fn a_body_ends_as_its_head_says() {
+        let end = |method: Method, head: &str| {
+            framing(&method, &read_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes()).0)
+        };
+        let get = |head| end(Method::GET, head).unwrap();
+        assert_eq!(get("200 OK\r\ncontent-length: 7"), Framing::Length(7));
+        assert_eq!(get("200 OK\r\ncontent-length: 0"), Framing::Done);
+        assert_eq!(get("200 OK\r\ntransfer-encoding: Chunked"), Framing::Chunked(Chunked::Size));
+        assert_eq!(get("200 OK\r\ntransfer-encoding: foo"), Framing::UntilEnd);
+        assert_eq!(get("200 OK"), Framing::UntilEnd);
+        assert_eq!(get("204 No Content\r\ncontent-length: 7"), Framing::Done);
+        assert_eq!(get("304 Not Modified\r\ncontent-length: 7"), Framing::Done);
+        assert_eq!(end(Method::HEAD, "200 OK\r\ncontent-length: 7"), Ok(Framing::Done));
+        assert!(end(Method::GET, "200 OK\r\ncontent-length: 99999999999999999999").is_err());
+        let (old, _) = read_all(b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        assert!(framing(&Method::GET, &old).is_err());
+    }
+
+    #[test]
+    fn a_connection_goes_on_unless_a_word_or_the_version_says_otherwise() {
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK", true),
+            ("HTTP/1.1 200 OK\r\nconnection: x, Close", false),
+            ("HTTP/1.1 200 OK\r\nconnection: close\r\nconnection: keep-alive", false),
+            ("HTTP/1.0 200 OK", false),
+            ("HTTP/1.0 200 OK\r\nconnection: Keep-Alive", true),
+        ] {
+            let (response, _) = read_all(format!("{head}\r\n\r\n").as_bytes());
+            assert_eq!(goes_on(&response), expected, "{head}");
+        }
+    }
+}
