@@ -6,8 +6,9 @@ mod attacks;
 #[path = "support/mod.rs"]
 mod support;
 
-use attacks::document::{document, twins};
+use attacks::document::{document, stories, twins};
 use attacks::play::play;
+use attacks::row::Story;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/SECURITY.md");
 
@@ -64,4 +65,17 @@ fn the_document_says_what_the_tables_say() {
 fn no_two_rows_have_one_name() {
     let twins = twins();
     assert!(twins.is_empty(), "{twins:#?}");
+}
+
+#[test]
+fn every_story_is_a_test() {
+    for Story { file, test } in stories() {
+        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let marked = ["#[tokio::test]\nasync fn", "#[test]\nfn"];
+        assert!(
+            marked.iter().any(|mark| text.contains(&format!("{mark} {test}("))),
+            "{test} is no test of {file}"
+        );
+    }
 }

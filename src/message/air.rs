@@ -62,13 +62,11 @@ impl Air {
     fn add(&self, bound: u64, bytes: u64) -> Result<(), NoRoom> {
         let Account { held, refusals, .. } = &*self.0;
         let sum = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= bound);
-        match held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum) {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                refusals.fetch_add(1, Ordering::Relaxed);
-                Err(NoRoom)
-            }
-        }
+        let added = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
+        added.map(|_| ()).map_err(|_| {
+            refusals.fetch_add(1, Ordering::Relaxed);
+            NoRoom
+        })
     }
 
     fn give_back(&self, bytes: u64) {

@@ -476,10 +476,8 @@ mod tests {
             let piece = Bytes::from(vec![b'x'; 8192]).slice(0..10);
             writer.push(piece).await;
         }
-        let state = fill.0.lock();
-        let (first, second) = (state.chunks[1].1.as_ptr(), state.chunks[2].1.as_ptr());
-        assert_eq!(second as usize - first as usize, 10, "they lie side by side");
-        drop(state);
+        let begins = |index: usize| fill.0.lock().chunks[index].1.as_ptr() as usize;
+        assert_eq!(begins(2) - begins(1), 10, "they lie side by side");
         assert_eq!(air.held(), 1000 * (10 + PIECE));
         let late = fill.read(0..u64::MAX).unwrap();
         assert_eq!(writer.finish().unwrap().len(), 10_000);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::row::Threat;
+use super::row::{Story, Threat};
 use super::{connection, deception, floods, framing, http2, parsing, poisoning};
 
 /// Where the tables begin.
@@ -48,16 +48,20 @@ pub(crate) fn document(kept: &str) -> String {
     let threats = parts.iter().flat_map(|part| &part.threats);
     let rows: usize = threats.clone().map(|threat| threat.rows.len()).sum();
     let mut text = format!(
-        "{before}{BEGINNING}\n{rows} rows for {} threats. A row is what is sent; it passes where what must come back does, where the origin saw\n\
-         what it should and nothing else, and where the next client is served.\n",
+        "{before}{BEGINNING}\n{rows} rows and {} stories for {} threats. A row is what is sent; it passes where what must come back does, where the origin saw\n\
+         what it should and nothing else, and where the next client is served. A story is a test of its own.\n",
+        stories().len(),
         threats.count(),
     );
     for Part { title, test, threats } in parts {
         let _ = write!(text, "\n### {title}\n\nTest: `{test}` in `tests/attacks.rs`.\n");
-        for Threat { name, defence, rows } in threats {
+        for Threat { name, defence, rows, stories } in threats {
             let _ = write!(text, "\n**{name}.** {}.\n\n", sentence(defence));
             for row in rows {
                 let _ = writeln!(text, "- {}", escaped(&row.name));
+            }
+            for Story { file, test } in stories {
+                let _ = writeln!(text, "- `{test}` in `{file}`");
             }
         }
     }
@@ -83,6 +87,12 @@ fn escaped(name: &str) -> String {
     } else {
         name.to_owned()
     }
+}
+
+/// The tests elsewhere that show a threat.
+pub(crate) fn stories() -> Vec<Story> {
+    let threats = parts().into_iter().flat_map(|part| part.threats);
+    threats.flat_map(|threat| threat.stories).collect()
 }
 
 /// Names that two rows have.

@@ -4,6 +4,8 @@ use super::row::{MARK, Row, Threat, get, request, row, send, threat};
 
 const BOUNDS: &str = "bounds with defaults on heads, targets, fields, bodies that nobody reads, silence and connections (`server::limits`)";
 
+const MEMORY: &str = "tests/scenarios/memory.rs";
+
 pub(crate) fn threats() -> Vec<Threat> {
     vec![
         threat("Heads that are large", BOUNDS, large()),
@@ -12,6 +14,39 @@ pub(crate) fn threats() -> Vec<Threat> {
             "Bodies without an end",
             "bodies stream with back-pressure; what nobody reads is drained within a bound, or the connection closes",
             endless(),
+        )
+        .told_in(
+            MEMORY,
+            &["endless_request_bodies_hold_no_memory_whether_they_pass_or_are_read_for_a_key"],
+        ),
+        threat(
+            "Answers without an end, and many large ones at once",
+            "what bodies in the air hold together is bounded; what finds no room is streamed and not stored, and nobody fails \
+             (`limits.bodies_in_the_air`, `message::air`, `message::fill`)",
+            crowded(),
+        )
+        .told_in(
+            MEMORY,
+            &[
+                "endless_answers_to_many_clients_hold_no_more_than_the_room_for_bodies",
+                "more_large_bodies_at_once_than_there_is_room_for_are_all_answered_rightly",
+                "content_that_finds_no_room_passes_and_neither_it_nor_a_hit_fails",
+            ],
+        ),
+        threat(
+            "More misses than the origin bears",
+            "requests to an origin, and those of a route, are bounded; beyond a short queue they are shed with 503 and \
+             Retry-After, or answered stale, and hits go on (`origin::places`, `max_fetches`, `queue`)",
+            Vec::new(),
+        )
+        .told_in(
+            "tests/scenarios/overload.rs",
+            &[
+                "a_route_has_so_many_fetches_at_once_and_hits_go_on",
+                "one_route_does_not_take_the_places_of_another",
+                "who_waits_gets_the_place_that_becomes_free_and_no_more_wait_than_may",
+                "what_is_stale_stands_in_where_it_may",
+            ],
         ),
         threat(
             "One client that asks on and on",
@@ -22,6 +57,14 @@ pub(crate) fn threats() -> Vec<Threat> {
             "Queries that nobody asks for twice, to drive out what is stored",
             "keys of a route that are stored are bounded; answers for more are served alone (`max_keys`, `route::census`)",
             queries(),
+        )
+        .told_in(
+            "tests/scenarios/floods.rs",
+            &["a_flood_of_queries_is_served_and_not_stored_beyond_the_keys_of_its_route"],
+        )
+        .told_in(
+            MEMORY,
+            &["a_flood_of_made_up_urls_costs_no_more_memory_than_l1_has_and_hits_go_on"],
         ),
     ]
 }
@@ -160,5 +203,15 @@ fn endless() -> Vec<Row> {
                     .closes(),
             )
             .reaches(&[]),
+    ]
+}
+
+fn crowded() -> Vec<Row> {
+    vec![
+        row("an answer for which there is no room in the air")
+            .configured("limits: { bodies_in_the_air: 16B }")
+            .step(get("/x", "").says("detail=no-room"))
+            .step(get("/x", "").says("detail=no-room"))
+            .reaches(&["GET /x", "GET /x"]),
     ]
 }

@@ -11,6 +11,17 @@ pub(crate) struct Threat {
     /// Which part of Larder stands against it, and how.
     pub(crate) defence: &'static str,
     pub(crate) rows: Vec<Row>,
+    /// What shows it that is no exchange of bytes alone.
+    pub(crate) stories: Vec<Story>,
+}
+
+/// A test elsewhere that shows a threat.
+#[derive(Clone, Copy)]
+pub(crate) struct Story {
+    /// Below the package.
+    pub(crate) file: &'static str,
+    /// Its function.
+    pub(crate) test: &'static str,
 }
 
 /// One attack: what is sent, what must come back, and what the origin must have seen.
@@ -83,7 +94,15 @@ pub(crate) enum Expected {
 }
 
 pub(crate) fn threat(name: &'static str, defence: &'static str, rows: Vec<Row>) -> Threat {
-    Threat { name, defence, rows }
+    Threat { name, defence, rows, stories: Vec::new() }
+}
+
+impl Threat {
+    /// The threat, which these tests of `file` show too.
+    pub(crate) fn told_in(mut self, file: &'static str, tests: &[&'static str]) -> Self {
+        self.stories.extend(tests.iter().map(|test| Story { file, test }));
+        self
+    }
 }
 
 /// A row without steps, before the origin that shows what it got and allows to keep it for a minute.

@@ -68,7 +68,7 @@ async fn count_to(socket: &mut TcpStream, most: usize, end: u8) -> usize {
         let Ok(read @ 1..) = within("more of a flood", socket.read(&mut buffer)).await else {
             break;
         };
-        seen += buffer[..read].iter().filter(|byte| **byte == end).count();
+        seen += memchr::memchr_iter(end, &buffer[..read]).count();
     }
     seen
 }
@@ -87,9 +87,11 @@ async fn flood(authority: String, client: usize, paths: usize) -> usize {
     let mut socket = TcpStream::connect(&authority).await.unwrap();
     let mut answers = 0;
     for begin in (0..paths).step_by(AT_ONCE) {
-        let requests: String = (begin..begin + AT_ONCE)
-            .map(|n| format!("GET /made-up/{client}/{n}?{n} HTTP/1.1\r\nHost: {authority}\r\n\r\n"))
-            .collect();
+        let mut requests = String::new();
+        for n in begin..begin + AT_ONCE {
+            let target = format!("/made-up/{client}/{n}?{n}");
+            requests.extend(["GET ", &target, " HTTP/1.1\r\nHost: ", &authority, "\r\n\r\n"]);
+        }
         socket.write_all(requests.as_bytes()).await.unwrap();
         answers += count_to(&mut socket, AT_ONCE, SMALL_END).await;
     }
@@ -248,7 +250,7 @@ async fn endless_request_bodies_hold_no_memory_whether_they_pass_or_are_read_for
 
 /// A megabyte that is like no other.
 fn large(number: usize) -> Bytes {
-    (0..MIB).map(|at| (at * 31 + number * 7 + at / 251) as u8).collect()
+    (0..MIB).map(|at| (at * 31 + number * 7 + at / 251).to_le_bytes()[0]).collect()
 }
 
 #[tokio::test]
