@@ -202,12 +202,11 @@ fn trailers(section: &[u8]) -> Option<HeaderMap> {
 mod tests {
     use super::*;
 
-    /// What a body is read as that comes in pieces of `at_once` bytes, with what is left behind it.
-    fn read(
-        mut framing: Framing,
-        sent: &[u8],
-        at_once: usize,
-    ) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), Fault> {
+    /// A body, its trailers, and what is left behind it.
+    type Read = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
+    /// What a body is read as that comes in pieces of `at_once` bytes.
+    fn read(mut framing: Framing, sent: &[u8], at_once: usize) -> Result<Read, Fault> {
         let (mut came, mut body, mut trailers) = (BytesMut::new(), Vec::new(), None);
         let mut pieces = sent.chunks(at_once);
         while !framing.is_done() {

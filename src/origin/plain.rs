@@ -51,10 +51,18 @@ pub(crate) struct Lines {
 
 /// Connections of one runtime between two requests; the one that rested least is taken first.
 struct Resting {
-    lines: Mutex<Vec<(Instant, Line)>>,
+    rest: Mutex<Rested>,
     most: usize,
     longest: Duration,
     runtime: Handle,
+}
+
+#[derive(Default)]
+struct Rested {
+    /// Since when each rests; the last one came last.
+    lines: Vec<(Instant, Line)>,
+    /// Whether a task closes them in time: one, however often they come and go.
+    is_swept: bool,
 }
 
 /// One connection: whoever has it has it alone.
@@ -129,7 +137,7 @@ impl Lines {
         let found = self.resting.read().iter().find(|(of, _)| *of == id).map(|(_, it)| it.clone());
         found.unwrap_or_else(|| {
             let (most, longest) = (self.most, self.pool_idle);
-            let home = Arc::new(Resting { lines: Mutex::default(), most, longest, runtime });
+            let home = Arc::new(Resting { rest: Mutex::default(), most, longest, runtime });
             self.resting.write().push((id, home.clone()));
             home
         })
@@ -150,7 +158,7 @@ impl Resting {
     /// A connection that the origin has neither left nor used.
     fn take(&self) -> Option<Line> {
         loop {
-            let (since, line) = self.lines.lock().pop()?;
+            let (since, line) = self.rest.lock().lines.pop()?;
             if since.elapsed() < self.longest && is_quiet(&line.tcp) {
                 return Some(line);
             }
@@ -158,23 +166,24 @@ impl Resting {
     }
 
     fn keep(self: Arc<Self>, line: Line) {
-        let mut lines = self.lines.lock();
-        let is_first = lines.is_empty();
-        if lines.len() < self.most {
-            lines.push((Instant::now(), line));
+        let mut rest = self.rest.lock();
+        if rest.lines.len() < self.most {
+            rest.lines.push((Instant::now(), line));
         }
-        drop(lines);
-        if is_first {
+        let is_swept = std::mem::replace(&mut rest.is_swept, true);
+        drop(rest);
+        if !is_swept {
             let weak = Arc::downgrade(&self);
             self.runtime.spawn(close_in_time(weak, self.longest));
         }
     }
 
-    /// Closes what has rested for too long; whether any is left.
+    /// Closes what has rested for too long; whether any is left to be swept.
     fn sweep(&self) -> bool {
-        let mut lines = self.lines.lock();
-        lines.retain(|(since, _)| since.elapsed() < self.longest);
-        !lines.is_empty()
+        let mut rest = self.rest.lock();
+        rest.lines.retain(|(since, _)| since.elapsed() < self.longest);
+        rest.is_swept = !rest.lines.is_empty();
+        rest.is_swept
     }
 }
 
@@ -333,5 +342,28 @@ impl std::fmt::Debug for Answering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let framing = self.rest.as_ref().map(|rest| rest.framing);
         f.debug_struct("Answering").field("left", &framing).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_task_sweeps_however_often_a_connection_comes_and_goes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let _origin = listener.accept().await.unwrap();
+        let mut line = Line { tcp, came: BytesMut::new(), head: Vec::new() };
+        let (longest, runtime) = (Duration::from_mins(1), Handle::current());
+        let resting = Arc::new(Resting { rest: Mutex::default(), most: 1, longest, runtime });
+        for _ in 0..10 {
+            resting.clone().keep(line);
+            line = resting.take().expect("it rests");
+        }
+        assert_eq!(Arc::weak_count(&resting), 1);
+        assert!(!resting.sweep() && resting.take().is_none());
     }
 }

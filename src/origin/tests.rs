@@ -224,8 +224,15 @@ async fn connections_are_used_again_and_bodies_pass_both_ways() {
     assert_eq!(accepted.load(Ordering::Relaxed), 1);
 }
 
+/// What becomes of an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Read,
+    Dropped,
+}
+
 /// How many connections three requests need to an origin that gives `answer` to each.
-async fn connections(method: &Method, answer: &'static [u8], is_read: bool) -> usize {
+async fn connections(method: &Method, answer: &'static [u8], then: Then) -> usize {
     let accepted = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&accepted);
     let scripted = scripted(move |mut caller| {
@@ -242,7 +249,7 @@ async fn connections(method: &Method, answer: &'static [u8], is_read: bool) -> u
         let mut request = get("/");
         *request.method_mut() = method.clone();
         let answer = soon(origin.send(request)).await.unwrap();
-        if is_read {
+        if then == Then::Read {
             soon(answer.into_body().collect()).await.unwrap();
         }
     }
@@ -268,22 +275,22 @@ async fn a_connection_is_used_again_once_its_answer_is_through() {
         ),
     ] {
         let text = answer.escape_ascii();
-        assert_eq!(connections(&method, answer, true).await, 1, "{method} {text}");
+        assert_eq!(connections(&method, answer, Then::Read).await, 1, "{method} {text}");
     }
 }
 
 #[tokio::test]
 async fn a_connection_is_not_used_again_where_its_answer_has_no_sure_end() {
-    for (answer, is_read) in [
-        (&b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"[..], true),
-        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", true),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok and more", true),
-        (b"HTTP/1.1 204 No Content\r\n\r\nok", true),
+    for (answer, then) in [
+        (&b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"[..], Then::Read),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", Then::Read),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok and more", Then::Read),
+        (b"HTTP/1.1 204 No Content\r\n\r\nok", Then::Read),
         // Dropped before its end.
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", false),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", Then::Dropped),
     ] {
         let text = answer.escape_ascii();
-        assert_eq!(connections(&Method::GET, answer, is_read).await, 3, "{text}");
+        assert_eq!(connections(&Method::GET, answer, then).await, 3, "{text}");
     }
 }
 
@@ -305,7 +312,7 @@ async fn a_long_body_comes_as_it_was_sent() {
         while caller.request().await.is_some() {
             caller.say(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n").await;
             for part in 0..3 {
-                caller.say(&[b'a' + part; 100_000]).await;
+                caller.say(&vec![b'a' + part; 100_000]).await;
             }
         }
     })
