@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, HeaderMap, HeaderName,
     HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
@@ -37,6 +37,8 @@ use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::content_range::ContentRange;
 use crate::message::range::{self, Ranges};
 use crate::message::{date, dictionary, fields, problem};
+use crate::origin::framing::Framing as BodyFraming;
+use crate::origin::head;
 use crate::policy::deception::readings;
 use crate::purge::Record;
 use crate::purge::events;
@@ -59,7 +61,7 @@ pub struct Parser {
 }
 
 /// Every target. `fuzz/run` makes the files of each seed from this table.
-pub const PARSERS: [Parser; 24] = [
+pub const PARSERS: [Parser; 25] = [
     target(
         "framing",
         framing,
@@ -67,6 +69,16 @@ pub const PARSERS: [Parser; 24] = [
             "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nT: x\r\n\r\nGET",
             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n",
+        ],
+    ),
+    target(
+        "response",
+        response,
+        &[
+            "GHTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"a\"\r\n\r\nhelloHTTP/1.1",
+            "GHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0A \r\n0123456789\r\n0\r\nT: x\r\n\r\n",
+            "GHTTP/1.0 404 \r\nConnection: keep-alive\r\n\r\nuntil the end",
+            "HHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         ],
     ),
     target(
@@ -350,6 +362,84 @@ fn framing(data: &[u8]) {
     }
     let bytes: Vec<&[u8]> = data.chunks(1).collect();
     assert_eq!(scan(&bytes), whole, "byte by byte");
+}
+
+/// What an origin says is the same answer however it was cut on its way. The first byte says by which method it was asked.
+fn response(data: &[u8]) {
+    let Some((first, said)) = data.split_first() else { return };
+    let method = if *first == b'H' { Method::HEAD } else { Method::GET };
+    let whole = heard(&method, said, said.len().max(1));
+    for step in [1, 7] {
+        assert_eq!(heard(&method, said, step), whole, "in pieces of {step}");
+    }
+}
+
+/// An answer that came in pieces: its heads, its body, its trailers and what is left behind it, as far as they are sound.
+#[derive(Debug, Default, PartialEq)]
+struct HeardAnswer {
+    heads: Vec<(StatusCode, HeaderMap)>,
+    body: Vec<u8>,
+    trailers: Option<HeaderMap>,
+    left: Option<Vec<u8>>,
+}
+
+fn heard(method: &Method, said: &[u8], step: usize) -> HeardAnswer {
+    let mut heard = HeardAnswer::default();
+    let (mut pieces, mut came, mut framing) = (said.chunks(step), BytesMut::new(), None);
+    loop {
+        match listen(method, &mut came, &mut framing, &mut heard) {
+            Listened::Broken => return heard,
+            Listened::Done => break,
+            Listened::More => match pieces.next() {
+                Some(piece) => came.extend_from_slice(piece),
+                None if framing.as_mut().is_some_and(|body| body.end().is_ok()) => break,
+                None => return heard,
+            },
+        }
+    }
+    pieces.for_each(|piece| came.extend_from_slice(piece));
+    heard.left = Some(came.to_vec());
+    heard
+}
+
+/// How far an answer can be read for now.
+enum Listened {
+    More,
+    Done,
+    Broken,
+}
+
+fn listen(
+    method: &Method,
+    came: &mut BytesMut,
+    framing: &mut Option<BodyFraming>,
+    heard: &mut HeardAnswer,
+) -> Listened {
+    loop {
+        let Some(framing) = framing else {
+            // As whoever asks does it: without bytes there is nothing to read.
+            let read = if came.is_empty() { Ok(None) } else { head::read(came) };
+            let Ok(read) = read else { return Listened::Broken };
+            let Some(response) = read else { return Listened::More };
+            heard.heads.push((response.status(), response.headers().clone()));
+            if !response.status().is_informational() {
+                match head::framing(method, &response) {
+                    Ok(told) => *framing = Some(told),
+                    Err(_) => return Listened::Broken,
+                }
+            }
+            continue;
+        };
+        match framing.next(came) {
+            Err(_) => return Listened::Broken,
+            Ok(None) if framing.is_done() => return Listened::Done,
+            Ok(None) => return Listened::More,
+            Ok(Some(frame)) => match frame.into_data() {
+                Ok(data) => heard.body.extend_from_slice(&data),
+                Err(frame) => heard.trailers = frame.into_trailers().ok(),
+            },
+        }
+    }
 }
 
 /// What the lane takes is one request without a doubt, and its key is that of the same request on the long way.

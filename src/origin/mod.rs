@@ -12,8 +12,8 @@ pub mod tunnel;
 mod budget;
 mod client;
 mod dial;
-mod framing;
-mod head;
+pub(crate) mod framing;
+pub(crate) mod head;
 mod plain;
 
 use std::fmt;

@@ -647,7 +647,7 @@ async fn until(origin: &Origin, is_so: impl Fn(&Condition) -> bool) {
 
 /// Watched over, and left alone for an hour after one failure.
 fn watched(addresses: &[SocketAddr]) -> (Arc<Origin>, JoinSet<()>) {
-    let breaker = breaker::Settings { failures: 1, open_for: Duration::from_secs(3600) };
+    let breaker = breaker::Settings { failures: 1, open_for: Duration::from_hours(1) };
     let origin = Arc::new(set_up(Settings { breaker, ..settings(addresses) }).unwrap());
     let mut watch = JoinSet::new();
     watch.spawn(recovery::watch(Arc::downgrade(&origin)));

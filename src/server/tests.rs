@@ -191,13 +191,13 @@ async fn a_client_that_asks_for_much_at_once_lets_others_have_their_turn() {
             tokio::task::yield_now().await;
         }
     });
-    const MANY: usize = 200;
+    let many = 200;
     let asked = b"GET /short HTTP/1.1\r\nhost: a\r\n\r\n";
-    client.write_all(&asked.repeat(MANY)).await.unwrap();
-    let mut answers = vec![0; MANY * "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nshort".len()];
+    client.write_all(&asked.repeat(many)).await.unwrap();
+    let mut answers = vec![0; many * "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nshort".len()];
     timeout(SOON, client.read_exact(&mut answers)).await.expect("all are answered").unwrap();
     let turns: Vec<_> = std::iter::from_fn(|| noted.try_recv().ok()).collect();
-    assert_eq!(turns.len(), MANY);
+    assert_eq!(turns.len(), many);
     let most = turns.chunk_by(|one, next| one == next).map(<[usize]>::len).max();
     // The runtime may change the order of two tasks, so that one is last and then first.
     assert!(most <= Some(2 * lane::LOT), "{most:?} were answered in one turn");
