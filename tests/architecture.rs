@@ -80,7 +80,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["app", "config", "server"]),
     (
         "fuzzing",
-        &["config", "entry", "key", "message", "policy", "purge", "route", "server", "time"],
+        &[
+            "config", "entry", "key", "message", "origin", "policy", "purge", "route", "server",
+            "time",
+        ],
     ),
     ("main", &["cli"]),
 ];

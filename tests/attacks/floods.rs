@@ -1,5 +1,6 @@
 //! What is large, slow or endless: one client's share of memory, connections and time is bounded.
 
+use super::origin::ok;
 use super::row::{MARK, Row, Threat, get, request, row, send, threat};
 
 const BOUNDS: &str = "bounds with defaults on heads, targets, fields, bodies that nobody reads, silence and connections (`server::limits`)";
@@ -210,6 +211,8 @@ fn crowded() -> Vec<Row> {
     vec![
         row("an answer for which there is no room in the air")
             .configured("limits: { bodies_in_the_air: 16B }")
+            // What comes with its head needs none.
+            .origin(|_| ok("Cache-Control: max-age=60\r\n", &"x".repeat(64 << 10)))
             .step(get("/x", "").says("detail=no-room"))
             .step(get("/x", "").says("detail=no-room"))
             .reaches(&["GET /x", "GET /x"]),
