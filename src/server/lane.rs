@@ -197,20 +197,21 @@ struct Sending<'s, 'a, 'b, T> {
 
 impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
     fn send(&mut self, head: &[u8], body: &[u8]) -> Sent {
-        let sent = match self.socket.poll_send(head, body) {
-            Poll::Ready(Ok(sent)) => sent,
-            Poll::Ready(Err(failure)) => {
-                self.failure = Some(failure);
-                0
+        let (all, mut sent) = (head.len() + body.len(), 0);
+        while sent < all {
+            let head_left = head.get(sent..).unwrap_or_default();
+            let body_left = &body[sent.saturating_sub(head.len())..];
+            match self.socket.poll_send(head_left, body_left) {
+                Poll::Ready(Ok(more)) => sent += more,
+                Poll::Ready(Err(failure)) => {
+                    self.failure = Some(failure);
+                    break;
+                }
+                Poll::Pending => break,
             }
-            Poll::Pending => 0,
-        };
-        self.head_sent = sent.min(head.len());
-        if sent == head.len() + body.len() {
-            Sent::All
-        } else {
-            Sent::Part(sent.saturating_sub(head.len()))
         }
+        self.head_sent = sent.min(head.len());
+        if sent == all { Sent::All } else { Sent::Part(sent.saturating_sub(head.len())) }
     }
 }
 
