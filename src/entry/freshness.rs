@@ -24,8 +24,8 @@ pub struct Freshness {
     pub use_without_asking: UseWithoutAsking,
 }
 
-/// A freshness as an entry keeps it: 33 bytes instead of 112, and none for alignment. What is told and measured has no parts finer than a
-/// millisecond.
+/// A freshness as an entry keeps it: 33 bytes instead of 112, and none for alignment. What is told and measured has no
+/// parts finer than a millisecond.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
     /// Milliseconds since the epoch.

@@ -126,7 +126,8 @@ pub struct Retries {
 pub struct Breaker {
     /// Failures in a row that open it.
     pub failures: NonZeroU32,
-    /// How long nothing is asked then, before one request may try.
+    /// How long nothing is asked then at most, before one request may try: earlier where the background finds out
+    /// that it can be reached again.
     pub open_for: Span,
 }
 
