@@ -1,5 +1,5 @@
-//! What Redis gives through the client library alone: one value, read over and over, over as many connections as a
-//! Larder reads with. One line at the end: reads, and reads per second.
+//! What Redis gives through the client library alone: one value, read over and over, over one connection, as each worker
+//! of a Larder has one. One line at the end: reads, and reads per second.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,6 @@ use clap::Args;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisResult};
 use tokio::task::JoinSet;
-
-/// Connections, as a Larder has for reads.
-const CONNECTIONS: usize = 2;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -29,24 +26,14 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> RedisResult<()> {
     let client = Client::open(&*options.url)?;
     let key = "plain";
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        connections.push(client.get_multiplexed_async_connection().await?);
-    }
+    let mut connection = client.get_multiplexed_async_connection().await?;
     let value = vec![b'x'; options.size];
-    redis::cmd("SET")
-        .arg(key)
-        .arg(&value)
-        .arg("EX")
-        .arg(600)
-        .exec_async(&mut connections[0])
-        .await?;
+    redis::cmd("SET").arg(key).arg(&value).arg("EX").arg(600).exec_async(&mut connection).await?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs(options.seconds);
     let mut readers = JoinSet::new();
-    for number in 0..options.concurrency {
-        let connection = connections[number % CONNECTIONS].clone();
-        readers.spawn(read(connection, key, options.size, end));
+    for _ in 0..options.concurrency {
+        readers.spawn(read(connection.clone(), key, options.size, end));
     }
     let mut reads = 0;
     while let Some(read) = readers.join_next().await {

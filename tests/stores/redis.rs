@@ -293,3 +293,66 @@ async fn repeated_writes_of_a_url_are_one() {
     assert_eq!(redis.counts().queue_full.load(Ordering::Relaxed), 0);
     assert_eq!(key("http://h/a"), url.place().key);
 }
+
+#[tokio::test]
+async fn each_runtime_reads_over_a_connection_of_its_own_which_ends_with_it() {
+    let bench = InRedis::start().await;
+    let url = of("http://h/a");
+    bench.put(&url).await;
+    until_found(&bench.entries, &url).await;
+    let connections = async || bench.server.text(&["CLIENT", "LIST"]).await.lines().count();
+    let settled = async |expected: usize| {
+        until("as many connections as runtimes", async || {
+            (connections().await == expected).then_some(())
+        })
+        .await;
+    };
+    // Two that all share, and one of this test's runtime, besides the one that asks.
+    settled(4).await;
+    let (entries, asked) = (bench.entries.clone(), url.clone());
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            until_found(&entries, &asked).await;
+            begun.send(()).unwrap();
+            ended.await.unwrap_or_default();
+        });
+    });
+    has_begun.await.unwrap();
+    settled(5).await;
+    end.send(()).unwrap();
+    within("the other runtime ends", tokio::task::spawn_blocking(|| other.join().unwrap()))
+        .await
+        .unwrap();
+    settled(4).await;
+    until_found(&bench.entries, &url).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_lay_in_the_socket_while_the_thread_was_held_up_is_not_late() {
+    let server = RedisServer::start().await;
+    let (redis, entries) = strict(&server);
+    let url = of("http://h/a");
+    until("its own connection is there", async || {
+        get(&entries, &url).await.ok()?;
+        (server.text(&["CLIENT", "LIST"]).await.lines().count() == 4).then_some(())
+    })
+    .await;
+    server.pause();
+    let asked = {
+        let (entries, url) = (entries.clone(), url.clone());
+        tokio::spawn(async move { get(&entries, &url).await })
+    };
+    // The question goes out while nobody answers.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    server.resume();
+    // Longer than the deadline: all that this thread does waits.
+    std::thread::sleep(TIMEOUT * 20);
+    let answer = asked.await.unwrap();
+    assert!(matches!(answer, Ok(None)), "{answer:?}");
+    drop(redis);
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use redis::{AsyncConnectionConfig, Client, RedisError, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
@@ -55,6 +55,11 @@ impl Lane {
 
     pub(super) fn is_up(&self) -> bool {
         matches!(*self.state.borrow(), State::Up(_))
+    }
+
+    /// Whether nobody keeps it up any more, because the runtime of its keeper has ended.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state.has_changed().is_err()
     }
 
     pub(super) fn is_down(&self) -> bool {
@@ -143,11 +148,15 @@ impl Keeper {
         loop {
             let asked = Instant::now();
             let pong = redis::cmd("PING");
-            match timeout(PROBE_PATIENCE, pong.exec_async(&mut connection)).await {
+            match timeout(PROBE_PATIENCE, pong.query_async::<Value>(&mut connection)).await {
                 Err(_) => return format!("no answer within {PROBE_PATIENCE:?}"),
                 Ok(Err(error)) if error.is_unrecoverable_error() => return error.to_string(),
                 Ok(Err(_)) => {}
-                Ok(Ok(())) => {
+                // Answers that are out of step would stay so: each would be taken for that of the question before.
+                Ok(Ok(answer)) if answer != Value::SimpleString("PONG".into()) => {
+                    return "an answer to another question".into();
+                }
+                Ok(Ok(_)) => {
                     if let Some(healer) = &mut self.healer {
                         healer.answered_after(asked.elapsed());
                     }

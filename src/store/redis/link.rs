@@ -1,13 +1,12 @@
 //! The connections to one server: asked within a deadline and, for requests, behind a breaker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, RedisResult, Value};
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
@@ -18,16 +17,19 @@ use crate::store::redis::address::Address;
 use crate::store::redis::health::Healer;
 use crate::store::redis::lane::{Lane, Way, connect};
 
-/// Connections that requests take in turn, so that a large value does not hold up the small ones.
-const READERS: usize = 2;
-
-/// The connections to one server. They and their drivers live on the background runtime, so that no caller's runtime
-/// can hold them up or end them; calls may come from any runtime.
+/// The connections to one server; calls may come from any runtime.
+///
+/// Each runtime that asks for requests reads over a connection of its own, driven where it is used: an answer crosses
+/// no other thread, and a large value holds up nobody else's. All else lives on the background runtime, which no
+/// caller can hold up or end: what writes, what proves that the server lives, and what a runtime reads over until its
+/// own connection is up.
 pub(super) struct Link {
     way: Way,
-    readers: [Lane; READERS],
+    reader: Lane,
     writer: Lane,
-    turn: AtomicUsize,
+    /// By the runtime; they are few, and found sooner than a hash of the name is made.
+    own: RwLock<Vec<(runtime::Id, Arc<Lane>)>>,
+    doubt: Arc<Notify>,
     breaker: Arc<Breaker>,
     background: Handle,
     /// They end with the link.
@@ -103,13 +105,14 @@ impl Link {
             lane
         };
         // One of the connections speaks for all.
-        let readers = [lane(Some(Healer::new(breaker.clone(), timeout))), lane(None)];
+        let reader = lane(Some(Healer::new(breaker.clone(), timeout)));
         let writer = lane(None);
         Arc::new(Self {
             way,
-            readers,
+            reader,
             writer,
-            turn: AtomicUsize::new(0),
+            own: RwLock::default(),
+            doubt: doubt.clone(),
             breaker,
             background: background.clone(),
             tasks: Mutex::new(tasks),
@@ -125,7 +128,7 @@ impl Link {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.readers[0].is_up()
+        self.reader.is_up()
     }
 
     pub(super) fn can_write(&self) -> bool {
@@ -134,7 +137,7 @@ impl Link {
 
     /// Returns when it is known whether the server is up.
     pub(super) async fn settled(&self) {
-        for lane in self.readers.iter().chain([&self.writer]) {
+        for lane in [&self.reader, &self.writer] {
             // Whether it is up is asked later, by whoever needs it.
             let _known = lane.connection().await;
         }
@@ -153,7 +156,8 @@ impl Link {
         }
         let breaker = &self.breaker;
         let permit = breaker.admit(Instant::now()).map_err(|_| Trouble::Open)?;
-        let lane = &self.readers[self.turn.fetch_add(1, Ordering::Relaxed) % READERS];
+        let own = self.own();
+        let lane = if own.is_up() { &*own } else { &self.reader };
         let answered = self.ask_over(lane, command, preface, deadline).await;
         match &answered {
             Err(Trouble::Late(_)) => permit.failed(Instant::now()),
@@ -177,6 +181,25 @@ impl Link {
         };
         let answered = timeout_at(deadline.end.into(), asked).await;
         answered.unwrap_or(Err(Trouble::Late(deadline.patience)))
+    }
+
+    /// The connection of the runtime that asks, which begins to connect when it is asked for first.
+    fn own(&self) -> Arc<Lane> {
+        let runtime = Handle::current();
+        let id = runtime.id();
+        let found = self.own.read().iter().find(|(of, _)| *of == id).map(|(_, lane)| lane.clone());
+        found.unwrap_or_else(|| {
+            let mut own = self.own.write();
+            own.retain(|(_, lane)| !lane.is_abandoned());
+            if let Some((_, lane)) = own.iter().find(|(of, _)| *of == id) {
+                return lane.clone();
+            }
+            let (lane, keeper) = Lane::new(self.way.clone(), None, self.doubt.clone());
+            self.tasks.lock().spawn_on(keeper.keep(), &runtime);
+            let lane = Arc::new(lane);
+            own.push((id, lane.clone()));
+            lane
+        })
     }
 
     /// A connection of the caller's own, for commands that block.
