@@ -58,15 +58,23 @@ impl Lines {
     /// The lines of `fields`, in memory of their own: fields as they arrive are pieces of the buffer that their
     /// connection reads into, and one of them would keep the whole of it for as long as the entry lives.
     pub fn of(fields: &HeaderMap) -> Self {
-        let replaced = written(fields, |name| REPLACED.contains(name));
-        let own = written(fields, |name| OWN.contains(name));
-        let alike = written(fields, |name| !REPLACED.contains(name) && !OWN.contains(name));
-        let shared = shared(&alike);
-        let alike = if shared.is_some() { &[] } else { alike.as_slice() };
-        // A head of four gigabytes is refused long before.
-        let begin = u32::try_from(HEADER + alike.len() + own.len()).unwrap_or(u32::MAX);
-        let text = [&begin.to_le_bytes(), alike, &own, &replaced].concat();
-        Self { alike: shared, text: text.into() }
+        let mut writing = Writing::default();
+        for (name, value) in fields {
+            writing.line(name, value.as_bytes());
+        }
+        writing.lines()
+    }
+
+    /// The lines of fields that were read from elsewhere; nothing where one has a name or a value that none may have.
+    pub fn read<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Self> {
+        let mut writing = Writing::default();
+        for (name, value) in fields {
+            if !is_value(value) {
+                return None;
+            }
+            writing.line(&HeaderName::from_bytes(name).ok()?, value);
+        }
+        Some(writing.lines())
     }
 
     /// The lines that every answer has in common, as they are sent: in two parts.
@@ -118,15 +126,44 @@ impl fmt::Debug for Lines {
     }
 }
 
-/// The lines of the fields whose names are chosen.
-fn written(fields: &HeaderMap, is_chosen: impl Fn(&HeaderName) -> bool) -> Vec<u8> {
-    let mut text = Vec::new();
-    for (name, value) in fields.iter().filter(|(name, _)| is_chosen(name)) {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            text.extend_from_slice(part);
+/// Whether a field may have this value (RFC 9110 §5.5, and as HTTP libraries have it: any byte but control characters).
+fn is_value(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
+}
+
+/// Lines that are being sorted, each kind in its order.
+#[derive(Default)]
+struct Writing {
+    alike: Vec<u8>,
+    own: Vec<u8>,
+    replaced: Vec<u8>,
+}
+
+impl Writing {
+    fn line(&mut self, name: &HeaderName, value: &[u8]) {
+        let kind = if REPLACED.contains(name) {
+            &mut self.replaced
+        } else if OWN.contains(name) {
+            &mut self.own
+        } else {
+            &mut self.alike
+        };
+        let name = name.as_str().as_bytes();
+        kind.reserve(name.len() + value.len() + 4);
+        for part in [name, b": ", value, b"\r\n"] {
+            kind.extend_from_slice(part);
         }
     }
-    text
+
+    fn lines(self) -> Lines {
+        let Self { alike, own, replaced } = self;
+        let shared = shared(&alike);
+        let alike = if shared.is_some() { &[] } else { alike.as_slice() };
+        // A head of four gigabytes is refused long before.
+        let begin = u32::try_from(HEADER + alike.len() + own.len()).unwrap_or(u32::MAX);
+        let text = [&begin.to_le_bytes(), alike, &own, &replaced].concat();
+        Lines { alike: shared, text: text.into() }
+    }
 }
 
 /// Where a line stands in the text.
@@ -181,6 +218,35 @@ mod tests {
         for value in map.values().filter(|value| !value.is_empty()) {
             assert!(!bounds.contains(&value.as_bytes().as_ptr()), "{value:?}");
         }
+    }
+
+    #[test]
+    fn what_is_read_from_elsewhere_is_what_the_same_fields_are() {
+        let pairs =
+            [("ETag", "\"1\""), ("x-a", "b\t c"), ("age", "5"), ("X-A", ""), ("x-b", "\u{e4}")];
+        let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let mut fields = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name).unwrap();
+            fields.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        let lines = Lines::read(pairs.into_iter()).unwrap();
+        assert_eq!(lines.map(), fields);
+        assert_eq!(lines.common().concat(), Lines::of(&fields).common().concat());
+    }
+
+    #[test]
+    fn a_name_or_a_value_that_none_may_have_makes_no_lines() {
+        for byte in 0..=u8::MAX {
+            let value = [b'a', byte, b'b'];
+            let may = HeaderValue::from_bytes(&value).is_ok();
+            let lines = Lines::read([(&b"x-a"[..], &value[..])].into_iter());
+            assert_eq!(lines.is_some(), may, "{byte:#x} in a value");
+            let may = HeaderName::from_bytes(&value).is_ok();
+            let lines = Lines::read([(&value[..], &b"a"[..])].into_iter());
+            assert_eq!(lines.is_some(), may, "{byte:#x} in a name");
+        }
+        assert!(Lines::read([(&b""[..], &b"a"[..])].into_iter()).is_none());
     }
 
     #[test]

@@ -99,10 +99,21 @@ impl Entry {
         body: Stored,
     ) -> Self {
         let variant = in_language(variant, head);
+        Self::of_lines(facts, (head.status, Lines::of(&head.fields)), freshness, variant, body)
+    }
+
+    /// The same from lines; `variant` knows the language of the response.
+    fn of_lines(
+        facts: Facts,
+        (status, lines): (StatusCode, Lines),
+        freshness: Freshness,
+        variant: Variant,
+        body: Stored,
+    ) -> Self {
         Self {
             facts,
-            status: head.status,
-            lines: Lines::of(&head.fields),
+            status,
+            lines,
             freshness: Packed::of(&freshness),
             variant,
             body,

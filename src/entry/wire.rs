@@ -17,14 +17,15 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
 use crate::entry::facts::{Epoch, Facts, Mark, RouteId, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
+use crate::entry::lines::Lines;
 use crate::entry::seal::{Body, NONCE, Seal, Spot, TAG};
-use crate::entry::{Entry, Head, Stored};
+use crate::entry::{Entry, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
 use crate::time::Timestamp;
@@ -280,20 +281,16 @@ impl<'a> WireHead<'a> {
         }
     }
 
+    /// Most entries are answers without a map of their fields, and so none is made here.
     fn entry(&self, body: Stored) -> Option<Entry> {
-        let head = Head { status: StatusCode::from_u16(self.status).ok()?, fields: self.fields()? };
-        let freshness = self.freshness.freshness()?;
-        Some(Entry::new(self.facts.facts(), &head, freshness, self.variant()?, body))
-    }
-
-    fn fields(&self) -> Option<HeaderMap> {
-        // Room for the fields that an answer adds, so that a copy of the map need not grow.
-        let mut fields = HeaderMap::try_with_capacity(self.fields.len() + 6).ok()?;
-        for (name, value) in &self.fields {
-            let name = HeaderName::from_bytes(name).ok()?;
-            fields.try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
+        let status = StatusCode::from_u16(self.status).ok()?;
+        let lines = Lines::read(self.fields.iter().map(|(name, value)| (&***name, &***value)))?;
+        let mut variant = self.variant()?;
+        if variant.heeds_language() && status.is_success() {
+            variant = variant.in_language_of(&lines.map());
         }
-        Some(fields)
+        let (facts, freshness) = (self.facts.facts(), self.freshness.freshness()?);
+        Some(Entry::of_lines(facts, (status, lines), freshness, variant, body))
     }
 
     fn variant(&self) -> Option<Variant> {
@@ -378,11 +375,12 @@ fn millis(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{ETAG, SET_COOKIE};
+    use http::header::{ETAG, HeaderMap, HeaderValue, SET_COOKIE};
     use proptest::prelude::{Strategy, any, prop};
     use proptest::{prop_assert, prop_assert_eq, prop_assume, proptest};
 
     use super::*;
+    use crate::entry::Head;
     use crate::entry::seal::{self, Compression, SealKey};
 
     const KEY: Key = Key::from_bits(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);

@@ -130,7 +130,10 @@ impl Hash for Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:032x}", self.bits())
+        let digit =
+            |at: usize| b"0123456789abcdef"[usize::from(self.0[at / 2] >> (4 * (1 - at % 2)) & 15)];
+        let digits: [u8; 32] = std::array::from_fn(digit);
+        formatter.write_str(str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

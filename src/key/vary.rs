@@ -110,7 +110,7 @@ impl Variant {
     #[must_use]
     pub fn in_language_of(mut self, response: &HeaderMap) -> Self {
         let mut languages = members(response, &CONTENT_LANGUAGE);
-        let varies = self.names().any(|name| *name == ACCEPT_LANGUAGE);
+        let varies = self.heeds_language();
         if let Some(selection) = &mut self.0 {
             selection.language = match (languages.next(), languages.next()) {
                 (Some(only), None) if varies => Some(only.to_ascii_lowercase().into()),
@@ -118,6 +118,11 @@ impl Variant {
             };
         }
         self
+    }
+
+    /// Whether the response was chosen by the language that was asked for.
+    pub fn heeds_language(&self) -> bool {
+        self.names().any(|name| *name == ACCEPT_LANGUAGE)
     }
 
     fn selected(&self) -> &[Part] {

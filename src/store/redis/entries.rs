@@ -1,5 +1,6 @@
 //! L2 in Redis: one hash per URL, with an index of its variants and one field per variant.
 
+use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::store::redis::link::Trouble;
 use crate::store::redis::script::Script;
 use crate::store::redis::servers::Servers;
 use crate::store::redis::sweep::Sweeper;
-use crate::store::redis::{Settings, name};
+use crate::store::redis::{Settings, name, push_name};
 use crate::store::{Counts, Place, Store, StoreError, nonce};
 use crate::time::Timestamp;
 
@@ -204,8 +205,14 @@ impl Store for Entries {
 
 /// `cache:{service}:{route}:{digest}`: at most 6 + 64 + 1 + 64 + 1 + 32 bytes.
 fn key(prefix: &str, place: &Place) -> String {
-    let Place { key, route, .. } = place;
-    format!("{prefix}{}:{key}", name(route.as_str()))
+    // One allocation where a format makes several: each look into Redis needs one.
+    let mut text = String::with_capacity(prefix.len() + 64 + 1 + 32);
+    text.push_str(prefix);
+    push_name(&mut text, place.route.as_str());
+    text.push(':');
+    // Writing to a text does not fail.
+    let _ = write!(text, "{}", place.key);
+    text
 }
 
 /// Why there is nothing to be had where something lies.

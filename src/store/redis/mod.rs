@@ -271,11 +271,18 @@ fn seeds(urls: &[String], tls: &Tls) -> Result<Vec<(Dialer, address::Address)>, 
 ///
 /// Two names may become one; no key depends on it, since the digest beside it knows the names as they are.
 fn name(text: &str) -> String {
+    let mut name = String::new();
+    push_name(&mut name, text);
+    name
+}
+
+/// The same, at the end of a key.
+fn push_name(key: &mut String, text: &str) {
     let plain = |char: char| match char.to_ascii_lowercase() {
         char @ ('a'..='z' | '0'..='9' | '-' | '_' | '.') => char,
         _ => '-',
     };
-    text.chars().take(64).map(plain).collect()
+    key.extend(text.chars().take(64).map(plain));
 }
 
 #[cfg(test)]
