@@ -1,8 +1,8 @@
 //! The flights that are under way, one per URL, variant and part, and who may come aboard.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use crate::entry::Entry;
 use crate::entry::facts::{Mark, RouteId, Standing};
 use crate::entry::freshness::UseWithoutAsking;
+use crate::key::HostRule;
 use crate::key::Key;
+use crate::key::canonical::Target;
 use crate::lookup::Lookup;
 use crate::lookup::outcome::Outcome;
 use crate::message::cache_control::RequestDirectives;
@@ -34,8 +36,10 @@ type Shard = Mutex<HashMap<FlightName, Arc<Flight>>>;
 
 /// One fetch that many requests share.
 struct Flight {
-    url_key: Key,
-    url: String,
+    target: Target,
+    host: HostRule,
+    /// Its key and its text; most flights nobody else comes aboard of, and so nobody asks.
+    url: OnceLock<(Key, String)>,
     route: RouteId,
     as_of: Mark,
     turn: u64,
@@ -92,8 +96,9 @@ impl Board {
         }
         let (tell, news) = watch::channel(News::Aloft);
         let flight = Arc::new(Flight {
-            url_key: Key::of_url(&lookup.target, lookup.route.key.host),
-            url: lookup.target.url_under(lookup.route.key.host),
+            target: lookup.target.clone(),
+            host: lookup.route.key.host,
+            url: OnceLock::new(),
             route: lookup.route.id.clone(),
             as_of: ledger.known(),
             turn: ledger.turn(),
@@ -113,12 +118,12 @@ impl Board {
 
 impl Flight {
     fn may_be_joined(&self, ledger: &Ledger, now: Timestamp) -> bool {
-        let expected = || Expected {
-            url_key: self.url_key,
-            url: &self.url,
-            route: &self.route,
-            as_of: self.as_of,
-            turn: self.turn,
+        let expected = || {
+            let (url_key, url) = self.url.get_or_init(|| {
+                (Key::of_url(&self.target, self.host), self.target.url_under(self.host))
+            });
+            let (route, as_of, turn) = (&self.route, self.as_of, self.turn);
+            Expected { url_key: *url_key, url, route, as_of, turn }
         };
         match &*self.news.borrow() {
             News::Aloft => ledger.may_join(&expected(), now),

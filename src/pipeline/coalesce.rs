@@ -1,10 +1,13 @@
-//! One flight per URL, variant and part in this process; the flight is a task of its own, and clients subscribe to it.
+//! One flight per URL, variant and part in this process, which goes on whoever leaves; clients subscribe to it.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::layer::layer_fn;
@@ -47,7 +50,7 @@ struct Parts<S> {
 pub struct Flights {
     board: Arc<Board>,
     unshared: Arc<Unshared>,
-    /// The flights' tasks, which a drain waits for.
+    /// What flights leave to do, which a drain waits for.
     pub tasks: TaskTracker,
 }
 
@@ -96,7 +99,8 @@ where
             let news = match parts.board.board(&lookup, &parts.judge.ledger) {
                 Part::Lead(captain) => {
                     parts.metrics.counts().flights.one();
-                    return self.lead(captain, lookup).await;
+                    let flight = Box::pin(self.clone().fly(captain, lookup));
+                    return Leading { flight: Some(flight), tasks: &parts.tasks }.await;
                 }
                 Part::Follow(news) => {
                     parts.metrics.counts().followers.one();
@@ -160,29 +164,14 @@ where
         }
     }
 
-    /// Descends in a task of its own, so that a client that leaves changes nothing for the others.
-    async fn lead(self, captain: Captain, lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
-        let (answer, answered) = oneshot::channel();
-        let tasks = self.0.tasks.clone();
-        tasks.spawn(self.fly(captain, lookup, answer));
-        // The task answers or panics; a panic is a failure of ours, told as one of the way to the origin.
-        answered.await.unwrap_or_else(|_| Err(OriginFailure::Abandoned))
-    }
-
-    async fn fly(
-        self,
-        captain: Captain,
-        lookup: Box<Lookup>,
-        client: oneshot::Sender<Result<Answer, OriginFailure>>,
-    ) {
+    /// Descends, and tells everybody aboard. What is left to do then, whoever it was for, is done in a task of its own.
+    async fn fly(self, captain: Captain, lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         let (key, now, wanted) = (lookup.key, lookup.now, lookup.directives);
         let answer = match self.0.inner.clone().call(lookup).await {
             Ok(answer) => answer,
             Err(failure) => {
                 captain.tell(News::Failed(failure.clone()));
-                drop(captain);
-                let _ = client.send(Err(failure));
-                return;
+                return Err(failure);
             }
         };
         let Answer { content, outcome, forwarded, landing, own } = answer;
@@ -203,16 +192,23 @@ where
             }
         }
         let arriving = arriving(&content);
-        // Who left does not want it any more; the others do.
-        let left = Landing::done();
-        let _ = client.send(Ok(Answer { content, outcome, forwarded, landing: left, own }));
-        landing.run().await;
-        if arriving.is_some_and(|fill| fill.is_too_large()) {
-            // Too large to be kept, as it turned out: nobody should wait for the next one.
-            self.0.unshared.remember(key, now);
+        if !landing.is_done() {
+            let unshared = self.0.unshared.clone();
+            let mut end = Box::pin(async move {
+                landing.run().await;
+                if arriving.is_some_and(|fill| fill.is_too_large()) {
+                    // Too large to be kept, as it turned out: nobody should wait for the next one.
+                    unshared.remember(key, now);
+                }
+                // Struck only now: who comes between the last byte and the store finds either the flight or the entry.
+                drop(captain);
+            });
+            // What is whole is mostly stored at once.
+            if end.as_mut().now_or_never().is_none() {
+                self.0.tasks.spawn(end);
+            }
         }
-        // Struck only now: who comes between the last byte and the store finds either the flight or the entry.
-        drop(captain);
+        Ok(Answer { content, outcome, forwarded, landing: Landing::done(), own })
     }
 
     /// Descends for this request only. Should the answer turn out to be one to keep, it is kept all the same.
@@ -235,6 +231,36 @@ where
     }
 }
 
+/// A flight that its leader's own task drives: most answers cross no other task so. A leader that leaves changes nothing
+/// for the others, since a task of its own then flies on.
+struct Leading<'a> {
+    flight: Option<Descent>,
+    tasks: &'a TaskTracker,
+}
+
+impl Future for Leading<'_> {
+    type Output = Result<Answer, OriginFailure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(flight) = &mut self.flight else {
+            return Poll::Ready(Err(OriginFailure::Abandoned));
+        };
+        let landed = ready!(flight.as_mut().poll(context));
+        self.flight = None;
+        Poll::Ready(landed)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        let Some(flight) = self.flight.take() else { return };
+        // After a panic it cannot go on, and without a runtime nobody waits.
+        if !std::thread::panicking() && Handle::try_current().is_ok() {
+            self.tasks.spawn(flight);
+        }
+    }
+}
+
 /// Whether what is held was fetched for another identity, and is to be compared.
 fn awaits_clearance(lookup: &Lookup) -> bool {
     lookup.held.as_ref().is_some_and(|held| held.until == Until::Cleared)
@@ -245,7 +271,7 @@ async fn hear(mut news: watch::Receiver<News>) -> News {
     let told = timeout(LONGEST_WAIT, news.wait_for(|news| !matches!(news, News::Aloft))).await;
     match told {
         Ok(Ok(news)) => news.clone(),
-        // The flight's task ended without a word: a panic, or the end of its runtime.
+        // The flight ended without a word: a panic, or the end of its runtime.
         Ok(Err(_)) => News::Failed(OriginFailure::Abandoned),
         Err(_) => News::Released,
     }
