@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
-use http::{Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Response, StatusCode};
 use http_body::Frame;
-use http_body_util::{Either, Full, StreamBody};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -77,7 +79,7 @@ pub(crate) async fn serve(
 async fn attend(socket: TcpStream, weather: watch::Receiver<Weather>) {
     let serving = http1::Builder::new().serve_connection(
         TokioIo::new(socket),
-        service_fn(|request| {
+        service_fn(|request: Request<Incoming>| {
             let weather = *weather.borrow();
             async move {
                 let added = match weather {
@@ -88,7 +90,10 @@ async fn attend(socket: TcpStream, weather: watch::Receiver<Weather>) {
                 if !delay.is_zero() {
                     sleep(delay).await;
                 }
-                Ok::<_, Infallible>(answer(&request, weather))
+                // As origins do, it answers when it knows what was sent. Where that is cut off, nobody listens any more.
+                let (head, content) = request.into_parts();
+                let _sent = content.collect().await;
+                Ok::<_, Infallible>(answer(&head, weather))
             }
         }),
     );
@@ -96,14 +101,14 @@ async fn attend(socket: TcpStream, weather: watch::Receiver<Weather>) {
     let _ended = serving.await;
 }
 
-fn answer(request: &Request<Incoming>, weather: Weather) -> Response<Body> {
+fn answer(request: &Parts, weather: Weather) -> Response<Body> {
     if weather == Weather::Failing {
         let mut response = Response::new(Either::Left(Full::default()));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         return response;
     }
-    let path = request.uri().path();
-    let language = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let path = request.uri.path();
+    let language = request.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     let mut response = Response::builder()
         .status(content::status(path))
         .header(CACHE_CONTROL, content::cache_control(path))
