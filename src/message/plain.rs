@@ -22,17 +22,19 @@ pub enum Bears {
 
 /// Answers plain requests at once, without waiting and without allocating, or leaves them to the service.
 pub trait Shortcut: Send {
-    /// Answers `asked` through `outlet`, or does nothing at all. `head` is room to write the answer's head in.
+    /// Answers `asked` through `outlet`, or does nothing at all. The answer's head is written at the end of `head`, where
+    /// answers to requests before it may stand.
     fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told;
 }
 
 /// Where an answer goes.
 pub trait Outlet {
-    /// Sends as much of an answer as goes out at once, and tells how much of the body that was.
-    fn send(&mut self, head: &[u8], body: &[u8]) -> Sent;
+    /// Sends as much of an answer as goes out at once, and tells how much of the body that was; or takes all of it over,
+    /// to send it with those that follow.
+    fn send(&mut self, head: &mut Vec<u8>, body: &[u8]) -> Sent;
 }
 
-/// How much of an answer went out.
+/// How much of an answer went out, or is certain to go out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     All,

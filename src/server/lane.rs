@@ -21,9 +21,13 @@ pub(crate) const FIELDS: usize = 32;
 /// What the room for a head may keep between two answers.
 const ROOM: usize = 4096;
 
-/// How many requests are answered in one go. One client that asks for many without waiting, as 16 answers of some 8 µs
-/// each, then keeps the others of its worker for an eighth of a millisecond.
+/// How many requests are answered in one go: a client that asks for many without waiting keeps the others of its worker
+/// for no longer than that.
 pub(super) const LOT: usize = 16;
+
+/// How much of answers that others follow is gathered, to be sent with them in one system call. That call costs more than
+/// all else about a small answer.
+const GATHERED: usize = 32 * 1024;
 
 /// The lane of one connection.
 ///
@@ -34,6 +38,7 @@ pub(crate) struct Lane {
     shortcut: Option<Box<dyn Shortcut>>,
     pulse: Arc<Pulse>,
     limits: Arc<Limits>,
+    /// Answers that are gathered, and the head of the one behind them.
     head: Vec<u8>,
     begun: Option<Begun>,
     waiting: Option<Waiting>,
@@ -110,6 +115,7 @@ impl Lane {
             taken += length;
             answered += 1;
         }
+        self.send_gathered(socket)?;
         Ok(Taken { bytes: taken, is_a_lot: answered == LOT })
     }
 
@@ -124,8 +130,8 @@ impl Lane {
         let Some((plain, length)) = plain(bytes, &mut fields, &self.limits) else {
             return Ok(None);
         };
-        self.head.clear();
-        let mut outlet = Sending { socket, head_sent: 0, failure: None };
+        let is_followed = bytes.len() > length;
+        let mut outlet = Sending { socket, is_followed, head_sent: 0, failure: None };
         let told = shortcut.answer(&plain, &mut self.head, &mut outlet);
         let Sending { head_sent, failure, .. } = outlet;
         if let Some(failure) = failure {
@@ -133,13 +139,38 @@ impl Lane {
         }
         match told {
             Told::Left => return Ok(None),
-            Told::All => self.head.shrink_to(ROOM),
-            Told::Begun(rest) => {
-                let busy = Busy::begin(&self.pulse);
-                self.begun = Some(Begun { head_sent, rest, _busy: busy });
-            }
+            Told::All => {}
+            Told::Begun(rest) => self.begin(head_sent, rest),
         }
         Ok(Some(length))
+    }
+
+    /// Sends the answers that nothing more was gathered to.
+    fn send_gathered(
+        &mut self,
+        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+    ) -> io::Result<()> {
+        if self.begun.is_some() {
+            return Ok(());
+        }
+        if !self.head.is_empty() {
+            let mut outlet = Sending { socket, is_followed: false, head_sent: 0, failure: None };
+            let sent = outlet.send(&mut self.head, &[]);
+            let Sending { head_sent, failure, .. } = outlet;
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+            if sent != Sent::All {
+                self.begin(head_sent, Box::new(Nothing));
+                return Ok(());
+            }
+        }
+        self.head.shrink_to(ROOM);
+        Ok(())
+    }
+
+    fn begin(&mut self, head_sent: usize, rest: Box<dyn Remainder>) {
+        self.begun = Some(Begun { head_sent, rest, _busy: Busy::begin(&self.pulse) });
     }
 
     /// Sends what is left of an answer; nothing else may be read or written before that.
@@ -153,6 +184,7 @@ impl Lane {
             let (head_left, body_left) = (head.len(), body.len());
             if head_left + body_left == 0 {
                 self.begun = None;
+                self.head.clear();
                 self.head.shrink_to(ROOM);
                 return Poll::Ready(Ok(()));
             }
@@ -167,6 +199,17 @@ impl std::fmt::Debug for Lane {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Lane").field("begun", &self.begun.is_some()).finish_non_exhaustive()
     }
+}
+
+/// Behind gathered answers there is no body.
+struct Nothing;
+
+impl Remainder for Nothing {
+    fn bytes(&self) -> &[u8] {
+        &[]
+    }
+
+    fn advance(&mut self, _: usize) {}
 }
 
 /// A connection's socket, in the task that polls it.
@@ -191,13 +234,19 @@ impl<T: AsyncWrite + Unpin> Socket<'_, '_, T> {
 /// One answer on its way out.
 struct Sending<'s, 'a, 'b, T> {
     socket: &'s mut Socket<'a, 'b, T>,
+    /// Whether something came behind the request.
+    is_followed: bool,
     head_sent: usize,
     failure: Option<io::Error>,
 }
 
 impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
-    fn send(&mut self, head: &[u8], body: &[u8]) -> Sent {
+    fn send(&mut self, head: &mut Vec<u8>, body: &[u8]) -> Sent {
         let (all, mut sent) = (head.len() + body.len(), 0);
+        if self.is_followed && all <= GATHERED {
+            head.extend_from_slice(body);
+            return Sent::All;
+        }
         while sent < all {
             let head_left = head.get(sent..).unwrap_or_default();
             let body_left = &body[sent.saturating_sub(head.len())..];
@@ -211,7 +260,11 @@ impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
             }
         }
         self.head_sent = sent.min(head.len());
-        if sent == all { Sent::All } else { Sent::Part(sent.saturating_sub(head.len())) }
+        if sent < all {
+            return Sent::Part(sent.saturating_sub(head.len()));
+        }
+        head.clear();
+        Sent::All
     }
 }
 

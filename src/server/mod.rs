@@ -30,6 +30,7 @@ use http_body::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -181,7 +182,11 @@ impl Worker {
     {
         loop {
             match listener.accept().await {
-                Ok((tcp, peer)) => self.welcome(tcp, peer.ip(), make),
+                Ok((tcp, peer)) => {
+                    self.welcome(tcp, peer.ip(), make);
+                    // One in each turn: a crowd that comes at once does not hold up those who are here.
+                    yield_now().await;
+                }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections; trying again");
@@ -259,7 +264,12 @@ impl Worker {
     async fn sweep(&self) {
         loop {
             sleep(self.bounds.tick()).await;
-            self.registry.sweep(self.clock.publish(), &self.bounds);
+            let now = self.clock.publish();
+            let mut from = self.registry.sweep(0, now, &self.bounds);
+            while let Some(number) = from {
+                yield_now().await;
+                from = self.registry.sweep(number, now, &self.bounds);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a connection is doing, told by a few relaxed atomics, and the judgement of one that takes too long.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,6 +18,10 @@ use crate::server::limits::Limits;
 /// How long a connection that was told to end may take to do so, and how long one that has said its last
 /// word goes on listening.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How many connections the sweeper looks at in one go, and how many it ends.
+const LOOKED_AT: usize = 512;
+const ENDED: usize = 8;
 
 /// Milliseconds since the worker began, published by its sweeper: the hit path reads no clock.
 ///
@@ -389,7 +393,8 @@ fn judge(vitals: &Vitals, now: u64, bounds: &Bounds) -> Verdict {
 /// The live connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    seats: Mutex<HashMap<u64, Arc<Pulse>>>,
+    /// In the order of their arrival, so that a look at all of them can be taken in parts.
+    seats: Mutex<BTreeMap<u64, Arc<Pulse>>>,
     next: AtomicU64,
     emptied: Notify,
 }
@@ -404,7 +409,7 @@ pub(crate) struct Seat {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { seats: Mutex::new(HashMap::new()), next: AtomicU64::new(0), emptied: Notify::new() }
+        Self { seats: Mutex::new(BTreeMap::new()), next: AtomicU64::new(0), emptied: Notify::new() }
     }
 
     /// Takes a place, unless `limit` connections are `open` already.
@@ -423,18 +428,27 @@ impl Registry {
         Some(Seat { registry: Arc::clone(self), open: Arc::clone(open), number })
     }
 
-    /// Ends what has taken too long.
-    pub(crate) fn sweep(&self, now: u64, bounds: &Bounds) {
-        for pulse in self.seats.lock().values() {
+    /// Ends what has taken too long, among the connections from this number on; tells from which to go on, if it did not
+    /// come to their end. It looks at a part of them and ends a few: a crowd whose time is over at once, or one that
+    /// rests, does not hold up those whom the worker serves.
+    pub(crate) fn sweep(&self, from: u64, now: u64, bounds: &Bounds) -> Option<u64> {
+        let mut told = 0;
+        let seats = self.seats.lock();
+        for (looked, (number, pulse)) in seats.range(from..).enumerate() {
+            if looked == LOOKED_AT || told == ENDED {
+                return Some(*number);
+            }
             match judge(&pulse.vitals(), now, bounds) {
-                Verdict::Leave => {}
+                Verdict::Leave => continue,
                 Verdict::Finish => pulse.command(Order::Finish),
                 Verdict::Cut(why) => {
                     tracing::debug!(connection.end = ?why, "connection ended for taking too long");
                     pulse.command(Order::Cut);
                 }
             }
+            told += 1;
         }
+        None
     }
 
     /// Tells every connection.
@@ -573,5 +587,34 @@ mod tests {
         drop(seat);
         registry.emptied().await;
         assert!(registry.admit(&pulse, &open, 1).is_some());
+    }
+
+    #[test]
+    fn a_sweep_ends_a_few_at_a_time_and_comes_to_all() {
+        let (clock, registry) = (Arc::new(Clock::new()), Arc::new(Registry::new()));
+        let (bounds, open) = (Bounds::of(&Limits::default()), Arc::default());
+        let mut seats = Vec::new();
+        for _ in 0..1000 {
+            let pulse = Arc::new(Pulse::new(clock.clone()));
+            let seat = registry.admit(&pulse, &open, 1000).unwrap();
+            seats.push((pulse, seat));
+        }
+        let ended = || seats.iter().filter(|(pulse, _)| pulse.order() != Order::Continue).count();
+        let now = clock.publish();
+        let (mut from, mut looks) = (registry.sweep(0, now, &bounds), 1);
+        assert_eq!(
+            from,
+            Some(LOOKED_AT as u64),
+            "nobody's time is over, and yet not all were looked at"
+        );
+        assert_eq!((registry.sweep(LOOKED_AT as u64, now, &bounds), ended()), (None, 0));
+        let now = now + bounds.idle;
+        from = registry.sweep(0, now, &bounds);
+        while let Some(number) = from {
+            assert!(ended() <= looks * ENDED, "{} were ended in {looks} looks", ended());
+            from = registry.sweep(number, now, &bounds);
+            looks += 1;
+        }
+        assert_eq!(ended(), 1000);
     }
 }

@@ -148,8 +148,12 @@ impl AsyncRead for Stream {
                 ready!(Pin::new(&mut this.line).poll_read(cx, buffer))?;
             }
             if buffer.filled().len() == before {
-                if buffer.remaining() > 0 {
+                if buffer.remaining() > 0 && this.end == End::NotYet {
                     this.end = End::Theirs;
+                    // The parser forgets a request whose client has ended, as one that has left. Who asked and then ended
+                    // its side may still listen, and gets what can be answered at once.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 return Poll::Ready(Ok(()));
             }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use bytes::Buf;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::*;
-use crate::message::plain::{Outlet, Plain, Sent, Told};
+use crate::message::plain::{Outlet, Plain, Remainder, Sent, Told};
 use crate::server::shutdown::Ending;
 use crate::server::upload::UploadFailure;
 
@@ -156,6 +157,83 @@ async fn the_lane_answers_plain_requests_once_the_service_had_one() {
     assert_eq!(read_to_end(&mut client).await, "");
 }
 
+/// Answers half of everything with what was asked for.
+struct Echo;
+
+impl Shortcut for Echo {
+    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+        if !asked.target.starts_with("/short") {
+            return Told::Left;
+        }
+        let length = asked.target.len();
+        head.extend_from_slice(
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
+        );
+        match outlet.send(head, asked.target.as_bytes()) {
+            Sent::All => Told::All,
+            Sent::Part(at) => {
+                Told::Begun(Box::new(Rest(Bytes::from(asked.target[at..].to_owned()))))
+            }
+        }
+    }
+}
+
+struct Rest(Bytes);
+
+impl Remainder for Rest {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn advance(&mut self, sent: usize) {
+        self.0.advance(sent);
+    }
+}
+
+/// Answers with what was asked for.
+async fn echo(request: Request<Upload>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from(request.uri().path().to_owned())))
+}
+
+#[tokio::test]
+async fn answers_to_requests_that_came_together_go_out_in_their_order_whoever_gives_them() {
+    let welcome = || Welcome { service: service_fn(echo), shortcut: Some(Box::new(Echo) as _) };
+    let server = start_with(Limits::default(), welcome);
+    let mut client = server.send(GET).await;
+    read_until(&mut client, "\r\n\r\n/").await;
+    // Many more than are answered in one go, of which some are the service's; and so long that they do not go out at once.
+    let path = |at: usize| {
+        let kind = if at % 23 == 22 { "other" } else { "short" };
+        format!("/{kind}/{at}/{}", "x".repeat(at % 7000))
+    };
+    let (mut reader, mut writer) = client.split();
+    let write = async {
+        for at in 0..2000 {
+            let request = format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", path(at));
+            writer.write_all(request.as_bytes()).await.unwrap();
+        }
+    };
+    let read = async {
+        let (mut said, mut piece) = (String::new(), vec![0; 1 << 16]);
+        for at in 0..2000 {
+            let body = format!("\r\n\r\n{}", path(at));
+            let end = loop {
+                if let Some(begin) = said.find(&body) {
+                    break begin + body.len();
+                }
+                assert!(said.len() < 1 << 20, "{at} is not answered");
+                let read =
+                    timeout(SOON, reader.read(&mut piece)).await.expect("no answer").unwrap();
+                assert!(read > 0, "ended early");
+                said.push_str(str::from_utf8(&piece[..read]).unwrap());
+            };
+            assert_eq!(said[..end].matches("HTTP/1.1 200 OK").count(), 1, "{at}");
+            said.drain(..end);
+        }
+    };
+    tokio::join!(write, read);
+}
+
 /// Answers everything, and notes what the turn was.
 struct Noting {
     turn: Arc<AtomicUsize>,
@@ -188,7 +266,7 @@ async fn a_client_that_asks_for_much_at_once_lets_others_have_their_turn() {
     others.spawn(async move {
         loop {
             turn.fetch_add(1, Ordering::Relaxed);
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     });
     let many = 200;
@@ -232,12 +310,12 @@ async fn both_protocols_are_spoken_on_one_port() {
 async fn a_first_byte_that_comes_alone_does_not_decide_the_protocol() {
     let server = start(Limits::default(), service_fn(hello));
     let mut post = server.send(b"P").await;
-    tokio::task::yield_now().await;
+    yield_now().await;
     post.write_all(b"OST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     assert_eq!(status_of(&read_until(&mut post, "hello").await), "200");
 
     let mut preface = server.send(b"PRI").await;
-    tokio::task::yield_now().await;
+    yield_now().await;
     preface.write_all(b" * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut frame = [0; 9];
     timeout(SOON, preface.read_exact(&mut frame)).await.unwrap().unwrap();
@@ -380,6 +458,19 @@ async fn a_reader_that_shuts_its_window_is_cut() {
 }
 
 #[tokio::test]
+async fn who_ends_its_side_with_the_request_is_answered() {
+    let server = start(Limits::default(), service_fn(hello));
+    // The server runs on this thread too: it finds the request and the end at once.
+    let mut client = std::net::TcpStream::connect(server.address).unwrap();
+    let request = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(128));
+    std::io::Write::write_all(&mut client, request.as_bytes()).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let mut client = TcpStream::from_std(client).unwrap();
+    assert!(read_to_end(&mut client).await.ends_with("hello"));
+}
+
+#[tokio::test]
 async fn heads_beyond_the_limits_are_refused() {
     let server = start(Limits::default(), service_fn(hello));
     let fields = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(count));
@@ -485,7 +576,7 @@ async fn a_drain_finishes_what_is_in_hand_and_takes_nothing_new() {
     });
     server.drain.begun().await;
     while TcpStream::connect(server.address).await.is_ok() {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     release.notify_one();
     let answer = read_to_end(&mut client).await;

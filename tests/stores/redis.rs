@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::benches::{Bench, InRedis, body, redis, redis_settings};
 use crate::entries::{Recipe, key, of, request};
 use crate::support::redis::RedisServer;
-use crate::support::{PATIENCE, until, within};
+use crate::support::{PATIENCE, beside, until, within};
 
 const TIMEOUT: Duration = Duration::from_millis(50);
 
@@ -343,7 +343,7 @@ async fn an_answer_that_lay_in_the_socket_while_the_thread_was_held_up_is_not_la
     server.pause();
     let asked = {
         let (entries, url) = (entries.clone(), url.clone());
-        tokio::spawn(async move { get(&entries, &url).await })
+        beside(async move { get(&entries, &url).await })
     };
     // The question goes out while nobody answers.
     for _ in 0..20 {
