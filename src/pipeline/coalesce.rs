@@ -164,7 +164,7 @@ where
         }
     }
 
-    /// Descends, and tells everybody aboard. What is left to do then, whoever it was for, is done in a task of its own.
+    /// Descends, and tells everybody aboard.
     async fn fly(self, captain: Captain, lookup: Box<Lookup>) -> Result<Answer, OriginFailure> {
         let (key, now, wanted) = (lookup.key, lookup.now, lookup.directives);
         let answer = match self.0.inner.clone().call(lookup).await {
@@ -194,7 +194,7 @@ where
         let arriving = arriving(&content);
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
-            let mut end = Box::pin(async move {
+            self.end(async move {
                 landing.run().await;
                 if arriving.is_some_and(|fill| fill.is_too_large()) {
                     // Too large to be kept, as it turned out: nobody should wait for the next one.
@@ -203,12 +203,16 @@ where
                 // Struck only now: who comes between the last byte and the store finds either the flight or the entry.
                 drop(captain);
             });
-            // What is whole is mostly stored at once.
-            if end.as_mut().now_or_never().is_none() {
-                self.0.tasks.spawn(end);
-            }
         }
         Ok(Answer { content, outcome, forwarded, landing: Landing::done(), own })
+    }
+
+    /// Does what is left to do: at once, if it need not wait, as what is whole is mostly stored; else in a task of its own.
+    fn end(&self, end: impl Future<Output = ()> + Send + 'static) {
+        let mut end = Box::pin(end);
+        if end.as_mut().now_or_never().is_none() {
+            self.0.tasks.spawn(end);
+        }
     }
 
     /// Descends for this request only. Should the answer turn out to be one to keep, it is kept all the same.
@@ -218,7 +222,7 @@ where
         let Answer { content, outcome, forwarded, landing, own } = answer;
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
-            self.0.tasks.spawn(async move {
+            self.end(async move {
                 // Only what was really kept shows that the URL may be shared again; a part may be one of what is too
                 // large as a whole.
                 let whole = landing.run().await.is_some_and(|entry| entry.part().is_none());
