@@ -487,7 +487,7 @@ async fn heads_beyond_the_limits_are_refused() {
     ] {
         let mut client = server.send(request.as_bytes()).await;
         client.shutdown().await.unwrap();
-        assert_eq!(status_of(&read_to_end(&mut client).await), status, "{:.20}", request);
+        assert_eq!(status_of(&read_to_end(&mut client).await), status, "{request:.20}");
     }
 }
 
