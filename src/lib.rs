@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod certificate;
 pub mod message;
+pub mod per_runtime;
 pub mod rate;
 pub mod server;
 pub mod telemetry;

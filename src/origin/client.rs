@@ -1,6 +1,5 @@
 //! One request to one endpoint: what goes on the wire, how long it may take, what its failure means.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::pin::pin;
@@ -12,8 +11,6 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::ext::on_informational;
 use hyper_util::client::legacy::{self, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use parking_lot::RwLock;
-use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt as _;
 
@@ -25,6 +22,7 @@ use crate::origin::failure::OriginFailure;
 use crate::origin::head::{FIELDS, LONGEST};
 use crate::origin::tls::Tls;
 use crate::origin::{Protocol, Timeouts};
+use crate::per_runtime::{Ends, PerRuntime};
 
 /// What an HTTP/2 origin may send ahead of its reader, per stream.
 const WINDOW: u32 = 256 * 1024;
@@ -43,7 +41,7 @@ pub(crate) struct Blueprint {
 }
 
 /// Upgrades exist in HTTP/1.1 only, so they must not share connections whose protocol was negotiated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     Usual,
     Upgrade,
@@ -65,12 +63,19 @@ pub(crate) enum Trouble {
 pub(crate) struct Clients {
     endpoint: Uri,
     blueprint: Blueprint,
-    made: RwLock<HashMap<(runtime::Id, Way), Client<Dial, Outgoing>>>,
+    usual: PerRuntime<Pooled>,
+    upgrade: PerRuntime<Pooled>,
 }
+
+/// hyper's client, with its pool of connections.
+struct Pooled(Client<Dial, Outgoing>);
+
+/// Its connections end with their runtime, and a client without any takes next to nothing.
+impl Ends for Pooled {}
 
 impl Clients {
     pub(crate) fn new(endpoint: Uri, blueprint: Blueprint) -> Self {
-        Self { endpoint, blueprint, made: RwLock::new(HashMap::new()) }
+        Self { endpoint, blueprint, usual: PerRuntime::default(), upgrade: PerRuntime::default() }
     }
 
     /// Sends the request and waits for the head of its response, within the time for the first byte.
@@ -104,14 +109,11 @@ impl Clients {
     }
 
     fn request(&self, way: Way, request: Request<Outgoing>) -> ResponseFuture {
-        let key = (Handle::current().id(), way);
-        if let Some(client) = self.made.read().get(&key) {
-            return client.request(request);
-        }
-        let client = self.make(way);
-        let answering = client.request(request);
-        self.made.write().insert(key, client);
-        answering
+        let clients = match way {
+            Way::Usual => &self.usual,
+            Way::Upgrade => &self.upgrade,
+        };
+        clients.get(|_| Pooled(self.make(way))).0.request(request)
     }
 
     /// Whether a connection can be made, TLS included. It is closed at once.

@@ -11,10 +11,10 @@ use http::request::Parts;
 use http::{Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper_util::client::legacy::connect::HttpConnector;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::runtime::{self, Handle};
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tower::Service;
 
@@ -24,6 +24,7 @@ use crate::origin::dial::{connector, is_quiet};
 use crate::origin::failure::OriginFailure;
 use crate::origin::framing::Framing;
 use crate::origin::head;
+use crate::per_runtime::{Ends, PerRuntime};
 
 /// What is read at a time: a head and 16 KiB of body fit.
 const AT_ONCE: usize = 18 * 1024;
@@ -45,8 +46,7 @@ pub(crate) struct Lines {
     first_byte: Duration,
     pool_idle: Duration,
     most: usize,
-    /// One per runtime, as the clients are; they are few, and found sooner than a hash of the name is made.
-    resting: RwLock<Vec<(runtime::Id, Arc<Resting>)>>,
+    resting: PerRuntime<Resting>,
 }
 
 /// Connections of one runtime between two requests; the one that rested least is taken first.
@@ -89,7 +89,7 @@ impl Lines {
             first_byte: blueprint.timeouts.first_byte,
             pool_idle: blueprint.pool_idle,
             most: blueprint.connections,
-            resting: RwLock::default(),
+            resting: PerRuntime::default(),
         }
     }
 
@@ -132,14 +132,9 @@ impl Lines {
 
     /// Where this runtime's connections rest.
     fn home(&self) -> Arc<Resting> {
-        let runtime = Handle::current();
-        let id = runtime.id();
-        let found = self.resting.read().iter().find(|(of, _)| *of == id).map(|(_, it)| it.clone());
-        found.unwrap_or_else(|| {
-            let (most, longest) = (self.most, self.pool_idle);
-            let home = Arc::new(Resting { rest: Mutex::default(), most, longest, runtime });
-            self.resting.write().push((id, home.clone()));
-            home
+        self.resting.get(|runtime| {
+            let (most, longest, runtime) = (self.most, self.pool_idle, runtime.clone());
+            Resting { rest: Mutex::default(), most, longest, runtime }
         })
     }
 
@@ -153,6 +148,9 @@ impl Lines {
         Ok(Line { tcp: connected.into_inner(), came, head })
     }
 }
+
+/// The connections end with their runtime, and what holds none takes next to nothing.
+impl Ends for Resting {}
 
 impl Resting {
     /// A connection that the origin has neither left nor used.

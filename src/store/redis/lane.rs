@@ -1,4 +1,4 @@
-//! One connection to a server, kept up in the background.
+//! One connection to a server, kept up where its keeper runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use redis::{AsyncConnectionConfig, Client, RedisError, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::per_runtime::Ends;
 use crate::store::redis::address::Address;
 use crate::store::redis::health::{Healer, PROBE};
 use crate::store::redis::link::Trouble;
@@ -57,11 +58,6 @@ impl Lane {
         matches!(*self.state.borrow(), State::Up(_))
     }
 
-    /// Whether nobody keeps it up any more, because the runtime of its keeper has ended.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.state.has_changed().is_err()
-    }
-
     pub(super) fn is_down(&self) -> bool {
         matches!(*self.state.borrow(), State::Down(_))
     }
@@ -88,6 +84,13 @@ impl Lane {
             return Trouble::Away(error.to_string());
         }
         Trouble::Refused(error)
+    }
+}
+
+impl Ends for Lane {
+    /// Nobody keeps it up any more once the runtime of its keeper has ended.
+    fn has_ended(&self) -> bool {
+        self.state.has_changed().is_err()
     }
 }
 

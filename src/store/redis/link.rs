@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, RedisResult, Value};
-use tokio::runtime::{self, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use crate::breaker::{self, Breaker};
+use crate::per_runtime::PerRuntime;
 use crate::store::StoreError;
 use crate::store::redis::address::Address;
 use crate::store::redis::health::Healer;
@@ -27,8 +28,7 @@ pub(super) struct Link {
     way: Way,
     reader: Lane,
     writer: Lane,
-    /// By the runtime; they are few, and found sooner than a hash of the name is made.
-    own: RwLock<Vec<(runtime::Id, Arc<Lane>)>>,
+    own: PerRuntime<Lane>,
     doubt: Arc<Notify>,
     breaker: Arc<Breaker>,
     background: Handle,
@@ -111,7 +111,7 @@ impl Link {
             way,
             reader,
             writer,
-            own: RwLock::default(),
+            own: PerRuntime::default(),
             doubt: doubt.clone(),
             breaker,
             background: background.clone(),
@@ -185,19 +185,9 @@ impl Link {
 
     /// The connection of the runtime that asks, which begins to connect when it is asked for first.
     fn own(&self) -> Arc<Lane> {
-        let runtime = Handle::current();
-        let id = runtime.id();
-        let found = self.own.read().iter().find(|(of, _)| *of == id).map(|(_, lane)| lane.clone());
-        found.unwrap_or_else(|| {
-            let mut own = self.own.write();
-            own.retain(|(_, lane)| !lane.is_abandoned());
-            if let Some((_, lane)) = own.iter().find(|(of, _)| *of == id) {
-                return lane.clone();
-            }
+        self.own.get(|runtime| {
             let (lane, keeper) = Lane::new(self.way.clone(), None, self.doubt.clone());
-            self.tasks.lock().spawn_on(keeper.keep(), &runtime);
-            let lane = Arc::new(lane);
-            own.push((id, lane.clone()));
+            self.tasks.lock().spawn_on(keeper.keep(), runtime);
             lane
         })
     }
