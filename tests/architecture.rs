@@ -139,6 +139,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["server/line.rs", "server/tls.rs"]),
     ("x509_parser", &["certificate.rs"]),
     ("mimalloc", &["main.rs"]),
+    ("rustix", &["main.rs"]),
 ];
 
 /// What only these may import, whatever the table says.
