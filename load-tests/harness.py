@@ -163,6 +163,13 @@ class Server:
                 self.process.wait()
 
 
+def keep_awake(core):
+    """Something that runs on a core whenever nothing else does: a core that sleeps takes longer to wake, on a virtual
+    machine 100 µs, than a server takes to answer."""
+    spin = "import os\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
+    running.append(Server("awake", core, [sys.executable, "-c", spin]))
+
+
 def get(port, path):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", path)
@@ -202,12 +209,12 @@ def start_nginx(nginx, name, core, directory, text, port):
     return server
 
 
-def start_origin(nginx, directory, body):
-    """An nginx on the load's core that gives one body for every path."""
+def start_origin(nginx, directory, body, core=LOAD_CORE):
+    """An nginx that gives one body for every path."""
     (directory / "www").mkdir(exist_ok=True)
     (directory / "www" / "body").write_bytes(body)
     port = free_port()
-    return start_nginx(nginx, "origin", LOAD_CORE, directory, NGINX_USER + ORIGIN_CONF.format(dir=directory, port=port), port)
+    return start_nginx(nginx, "origin", core, directory, NGINX_USER + ORIGIN_CONF.format(dir=directory, port=port), port)
 
 
 def start_larder(binary, directory, text, prefix=()):
@@ -267,6 +274,25 @@ def drive(server, script, connections, seconds, path="/x"):
     return {**figures, "rps": figures["requests"] / (figures["us"] / 1e6), "cpu": cpu * 1e6 / figures["requests"]}
 
 
+def drive_steadily(server, traffic, rate, connections, seconds, path="/x"):
+    """One turn at a fixed rate, whether or not earlier requests were answered; returns times since each was due."""
+    cpu = server.cpu_seconds()
+    words = {"--path": path, "--rate": rate, "--connections": connections, "--seconds": seconds}
+    command = ["taskset", "-c", LOAD_CORE, traffic, "steady", f"127.0.0.1:{server.port}", *(str(word) for pair in words.items() for word in pair)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    if done.returncode:
+        fail(f"{server.name}: {done.stderr.strip()}")
+    figures = json.loads(done.stdout)
+    return {**figures, "cpu": (server.cpu_seconds() - cpu) * 1e6 / figures["requests"]}
+
+
+def plot(title, what, bars):
+    """A bar for each name, as a diagram that Markdown shows."""
+    names = ", ".join(f'"{name}"' for name in bars)
+    values = ", ".join(f"{value:.2f}" for value in bars.values())
+    print(f'```mermaid\nxychart-beta\n    title "{title}"\n    x-axis [{names}]\n    y-axis "{what}" 0 --> {max(bars.values()) * 1.1:.2f}\n    bar [{values}]\n```\n', flush=True)
+
+
 def drive_hits(server, script, options, origin):
     """A turn in which the origin was asked was no load of hits, and ends the run."""
     seen = origin_requests(origin)
@@ -287,11 +313,21 @@ def machine():
     return f"{model}, Linux {os.uname().release}"
 
 
+def built(named, path, *what):
+    """The binary that was named, or else the release one, built of what is here."""
+    if named:
+        return str(Path(named).absolute())
+    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", *what], cwd=ROOT, stdin=subprocess.DEVNULL, check=True)
+    return str((ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / path).absolute())
+
+
 def binary_to_test(options):
-    if options.larder:
-        return str(Path(options.larder).absolute())
-    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, stdin=subprocess.DEVNULL, check=True)
-    return str((ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "larder").absolute())
+    return built(options.larder, "larder")
+
+
+def traffic_to_drive(options):
+    """The example `traffic`, which asks at a fixed rate."""
+    return built(options.traffic, "examples/traffic", "--example", "traffic")
 
 
 def within(parser, options, bounds):

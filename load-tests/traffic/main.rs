@@ -9,6 +9,7 @@ mod origin;
 mod plain;
 mod proxy;
 mod resp;
+mod steady;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -34,6 +35,8 @@ enum Command {
     },
     /// Asks at a fixed rate, and checks each answer.
     Load(load::Options),
+    /// Asks one server for one path at a fixed rate, and tells how long that took.
+    Steady(steady::Options),
     /// Reads one value over and over through the client library that Larder uses.
     Plain(plain::Options),
 }
@@ -50,6 +53,7 @@ async fn main() -> io::Result<()> {
             proxy::serve(listener, target, orders()).await
         }
         Command::Load(options) => load::run(options, end_of_orders()).await,
+        Command::Steady(options) => steady::run(options).await,
         Command::Plain(options) => plain::run(options).await.map_err(io::Error::other),
     }
 }
