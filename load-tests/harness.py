@@ -63,6 +63,15 @@ function request()
 end
 """
 
+# And this where there are more than should be prepared: one after another from BEGIN on.
+LUA_COUNT = """
+local n = BEGIN
+function request()
+  n = n % URLS + 1
+  return "GET /x?n=" .. n .. " HTTP/1.1\\r\\nHost: larder.example\\r\\n\\r\\n"
+end
+"""
+
 ORIGIN_CONF = """
 daemon off; worker_processes 1; pid {dir}/origin.pid; error_log {dir}/origin.log;
 events {{ worker_connections 1024; }}
@@ -255,6 +264,21 @@ def fill(server, urls, expected, is_hit=lambda response: response.getheader("X-C
             if turn == 1 and not is_hit(response):
                 fail(f"{server.name} answers {response.getheader('X-Cache')} instead of HIT")
     connection.close()
+
+
+def count_script(directory, urls, begin=0):
+    """For wrk: `urls` URLs in turn."""
+    file = directory / "count.lua"
+    file.write_text(LUA_DONE + LUA_COUNT.replace("URLS", str(urls)).replace("BEGIN", str(begin)))
+    return file
+
+
+def fill_fast(server, directory, urls):
+    """Asks for each of many URLs once, over many connections."""
+    asked = 0
+    while asked < urls:
+        # What was on its way at the end of a turn is asked for again in the next.
+        asked += drive(server, count_script(directory, urls, asked), 64, 2)["requests"]
 
 
 def origin_requests(port):

@@ -44,6 +44,13 @@ pub enum BodyEnd {
     ClientLeft,
 }
 
+/// How a response's body ended, and how many of its bytes were handed to the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub how: BodyEnd,
+    pub bytes: u64,
+}
+
 impl BodyEnd {
     pub const fn word(self) -> &'static str {
         match self {
@@ -75,11 +82,16 @@ impl Record {
 
     /// Tells the metrics and the access log that the response is over. Costs five relaxed additions, and what one
     /// line costs where the log is on.
-    pub fn tell(&self, end: BodyEnd, bytes: u64, metrics: &Metrics, log: &AccessLog) {
+    pub fn tell(&self, ended: Ended, metrics: &Metrics, log: &AccessLog) {
+        self.tell_on(self.route.as_deref(), ended, metrics, log);
+    }
+
+    /// As [`Record::tell`], for a request whose route the record does not hold.
+    pub fn tell_on(&self, route: Option<&Route>, ended: Ended, metrics: &Metrics, log: &AccessLog) {
         let took = self.started.elapsed();
-        let route = self.route.as_ref().map_or(metrics.unrouted(), |route| &route.metrics);
-        route.record(words(&self.outcome).ending, bytes, took);
-        match end {
+        let counts = route.map_or(metrics.unrouted(), |route| &route.metrics);
+        counts.record(words(&self.outcome).ending, ended.bytes, took);
+        match ended.how {
             BodyEnd::Complete => {}
             BodyEnd::CutOff => metrics.counts().bodies_cut_off.one(),
             BodyEnd::ClientLeft => metrics.counts().clients_left.one(),
@@ -100,11 +112,11 @@ impl Record {
             metrics.counts().tripwire_passed.one();
         }
         if log.is_on() {
-            log.write(&self.line(end, bytes, took));
+            log.write(&self.line(route, ended, took));
         }
     }
 
-    fn line(&self, end: BodyEnd, bytes: u64, took: Duration) -> Line<'_> {
+    fn line<'a>(&'a self, route: Option<&'a Route>, ended: Ended, took: Duration) -> Line<'a> {
         let words = words(&self.outcome);
         Line {
             at: self.at.as_millis(),
@@ -113,14 +125,14 @@ impl Record {
             host: self.host.as_ref().map_or(&[], HeaderValue::as_bytes),
             path: self.path.as_ref().map_or("", PathAndQuery::as_str),
             status: self.status.as_u16(),
-            bytes,
+            bytes: ended.bytes,
             took,
             cache: words.cache,
             layer: words.layer,
             outcome: words.ending.label(),
             detail: detail(&self.outcome),
-            route: self.route.as_ref().map_or("", |route| route.id.as_str()),
-            ended: end.word(),
+            route: route.map_or("", |route| route.id.as_str()),
+            ended: ended.how.word(),
             request_id: self.request_id.as_ref().map_or(&[], HeaderValue::as_bytes),
         }
     }
@@ -253,11 +265,11 @@ mod tests {
         let record = Record::open(&request, None, Timestamp::from_seconds(1));
         let metrics = Metrics::new("shop");
         let (log, guard) = AccessLog::start(None, std::io::sink()).unwrap();
-        record.tell(BodyEnd::ClientLeft, 7, &metrics, &log);
+        record.tell(Ended { how: BodyEnd::ClientLeft, bytes: 7 }, &metrics, &log);
         drop(guard);
         assert_eq!(metrics.unrouted().count(Ending::Refused), 1);
         assert_eq!(metrics.counts().clients_left.get(), 1);
-        let line = record.line(BodyEnd::ClientLeft, 7, Duration::ZERO);
+        let line = record.line(None, Ended { how: BodyEnd::ClientLeft, bytes: 7 }, Duration::ZERO);
         assert_eq!((line.host, line.path), (&b"shop.example"[..], "/a?b=1"));
         assert_eq!((line.detail.as_ref(), line.ended), ("malformed", "client-left"));
     }

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::key::canonical::PlainTarget;
 use crate::lookup::cache_status::{CacheId, push_hit};
 use crate::lookup::outcome::{Layer, Outcome};
-use crate::lookup::record::{BodyEnd, Record, words};
+use crate::lookup::record::{BodyEnd, Ended, Record, words};
 use crate::message::plain::{Outlet, Plain, Remainder, Sent, Shortcut, Told};
 use crate::pipeline::judge::Judge;
 use crate::rate::Rates;
@@ -51,14 +51,18 @@ impl Glance {
     }
 
     /// The entry that answers, with its route.
-    fn find(&self, asked: &Plain<'_>, now: Timestamp) -> Option<(Arc<Entry>, Arc<Route>)> {
-        let Parts { service, routes, rates, judge, memory, .. } = &*self.parts;
+    fn find<'r>(
+        &self,
+        asked: &Plain<'_>,
+        routes: &'r RouteTable,
+        now: Timestamp,
+    ) -> Option<(Arc<Entry>, &'r Arc<Route>)> {
+        let Parts { service, rates, judge, memory, .. } = &*self.parts;
         // Who asks is in fields that are not looked at here, and where it stands is in others that are not written.
         if rates.is_on() {
             return None;
         }
         let target = PlainTarget::of(asked.host, asked.target, &Scheme::HTTP)?;
-        let routes = routes.load();
         let route = routes.find(target.host(), target.path());
         if !route.answers_plainly() || routes.is_ambiguous(route, target.host(), target.path()) {
             return None;
@@ -69,10 +73,11 @@ impl Glance {
             &target,
             route.key.host,
         ))?;
-        judge.lets_pass(route, &entry, asked.bears, now).then(|| (entry, route.clone()))
+        judge.lets_pass(route, &entry, asked.bears, now).then_some((entry, route))
     }
 
-    fn record(&self, asked: &Plain<'_>, route: Arc<Route>, now: Timestamp) -> Record {
+    /// The record of a hit, but for its route.
+    fn record(&self, asked: &Plain<'_>, now: Timestamp) -> Record {
         let mut record = Record {
             started: Instant::now(),
             at: now,
@@ -81,7 +86,7 @@ impl Glance {
             host: None,
             path: None,
             request_id: None,
-            route: Some(route),
+            route: None,
             status: StatusCode::OK,
             outcome: HIT,
         };
@@ -101,21 +106,29 @@ const HIT: Outcome = Outcome::Hit(Layer::L1);
 impl Shortcut for Glance {
     fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
         let now = Timestamp::now();
-        let Some((entry, route)) = self.find(asked, now) else { return Told::Left };
+        let Parts { routes, metrics, log, cache, .. } = &*self.parts;
+        // What all workers share is lent, not counted: a count that every hit raises and lowers again goes from core to core.
+        let routes = routes.load();
+        let Some((entry, route)) = self.find(asked, &routes, now) else { return Told::Left };
         let Some(body) = entry.whole() else { return Told::Left };
-        let record = self.record(asked, route, now);
+        let mut record = self.record(asked, now);
         entry.hit();
-        self.parts.metrics.l1().hit();
-        write_head(head, &entry, body, &self.parts.cache, now);
-        let mut rest = Rest { parts: self.parts.clone(), record, body: body.clone(), at: 0 };
+        metrics.l1().hit();
+        write_head(head, &entry, body, cache, now);
         match outlet.send(head, body) {
             Sent::All => {
-                rest.at = body.len();
+                let ended = Ended { how: BodyEnd::Complete, bytes: body.len() as u64 };
+                record.tell_on(Some(route), ended, metrics, log);
                 Told::All
             }
             Sent::Part(at) => {
-                rest.at = at;
-                Told::Begun(Box::new(rest))
+                record.route = Some(route.clone());
+                Told::Begun(Box::new(Rest {
+                    parts: self.parts.clone(),
+                    record,
+                    body: body.clone(),
+                    at,
+                }))
             }
         }
     }
@@ -167,7 +180,11 @@ impl Remainder for Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        let end = if self.bytes().is_empty() { BodyEnd::Complete } else { BodyEnd::ClientLeft };
-        self.record.tell(end, self.at as u64, &self.parts.metrics, &self.parts.log);
+        let how = if self.bytes().is_empty() { BodyEnd::Complete } else { BodyEnd::ClientLeft };
+        self.record.tell(
+            Ended { how, bytes: self.at as u64 },
+            &self.parts.metrics,
+            &self.parts.log,
+        );
     }
 }

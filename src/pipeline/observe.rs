@@ -17,7 +17,7 @@ use tower::Service;
 
 use crate::lookup::cache_status::{CacheId, Status, cache_status};
 use crate::lookup::outcome::Outcome;
-use crate::lookup::record::{BodyEnd, Record, words};
+use crate::lookup::record::{BodyEnd, Ended, Record, words};
 use crate::message::body::Body;
 use crate::message::failure::BodyError;
 use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER};
@@ -226,12 +226,12 @@ impl HttpBody for Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        let end = self.end.unwrap_or(if self.left == Some(0) {
+        let how = self.end.unwrap_or(if self.left == Some(0) {
             BodyEnd::Complete
         } else {
             BodyEnd::ClientLeft
         });
         let Opened { parts, record } = &self.opened;
-        record.tell(end, self.bytes, &parts.metrics, &parts.log);
+        record.tell(Ended { how, bytes: self.bytes }, &parts.metrics, &parts.log);
     }
 }
