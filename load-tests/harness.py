@@ -173,8 +173,8 @@ class Server:
 
 
 def keep_awake(core):
-    """Something that runs on a core whenever nothing else does: a core that sleeps takes longer to wake, on a virtual
-    machine 100 µs, than a server takes to answer."""
+    """Something that runs on a core whenever nothing else does: waking a core that sleeps can take longer than a server
+    takes to answer."""
     spin = "import os\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
     running.append(Server("awake", core, [sys.executable, "-c", spin]))
 
@@ -317,10 +317,10 @@ def plot(title, what, bars):
     print(f'```mermaid\nxychart-beta\n    title "{title}"\n    x-axis [{names}]\n    y-axis "{what}" 0 --> {max(bars.values()) * 1.1:.2f}\n    bar [{values}]\n```\n', flush=True)
 
 
-def drive_hits(server, script, options, origin):
+def drive_hits(server, script, origin, connections, seconds):
     """A turn in which the origin was asked was no load of hits, and ends the run."""
     seen = origin_requests(origin)
-    figures = drive(server, script, options.connections, options.seconds)
+    figures = drive(server, script, connections, seconds)
     asked = origin_requests(origin) - seen - 1
     if asked > 0:
         fail(f"{server.name}: {asked} requests to the origin; this was no load of hits")
