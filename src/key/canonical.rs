@@ -347,7 +347,10 @@ fn clean(path: &str) -> Option<String> {
 
 /// Whether a segment begins like a dot segment.
 fn may_have_dots(path: &str) -> bool {
-    path.contains("/.") || path.contains("/%2")
+    let path = path.as_bytes();
+    memchr::memchr2_iter(b'.', b'%', path).any(|at| {
+        at > 0 && path[at - 1] == b'/' && (path[at] == b'.' || path.get(at + 1) == Some(&b'2'))
+    })
 }
 
 /// One for `.`, two for `..`, in any spelling.

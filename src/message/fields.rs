@@ -2,14 +2,9 @@
 
 use http::header::{
     AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE,
 };
 
-pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-pub const PROXY_AUTHENTICATION_INFO: HeaderName =
-    HeaderName::from_static("proxy-authentication-info");
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub const X_CACHE_LAYER: HeaderName = HeaderName::from_static("x-cache-layer");
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -29,17 +24,26 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The fields that make an answer depend on what one client has already.
-pub const CONDITIONS: [HeaderName; 6] =
+/// The fields that make an answer depend on what one client has already. A static, since a constant is made anew
+/// wherever it is named.
+pub static CONDITIONS: [HeaderName; 6] =
     [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// The fields of one hop. Both lists are statics, since a constant is made anew wherever it is named.
-static OF_ONE_HOP: [HeaderName; 6] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
+/// Whether a field is of one hop.
+fn is_of_one_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
 
-/// The fields of one proxy.
-static OF_ONE_PROXY: [HeaderName; 4] =
-    [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_AUTHENTICATION_INFO, TRAILER];
+/// Whether a field is of one proxy.
+fn is_of_one_proxy(name: &str) -> bool {
+    matches!(
+        name,
+        "proxy-authenticate" | "proxy-authorization" | "proxy-authentication-info" | "trailer"
+    )
+}
 
 /// What says something else than the request line, the connection and the key, to some origin or framework, and is
 /// therefore not passed on (DESIGN: what is not in the key must not steer the origin).
@@ -123,8 +127,9 @@ pub fn remove_aliases(fields: &mut HeaderMap, keyed: &[HeaderName]) {
         let plain = name.replace('_', "-");
         let counts = |name: &HeaderName| *name == *plain;
         steers(&plain)
+            || is_of_one_hop(&plain)
             || fields.contains_key(&plain)
-            || OF_ONE_HOP.iter().chain(&OWN).chain(keyed).any(counts)
+            || OWN.iter().chain(keyed).any(counts)
     });
 }
 
@@ -143,16 +148,13 @@ fn remove_all(fields: &mut HeaderMap, is_one: impl Fn(&str, &HeaderMap) -> bool)
 /// same name as the connection-option, and then remove the Connection header field itself".
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     remove_named_by_connection(fields);
-    remove_each(fields, &OF_ONE_HOP);
+    remove_each(fields, is_of_one_hop);
 }
 
 /// Removes these, each found by one look over all fields: mostly there is one or none, and to look one up costs 45
 /// instructions or, where it is no standard name, 150.
-fn remove_each(fields: &mut HeaderMap, names: &'static [HeaderName]) {
-    let found = |fields: &HeaderMap| {
-        fields.keys().find_map(|name| names.iter().find(|unwanted| *unwanted == name))
-    };
-    while let Some(name) = found(fields) {
+fn remove_each(fields: &mut HeaderMap, is_one: fn(&str) -> bool) {
+    while let Some(name) = fields.keys().find(|name| is_one(name.as_str())).cloned() {
         fields.remove(name);
     }
 }
@@ -191,7 +193,7 @@ fn may_be_named_by_connection(name: &HeaderName) -> bool {
 /// Removes what a cache does not keep though it may arrive (RFC 9111 §3.1): fields of one hop and of one proxy.
 pub fn remove_unstorable(fields: &mut HeaderMap) {
     remove_hop_by_hop(fields);
-    remove_each(fields, &OF_ONE_PROXY);
+    remove_each(fields, is_of_one_proxy);
 }
 
 /// The members of a comma-separated list, trimmed, without the empty ones; commas in quoted strings do not

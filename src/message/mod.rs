@@ -13,6 +13,7 @@ pub mod fields;
 pub mod fill;
 pub mod interim;
 pub mod network;
+pub mod pieces;
 pub mod plain;
 pub mod problem;
 pub mod range;

@@ -3,10 +3,9 @@
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -15,6 +14,7 @@ use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 
 use crate::message::fields::members;
+use crate::message::pieces;
 use crate::origin::failure::OriginFailure;
 use crate::origin::framing::{Chunked, Framing};
 
@@ -65,12 +65,8 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Response<()>>, OriginFa
     let Status::Complete(length) = status else {
         return if came.len() < LONGEST { Ok(None) } else { Err(protocol("the head is too long")) };
     };
-    let begin = bytes.as_ptr().addr();
-    let at = |part: &[u8]| {
-        let from = part.as_ptr().addr() - begin;
-        from..from + part.len()
-    };
-    let lines: SmallVec<[_; 16]> =
+    let at = |part: &[u8]| pieces::place(bytes, part);
+    let lines: SmallVec<[pieces::Line; 16]> =
         parsed.headers.iter().map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default())
@@ -83,25 +79,10 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Response<()>>, OriginFa
     if let Some(reason) = reason {
         response.extensions_mut().insert(reason);
     }
-    *response.headers_mut() = fields(&came.split_to(length).freeze(), &lines)?;
+    let head = came.split_to(length).freeze();
+    *response.headers_mut() =
+        pieces::fields(&head, &lines, OURS).ok_or_else(|| protocol("a field cannot be read"))?;
     Ok(Some(response))
-}
-
-/// Fields whose values are pieces of the head.
-fn fields(
-    head: &Bytes,
-    lines: &[(std::ops::Range<usize>, std::ops::Range<usize>)],
-) -> Result<HeaderMap, OriginFailure> {
-    let mut fields = HeaderMap::with_capacity(lines.len() + OURS);
-    for (name, value) in lines {
-        let name = HeaderName::from_bytes(&head[name.clone()]);
-        let value = HeaderValue::from_maybe_shared(head.slice(value.clone()));
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(protocol("a field cannot be read"));
-        };
-        fields.append(name, value);
-    }
-    Ok(fields)
 }
 
 /// How the body of the response to a request by `method` ends. Its fields state one length at most.
@@ -144,7 +125,7 @@ fn protocol(why: &str) -> OriginFailure {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{HeaderValue, Request};
 
     use super::*;
 

@@ -140,9 +140,13 @@ impl Fetch {
             .filter(|rest| rest.complete <= room && !lookup.directives.no_store);
         let request = onward::request(lookup, rest.as_ref(), self.0.trusted.trust(lookup.client));
         let fields = request.headers();
-        let conditional =
-            fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
-        let sent = RangeSent::of(fields);
+        // Most have none of these, which one look over all fields tells.
+        let (mut conditional, mut sent) = (false, RangeSent::None);
+        if onward::is_conditional(fields) {
+            conditional =
+                fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
+            sent = RangeSent::of(fields);
+        }
         let response = lookup
             .route
             .origin

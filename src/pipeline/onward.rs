@@ -67,7 +67,7 @@ impl Trusted {
     /// The scheme of the client's own URL: the connection's, unless that is a trusted proxy's, which says how it was
     /// asked itself.
     pub(crate) fn scheme(&self, peer: IpAddr, connection: Scheme, fields: &HeaderMap) -> Scheme {
-        let says = fields.contains_key(X_FORWARDED_PROTO) || fields.contains_key(FORWARDED);
+        let says = fields.keys().any(|name| *name == X_FORWARDED_PROTO || *name == FORWARDED);
         if !says || self.trust(peer) == Trust::Stranger {
             return connection;
         }

@@ -1,19 +1,27 @@
-//! The fast lane: plain requests are answered where they are read, if they can be answered at once.
+//! The fast lane: plain requests are answered where they are read, at once or by the service.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use httparse::{EMPTY_HEADER, Header, Request, Status};
+use bytes::Bytes;
+use http::Request;
+use http::uri::PathAndQuery;
+use httparse::{EMPTY_HEADER, Header, Status};
+use smallvec::SmallVec;
 use tokio::io::{AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
 use crate::message::fields::PERSONAL;
+use crate::message::pieces;
 use crate::message::plain::{Bears, Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::server::desk::Asking;
+use crate::server::exchange::{After, Exchange};
 use crate::server::framing::Framing;
 use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Pulse};
+use crate::server::upload::Upload;
 
 /// Heads with more fields are the parser's.
 pub(crate) const FIELDS: usize = 32;
@@ -32,19 +40,31 @@ const GATHERED: usize = 32 * 1024;
 /// The lane of one connection.
 ///
 /// hyper parses a request into a map, calls a service with it and prints the map that it answers: two thirds of the
-/// instructions of a hit, of 22,300. A plain request needs none of that. What the lane does not answer it has not
-/// touched, and hyper gets the same bytes.
+/// instructions of a hit, of 22,300. A plain request needs none of that where memory answers it, and where the service
+/// does, it needs neither a second parser nor the bookkeeping for content, upgrades and older versions: FIGURE of the
+/// 52,800 instructions of a miss. What is not plain, and the first request of a connection, the lane has not touched,
+/// and hyper gets the same bytes.
 pub(crate) struct Lane {
-    shortcut: Option<Box<dyn Shortcut>>,
+    fast: Option<Fast>,
     pulse: Arc<Pulse>,
     limits: Arc<Limits>,
     /// Answers that are gathered, and the head of the one behind them.
     head: Vec<u8>,
     begun: Option<Begun>,
+    /// What the service was asked; behind what was begun before.
+    exchange: Option<Exchange>,
     waiting: Option<Waiting>,
+    /// Whether the last answer said that the connection ends.
+    is_closed: bool,
 }
 
-/// Requests that came with many others, which have been answered: they wait until others had their turn.
+/// Who answers plain requests: one at once, or else the other.
+pub(crate) struct Fast {
+    pub(crate) shortcut: Box<dyn Shortcut>,
+    pub(crate) desk: Box<dyn Asking>,
+}
+
+/// What came behind requests that keep the lane busy, and waits until they are answered, or until others had their turn.
 struct Waiting {
     bytes: Vec<u8>,
     /// Held for its drop.
@@ -69,12 +89,34 @@ pub(crate) struct Taken {
 }
 
 impl Lane {
-    pub(crate) fn new(
-        shortcut: Option<Box<dyn Shortcut>>,
-        pulse: Arc<Pulse>,
-        limits: Arc<Limits>,
-    ) -> Self {
-        Self { shortcut, pulse, limits, head: Vec::new(), begun: None, waiting: None }
+    pub(crate) fn new(fast: Option<Fast>, pulse: Arc<Pulse>, limits: Arc<Limits>) -> Self {
+        let head = Vec::new();
+        let (begun, exchange, waiting, is_closed) = (None, None, None, false);
+        Self { fast, pulse, limits, head, begun, exchange, waiting, is_closed }
+    }
+
+    /// Whether the service was asked and its answer is not through.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// Whether more came than is answered.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Whether no request is to be read any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Cancels what the service was asked.
+    pub(crate) fn forget(&mut self) {
+        self.exchange = None;
+        self.is_closed = true;
+        if let Some(fast) = &mut self.fast {
+            fast.desk.forget();
+        }
     }
 
     /// Puts what waited into the buffer, as if it were read now; false if nothing did.
@@ -89,14 +131,20 @@ impl Lane {
         true
     }
 
+    /// Keeps what came behind a request that is being answered.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        self.waiting = Some(Waiting { bytes: bytes.to_vec(), _busy: Busy::begin(&self.pulse) });
+    }
+
     /// Keeps what came behind a whole lot, and comes back to it when the others of this worker had their turn.
     pub(crate) fn wait(&mut self, bytes: &[u8], context: &mut Context<'_>) {
-        self.waiting = Some(Waiting { bytes: bytes.to_vec(), _busy: Busy::begin(&self.pulse) });
+        self.keep(bytes);
         // Polled once it wakes the task, but only after the runtime has looked at its sockets.
         let _ = pin!(yield_now()).poll(context);
     }
 
-    /// Answers as many of the requests at the beginning of `came` as are plain and can be answered at once.
+    /// Answers as many of the requests at the beginning of `came` as are plain and can be answered at once, and has the
+    /// service asked for the next one.
     ///
     /// `heads` came before on this connection. The lane is open once the service had a request, and only between two
     /// messages: every head that came was taken up, and every answer went out.
@@ -107,10 +155,14 @@ impl Lane {
         socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
     ) -> io::Result<Taken> {
         let (mut taken, mut answered) = (0, 0);
-        if self.shortcut.is_none() || heads == 0 || !self.pulse.is_between(heads) {
+        if self.fast.is_none() || heads == 0 || !self.pulse.is_between(heads) {
             return Ok(Taken { bytes: 0, is_a_lot: false });
         }
-        while self.begun.is_none() && answered < LOT && came.get(taken) == Some(&b'G') {
+        while self.begun.is_none()
+            && self.exchange.is_none()
+            && answered < LOT
+            && came.get(taken) == Some(&b'G')
+        {
             let Some(length) = self.answer(&came[taken..], socket)? else { break };
             taken += length;
             answered += 1;
@@ -125,7 +177,7 @@ impl Lane {
         bytes: &[u8],
         socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
     ) -> io::Result<Option<usize>> {
-        let Some(shortcut) = &self.shortcut else { return Ok(None) };
+        let Some(Fast { shortcut, desk }) = &mut self.fast else { return Ok(None) };
         let mut fields = [EMPTY_HEADER; FIELDS];
         let Some((plain, length)) = plain(bytes, &mut fields, &self.limits) else {
             return Ok(None);
@@ -138,7 +190,14 @@ impl Lane {
             return Err(failure);
         }
         match told {
-            Told::Left => return Ok(None),
+            Told::Left => {
+                let Some(request) = request(&bytes[..length], plain.target, &fields) else {
+                    return Ok(None);
+                };
+                self.pulse.outbox().begin();
+                desk.ask(request);
+                self.exchange = Some(Exchange::begin(Busy::begin(&self.pulse)));
+            }
             Told::All => {}
             Told::Begun(rest) => self.begin(head_sent, rest),
         }
@@ -173,8 +232,24 @@ impl Lane {
         self.begun = Some(Begun { head_sent, rest, _busy: Busy::begin(&self.pulse) });
     }
 
-    /// Sends what is left of an answer; nothing else may be read or written before that.
+    /// Sends what is left of an answer, when it is there; nothing else may be answered or written before that.
     pub(crate) fn poll_finish(
+        &mut self,
+        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_begun(socket))?;
+        let (Some(exchange), Some(fast)) = (&mut self.exchange, &mut self.fast) else {
+            return Poll::Ready(Ok(()));
+        };
+        let answered = ready!(exchange.poll(&mut *fast.desk, &mut self.head, socket));
+        // Whatever comes of it, nothing more may be said of it: what was cut off must not be given an end.
+        self.forget();
+        self.is_closed = answered? == After::Closes;
+        self.head.shrink_to(ROOM);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_begun(
         &mut self,
         socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
     ) -> Poll<io::Result<()>> {
@@ -188,7 +263,7 @@ impl Lane {
                 self.head.shrink_to(ROOM);
                 return Poll::Ready(Ok(()));
             }
-            let sent = ready!(socket.poll_send(head, body))?;
+            let sent = ready!(socket.poll_send([head, body]))?;
             begun.head_sent += sent.min(head_left);
             begun.rest.advance(sent.saturating_sub(head_left));
         }
@@ -197,7 +272,11 @@ impl Lane {
 
 impl std::fmt::Debug for Lane {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Lane").field("begun", &self.begun.is_some()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Lane")
+            .field("begun", &self.begun.is_some())
+            .field("asking", &self.is_asking())
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,14 +299,23 @@ pub(crate) struct Socket<'a, 'b, T> {
 }
 
 impl<T: AsyncWrite + Unpin> Socket<'_, '_, T> {
-    fn poll_send(&mut self, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
-        let slices = [IoSlice::new(head), IoSlice::new(body)];
+    pub(super) fn poll_send<const N: usize>(
+        &mut self,
+        parts: [&[u8]; N],
+    ) -> Poll<io::Result<usize>> {
+        let slices = parts.map(IoSlice::new);
         let written = Pin::new(&mut *self.stream).poll_write_vectored(self.context, &slices);
         self.pulse.note_written(&written);
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             _ => written,
         }
+    }
+
+    /// Sends what is to be said before the answer in hand.
+    pub(super) fn poll_outbox(&mut self) -> Poll<io::Result<()>> {
+        let pulse = self.pulse;
+        pulse.outbox().poll_send(|bytes| self.poll_send([bytes]))
     }
 }
 
@@ -250,7 +338,7 @@ impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
         while sent < all {
             let head_left = head.get(sent..).unwrap_or_default();
             let body_left = &body[sent.saturating_sub(head.len())..];
-            match self.socket.poll_send(head_left, body_left) {
+            match self.socket.poll_send([head_left, body_left]) {
                 Poll::Ready(Ok(more)) => sent += more,
                 Poll::Ready(Err(failure)) => {
                     self.failure = Some(failure);
@@ -268,13 +356,28 @@ impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
     }
 }
 
+/// A plain request as the service takes it: what hyper would make of it. `fields` are those of `head`, and empty ones
+/// behind them.
+fn request(head: &[u8], target: &str, fields: &[Header<'_>]) -> Option<Request<Upload>> {
+    let at = |part: &[u8]| pieces::place(head, part);
+    let lines = fields.iter().take_while(|line| !line.name.is_empty());
+    let lines: SmallVec<[pieces::Line; FIELDS]> =
+        lines.map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
+    let target = at(target.as_bytes());
+    let head = Bytes::copy_from_slice(head);
+    let mut request = Request::new(Upload::none());
+    *request.uri_mut() = PathAndQuery::from_maybe_shared(head.slice(target)).ok()?.into();
+    *request.headers_mut() = pieces::fields(&head, &lines, 0)?;
+    Some(request)
+}
+
 /// The plain request at the beginning of `bytes` and the length of its head, if there is one and all of it is there.
 pub(crate) fn plain<'a>(
     bytes: &'a [u8],
     fields: &mut [Header<'a>],
     limits: &Limits,
 ) -> Option<(Plain<'a>, usize)> {
-    let mut request = Request::new(fields);
+    let mut request = httparse::Request::new(fields);
     let Ok(Status::Complete(length)) = request.parse(bytes) else { return None };
     let (Some("GET"), Some(target), Some(1)) = (request.method, request.path, request.version)
     else {

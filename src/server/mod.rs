@@ -9,6 +9,8 @@ pub mod upload;
 
 mod connection;
 mod crowd;
+mod desk;
+mod exchange;
 pub(crate) mod framing;
 pub(crate) mod lane;
 mod line;
@@ -39,8 +41,9 @@ use crate::message::interim::Outbox;
 use crate::message::plain::Shortcut;
 use crate::server::connection::{Connection, Protocols};
 use crate::server::crowd::Place;
+use crate::server::desk::Desk;
 use crate::server::introduction::{Caller, Counts, Stranger, Threshold, told_to_end};
-use crate::server::lane::Lane;
+use crate::server::lane::{Fast, Lane};
 use crate::server::limits::Limits;
 use crate::server::line::Line;
 use crate::server::pulse::{Bounds, Clock, Order, Phase, Pulse, Registry, Seat};
@@ -71,7 +74,8 @@ const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// Who answers one connection.
 pub struct Welcome<S> {
     pub service: S,
-    /// Who answers plain HTTP/1 requests before the service is asked.
+    /// Who answers plain HTTP/1 requests before the service is asked. Where there is nobody, all requests are parsed by
+    /// hyper.
     pub shortcut: Option<Box<dyn Shortcut>>,
 }
 
@@ -308,8 +312,11 @@ impl Seated {
         B::Error: Into<BoxError>,
     {
         let Self { pulse, seat, limits, protocols } = self;
-        let reception = Reception::new(welcome.service, Arc::clone(&pulse), &limits);
-        let fast = Lane::new(welcome.shortcut, Arc::clone(&pulse), limits);
+        let Welcome { service, shortcut } = welcome;
+        let fast =
+            shortcut.map(|shortcut| Fast { shortcut, desk: Box::new(Desk::new(service.clone())) });
+        let reception = Reception::new(service, Arc::clone(&pulse), &limits);
+        let fast = Lane::new(fast, Arc::clone(&pulse), limits);
         let stream = Stream::new(line, fast, pulse, (seat, place));
         Connection::new(stream, reception, protocols)
     }

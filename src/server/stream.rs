@@ -100,6 +100,13 @@ impl Stream {
         let Taken { bytes, is_a_lot } =
             self.lane.take(&buffer.filled()[before..], heads, &mut socket)?;
         let end = buffer.filled().len();
+        if self.lane.is_asking() {
+            if before + bytes < end {
+                self.lane.keep(&buffer.filled()[before + bytes..]);
+            }
+            buffer.set_filled(before);
+            return Poll::Ready(Ok(()));
+        }
         if is_a_lot && before + bytes < end {
             self.lane.wait(&buffer.filled()[before + bytes..], context);
             buffer.set_filled(before);
@@ -110,6 +117,58 @@ impl Stream {
             buffer.set_filled(end - bytes);
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush_line(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.line).poll_flush(context);
+        if self.line.holds_back() {
+            // What was written waits within, for the socket.
+            match flushed {
+                Poll::Pending => self.pulse.blocked(),
+                Poll::Ready(_) => self.pulse.flushed(),
+            }
+        }
+        flushed
+    }
+
+    /// Looks whether a client who waits for the service is still there. What it sends meanwhile waits with the lane, as
+    /// much as comes at once. Ready where it has left.
+    fn poll_left(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.lane.is_asking() || self.lane.is_ahead() {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        if buffer.remaining() == 0 {
+            return Poll::Pending;
+        }
+        ready!(Pin::new(&mut self.line).poll_read(context, buffer))?;
+        let came = &buffer.filled()[before..];
+        if came.is_empty() {
+            return self.hear_end(context).map(|()| {
+                self.lane.forget();
+                Ok(())
+            });
+        }
+        self.lane.keep(came);
+        buffer.set_filled(before);
+        Poll::Pending
+    }
+
+    /// The client has ended its side: ready when that is known for the second time.
+    ///
+    /// The parser forgets a request whose client has ended, as one that has left, and so does the lane. Who asked and then
+    /// ended its side may still listen, and gets what can be answered at once.
+    fn hear_end(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.end != End::NotYet {
+            return Poll::Ready(());
+        }
+        self.end = End::Theirs;
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads and forgets until the peer has ended too.
@@ -143,17 +202,20 @@ impl AsyncRead for Stream {
         this.hear_orders(cx)?;
         let before = buffer.filled().len();
         loop {
-            ready!(this.poll_lane(cx))?;
+            match this.poll_lane(cx) {
+                Poll::Pending => return this.poll_left(cx, buffer),
+                Poll::Ready(finished) => finished?,
+            }
+            if this.lane.is_closed() {
+                // As if the client had ended: the parser closes between two messages.
+                return Poll::Ready(Ok(()));
+            }
             if !this.lane.go_on(buffer) {
                 ready!(Pin::new(&mut this.line).poll_read(cx, buffer))?;
             }
             if buffer.filled().len() == before {
-                if buffer.remaining() > 0 && this.end == End::NotYet {
-                    this.end = End::Theirs;
-                    // The parser forgets a request whose client has ended, as one that has left. Who asked and then ended
-                    // its side may still listen, and gets what can be answered at once.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                if buffer.remaining() > 0 {
+                    ready!(this.hear_end(cx));
                 }
                 return Poll::Ready(Ok(()));
             }
@@ -200,6 +262,10 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.lane.is_asking() {
+            // Its answer is waited for where more is read; here goes out what is written of it.
+            return this.poll_flush_line(cx);
+        }
         ready!(this.poll_lane(cx))?;
         // hyper's server sends no interim responses. It flushes when everything it had to write is written, and
         // an answer in progress is held back by `Reception`: here is the place between two messages.
@@ -209,15 +275,7 @@ impl AsyncWrite for Stream {
             pulse.note_written(&written);
             written
         }))?;
-        let flushed = line.as_mut().poll_flush(cx);
-        if line.holds_back() {
-            // What was written waits within, for the socket.
-            match flushed {
-                Poll::Pending => pulse.blocked(),
-                Poll::Ready(_) => pulse.flushed(),
-            }
-        }
-        flushed
+        this.poll_flush_line(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

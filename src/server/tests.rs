@@ -21,13 +21,13 @@ use crate::server::shutdown::Ending;
 use crate::server::upload::UploadFailure;
 
 /// Nothing below may take longer; a hang is a failure, not a wait.
-const SOON: Duration = Duration::from_secs(5);
+pub(super) const SOON: Duration = Duration::from_secs(5);
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-struct Running {
+pub(super) struct Running {
     address: SocketAddr,
-    drain: Drain,
+    pub(super) drain: Drain,
     tasks: JoinSet<()>,
 }
 
@@ -42,12 +42,12 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    start_with(limits, move || Welcome::to(service.clone()))
+    start_with(limits, move |_| Welcome::to(service.clone()))
 }
 
-fn start_with<S, B>(
+pub(super) fn start_with<S, B>(
     limits: Limits,
-    welcome: impl Fn() -> Welcome<S> + Clone + Send + Sync + 'static,
+    welcome: impl Fn(&Arc<Outbox>) -> Welcome<S> + Clone + Send + Sync + 'static,
 ) -> Running
 where
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
@@ -65,7 +65,7 @@ where
     let drain = Drain::new();
     let mut tasks = JoinSet::new();
     let threshold = Threshold::default();
-    let make = move |_, _: &Arc<Outbox>| welcome();
+    let make = move |_, outbox: &Arc<Outbox>| welcome(outbox);
     tasks.spawn(serve(listener, threshold, make, Arc::new(limits), drain.clone()));
     Running { address, drain, tasks }
 }
@@ -75,11 +75,16 @@ async fn hello(_: Request<Upload>) -> Result<Response<Full<Bytes>>, Infallible> 
 }
 
 impl Running {
+    /// Whether somebody listens.
+    pub(super) async fn is_open(&self) -> bool {
+        TcpStream::connect(self.address).await.is_ok()
+    }
+
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    async fn send(&self, bytes: &[u8]) -> TcpStream {
+    pub(super) async fn send(&self, bytes: &[u8]) -> TcpStream {
         let mut client = self.connect().await;
         client.write_all(bytes).await.unwrap();
         client
@@ -87,7 +92,7 @@ impl Running {
 }
 
 /// Reads until the server ends the connection; a reset counts as an end.
-async fn read_to_end(client: &mut TcpStream) -> String {
+pub(super) async fn read_to_end(client: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let _ =
         timeout(SOON, client.read_to_end(&mut bytes)).await.expect("the connection never ended");
@@ -95,7 +100,7 @@ async fn read_to_end(client: &mut TcpStream) -> String {
 }
 
 /// Reads until `end` has arrived.
-async fn read_until(client: &mut TcpStream, end: &str) -> String {
+pub(super) async fn read_until(client: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut piece = [0; 1024];
     while !text.ends_with(end) {
@@ -137,7 +142,10 @@ impl Shortcut for Short {
 
 #[tokio::test]
 async fn the_lane_answers_plain_requests_once_the_service_had_one() {
-    let welcome = || Welcome { service: service_fn(hello), shortcut: Some(Box::new(Short) as _) };
+    let welcome = |_: &Arc<Outbox>| Welcome {
+        service: service_fn(hello),
+        shortcut: Some(Box::new(Short) as _),
+    };
     let server = start_with(Limits::default(), welcome);
     let mut client = server.connect().await;
     let rows = [
@@ -197,7 +205,10 @@ async fn echo(request: Request<Upload>) -> Result<Response<Full<Bytes>>, Infalli
 
 #[tokio::test]
 async fn answers_to_requests_that_came_together_go_out_in_their_order_whoever_gives_them() {
-    let welcome = || Welcome { service: service_fn(echo), shortcut: Some(Box::new(Echo) as _) };
+    let welcome = |_: &Arc<Outbox>| Welcome {
+        service: service_fn(echo),
+        shortcut: Some(Box::new(Echo) as _),
+    };
     let server = start_with(Limits::default(), welcome);
     let mut client = server.send(GET).await;
     read_until(&mut client, "\r\n\r\n/").await;
@@ -253,7 +264,7 @@ async fn a_client_that_asks_for_much_at_once_lets_others_have_their_turn() {
     let (sender, mut noted) = mpsc::unbounded_channel();
     let welcome = {
         let turn = turn.clone();
-        move || {
+        move |_: &Arc<Outbox>| {
             let shortcut = Noting { turn: turn.clone(), noted: sender.clone() };
             Welcome { service: service_fn(hello), shortcut: Some(Box::new(shortcut) as _) }
         }
@@ -577,7 +588,7 @@ async fn a_drain_finishes_what_is_in_hand_and_takes_nothing_new() {
         assert_eq!(drain.finish(SOON).await, Ending::Clean);
     });
     server.drain.begun().await;
-    while TcpStream::connect(server.address).await.is_ok() {
+    while server.is_open().await {
         yield_now().await;
     }
     release.notify_one();

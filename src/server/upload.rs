@@ -15,12 +15,13 @@ use crate::server::pulse::{Busy, Pulse};
 
 /// A request body as it arrives.
 ///
-/// Where there is none, it is no larger than hyper's own and allocates nothing; a timer exists only after
+/// Where there is none, it allocates nothing; a timer exists only after
 /// somebody had to wait. Dropped before its end, the server reads what little has come already and else closes
 /// the connection.
 #[derive(Debug)]
 pub struct Upload {
-    body: Incoming,
+    /// Nothing where the lane took the request, which then has no content.
+    body: Option<Incoming>,
     watch: Option<Box<Watch>>,
 }
 
@@ -69,7 +70,12 @@ impl Upload {
             let (busy, wait) = (Busy::begin(pulse), Wait::None);
             Box::new(Watch { busy, head, patience, silence: None, wait })
         });
-        Self { body, watch }
+        Self { body: Some(body), watch }
+    }
+
+    /// No content.
+    pub(crate) fn none() -> Self {
+        Self { body: None, watch: None }
     }
 }
 
@@ -101,11 +107,11 @@ impl Body for Upload {
         let this = self.get_mut();
         // hyper 1.12 does not tell the end of a body of known length whose answer was through before it, until
         // the next request begins; the count tells it.
-        if this.body.is_end_stream() {
+        let Some(body) = this.body.as_mut().filter(|body| !body.is_end_stream()) else {
             this.watch = None;
             return Poll::Ready(None);
-        }
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        };
+        let polled = Pin::new(body).poll_frame(cx);
         // After the poll: it is what reads on.
         if let Some(failure) = this.watch.as_ref().and_then(|watch| watch.doubt()) {
             this.watch = None;
@@ -128,10 +134,10 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
