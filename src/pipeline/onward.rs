@@ -198,8 +198,9 @@ pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Req
     Request::from_parts(parts, content)
 }
 
-/// How many fields a request gets from us, at most in general. A map without room for them is made anew when they come.
-const OURS: usize = 6;
+/// How many fields a request gets from us that has its `Host`, and one to spare. A map without room for them is made anew
+/// when they come.
+const OURS: usize = 5;
 
 /// What is asked about the stored response that is held: whether it still holds, or the rest of it.
 fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderValue)> {
