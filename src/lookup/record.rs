@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::lookup::outcome::{Errand, Kept, Layer, Outcome, Source, WhyPassed, WhyRefused};
+use crate::message::fields::X_REQUEST_ID;
 use crate::policy::storable::WhyNot;
 use crate::route::Route;
 use crate::telemetry::access::{AccessLog, Line};
@@ -62,22 +63,30 @@ impl BodyEnd {
 }
 
 impl Record {
-    /// Opens the record of `request`, which began now; until it is answered it counts as malformed.
-    pub fn open<B>(request: &Request<B>, client: Option<IpAddr>, at: Timestamp) -> Self {
-        let authority = request.uri().authority();
-        let host = authority.and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+    /// Opens the record of a request that began now; until it is answered it counts as malformed.
+    pub fn open(client: Option<IpAddr>, at: Timestamp) -> Self {
         Self {
             started: Instant::now(),
             at,
             client,
-            method: request.method().clone(),
-            host: host.or_else(|| request.headers().get(HOST).cloned()),
-            path: request.uri().path_and_query().cloned(),
-            request_id: request.headers().get("x-request-id").cloned(),
+            method: Method::GET,
+            host: None,
+            path: None,
+            request_id: None,
             route: None,
             status: StatusCode::BAD_REQUEST,
             outcome: Outcome::Refused(WhyRefused::Malformed),
         }
+    }
+
+    /// Notes what only a line of the log tells of the request.
+    pub fn note<B>(&mut self, request: &Request<B>) {
+        let authority = request.uri().authority();
+        let host = authority.and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+        self.method = request.method().clone();
+        self.host = host.or_else(|| request.headers().get(HOST).cloned());
+        self.path = request.uri().path_and_query().cloned();
+        self.request_id = request.headers().get(X_REQUEST_ID).cloned();
     }
 
     /// Tells the metrics and the access log that the response is over. Costs five relaxed additions, and what one
@@ -262,7 +271,8 @@ mod tests {
     #[test]
     fn a_record_is_told_once_to_metrics_and_log() {
         let request = Request::get("/a?b=1").header(HOST, "shop.example").body(()).unwrap();
-        let record = Record::open(&request, None, Timestamp::from_seconds(1));
+        let mut record = Record::open(None, Timestamp::from_seconds(1));
+        record.note(&request);
         let metrics = Metrics::new("shop");
         let (log, guard) = AccessLog::start(None, std::io::sink()).unwrap();
         record.tell(Ended { how: BodyEnd::ClientLeft, bytes: 7 }, &metrics, &log);

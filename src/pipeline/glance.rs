@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use crate::entry::Entry;
 use crate::key::Key;
@@ -78,18 +77,8 @@ impl Glance {
 
     /// The record of a hit, but for its route.
     fn record(&self, asked: &Plain<'_>, now: Timestamp) -> Record {
-        let mut record = Record {
-            started: Instant::now(),
-            at: now,
-            client: Some(self.client),
-            method: Method::GET,
-            host: None,
-            path: None,
-            request_id: None,
-            route: None,
-            status: StatusCode::OK,
-            outcome: HIT,
-        };
+        let mut record = Record::open(Some(self.client), now);
+        (record.status, record.outcome) = (StatusCode::OK, HIT);
         // What only a line of the log tells.
         if self.parts.log.is_on() {
             record.host = HeaderValue::from_str(asked.host).ok();

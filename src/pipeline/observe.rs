@@ -95,7 +95,10 @@ where
         let now = Timestamp::now();
         let request =
             request.map(|body| if body.is_end_stream() { Body::Empty } else { Body::live(body) });
-        let record = Record::open(&request, Some(self.client), now);
+        let mut record = Record::open(Some(self.client), now);
+        if self.parts.log.is_on() {
+            record.note(&request);
+        }
         let interim = self.outbox.client();
         let scheme = self.scheme.clone();
         let arrival = Arrival { request, client: self.client, scheme, interim, now };
