@@ -13,7 +13,7 @@ use http::header::{
     HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
 };
 use http::uri::Scheme;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Uri};
 use httparse::EMPTY_HEADER;
 use serde_json::Value as Json;
 
@@ -448,6 +448,27 @@ fn plain_head(data: &[u8]) {
     assert!(length <= data.len());
     assert_eq!(scan(&[&data[..length]]), (None, Some(1)));
     same_key(&host, &target);
+    same_request(&data[..length]);
+}
+
+/// What the lane makes of a plain head is a request that has each line of it, in its order among those of its name. A
+/// target that is none is left to the parser.
+fn same_request(head: &[u8]) {
+    let mut lines = [EMPTY_HEADER; lane::FIELDS];
+    let Some((plain, _)) = lane::plain(head, &mut lines, &Limits::default()) else { return };
+    let target = plain.target.parse::<Uri>();
+    let Some(request) = lane::request(head, plain.target, &lines) else {
+        assert!(target.is_err(), "{target:?} is left");
+        return;
+    };
+    assert_eq!(Some(request.uri()), target.ok().as_ref());
+    let lines = lines.iter().take_while(|line| !line.name.is_empty());
+    let mut fields = HeaderMap::new();
+    for line in lines {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).expect("a name");
+        fields.append(name, HeaderValue::from_bytes(line.value).expect("a value"));
+    }
+    assert_eq!(request.headers(), &fields);
 }
 
 fn same_key(host: &str, target: &str) {

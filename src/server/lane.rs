@@ -358,7 +358,7 @@ impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
 
 /// A plain request as the service takes it: what hyper would make of it. `fields` are those of `head`, and empty ones
 /// behind them.
-fn request(head: &[u8], target: &str, fields: &[Header<'_>]) -> Option<Request<Upload>> {
+pub(crate) fn request(head: &[u8], target: &str, fields: &[Header<'_>]) -> Option<Request<Upload>> {
     let at = |part: &[u8]| pieces::place(head, part);
     let lines = fields.iter().take_while(|line| !line.name.is_empty());
     let lines: SmallVec<[pieces::Line; FIELDS]> =
