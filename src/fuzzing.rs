@@ -342,7 +342,7 @@ fn scan(pieces: &[&[u8]]) -> (Option<(u64, &'static str)>, Option<u64>) {
 
 fn lane_head(data: &[u8]) -> Option<(String, String, usize)> {
     let mut fields = [EMPTY_HEADER; lane::FIELDS];
-    let (plain, length) = lane::plain(data, &mut fields, &Limits::default())?;
+    let lane::Simple { plain, length, .. } = lane::simple(data, &mut fields, &Limits::default())?;
     Some((plain.host.to_owned(), plain.target.to_owned(), length))
 }
 
@@ -455,7 +455,8 @@ fn plain_head(data: &[u8]) {
 /// target that is none is left to the parser.
 fn same_request(head: &[u8]) {
     let mut lines = [EMPTY_HEADER; lane::FIELDS];
-    let Some((plain, _)) = lane::plain(head, &mut lines, &Limits::default()) else { return };
+    let simple = lane::simple(head, &mut lines, &Limits::default());
+    let Some(lane::Simple { plain, .. }) = simple else { return };
     let target = plain.target.parse::<Uri>();
     let Some(request) = lane::request(head, plain.target, &lines) else {
         assert!(target.is_err(), "{target:?} is left");

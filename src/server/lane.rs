@@ -1,4 +1,4 @@
-//! The fast lane: plain requests are answered where they are read, at once or by the service.
+//! The fast lane: simple requests are answered where they are read, at once or by the service.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -42,7 +42,7 @@ const GATHERED: usize = 32 * 1024;
 /// hyper parses a request into a map, calls a service with it and prints the map that it answers: two thirds of the
 /// instructions of a hit, of 22,300. A plain request needs none of that where memory answers it, and where the service
 /// does, it needs neither a second parser nor the bookkeeping for content, upgrades and older versions: a twelfth of the
-/// 52,800 instructions of a miss. What is not plain, and the first request of a connection, the lane has not touched,
+/// 52,800 instructions of a miss. What is not so simple, and the first request of a connection, the lane has not touched,
 /// and hyper gets the same bytes.
 pub(crate) struct Lane {
     fast: Option<Fast>,
@@ -58,7 +58,7 @@ pub(crate) struct Lane {
     is_closed: bool,
 }
 
-/// Who answers plain requests: one at once, or else the other.
+/// Who answers: one what is plain, at once; or else the other.
 pub(crate) struct Fast {
     pub(crate) shortcut: Box<dyn Shortcut>,
     pub(crate) desk: Box<dyn Asking>,
@@ -179,12 +179,15 @@ impl Lane {
     ) -> io::Result<Option<usize>> {
         let Some(Fast { shortcut, desk }) = &mut self.fast else { return Ok(None) };
         let mut fields = [EMPTY_HEADER; FIELDS];
-        let Some((plain, length)) = plain(bytes, &mut fields, &self.limits) else {
+        let Some(Simple { plain, length, wants }) = simple(bytes, &mut fields, &self.limits) else {
             return Ok(None);
         };
         let is_followed = bytes.len() > length;
         let mut outlet = Sending { socket, is_followed, head_sent: 0, failure: None };
-        let told = shortcut.answer(&plain, &mut self.head, &mut outlet);
+        let told = match wants {
+            Wants::Resource => shortcut.answer(&plain, &mut self.head, &mut outlet),
+            Wants::More => Told::Left,
+        };
         let Sending { head_sent, failure, .. } = outlet;
         if let Some(failure) = failure {
             return Err(failure);
@@ -356,7 +359,25 @@ impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
     }
 }
 
-/// A plain request as the service takes it: what hyper would make of it. `fields` are those of `head`, and empty ones
+/// A request that the lane takes: a GET of HTTP/1.1 whose head says all of it, and nothing of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Simple<'a> {
+    pub(crate) plain: Plain<'a>,
+    /// Of its head.
+    pub(crate) length: usize,
+    pub(crate) wants: Wants,
+}
+
+/// What a request of the lane wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// The resource as it is: it is plain.
+    Resource,
+    /// Only what is new, a part, or an answer of a certain age: all that the service decides.
+    More,
+}
+
+/// A request of the lane as the service takes it: what hyper would make of it. `fields` are those of `head`, and empty ones
 /// behind them.
 pub(crate) fn request(head: &[u8], target: &str, fields: &[Header<'_>]) -> Option<Request<Upload>> {
     let at = |part: &[u8]| pieces::place(head, part);
@@ -371,12 +392,12 @@ pub(crate) fn request(head: &[u8], target: &str, fields: &[Header<'_>]) -> Optio
     Some(request)
 }
 
-/// The plain request at the beginning of `bytes` and the length of its head, if there is one and all of it is there.
-pub(crate) fn plain<'a>(
+/// The request at the beginning of `bytes`, if it is one for the lane and all of its head is there.
+pub(crate) fn simple<'a>(
     bytes: &'a [u8],
     fields: &mut [Header<'a>],
     limits: &Limits,
-) -> Option<(Plain<'a>, usize)> {
+) -> Option<Simple<'a>> {
     let mut request = httparse::Request::new(fields);
     let Ok(Status::Complete(length)) = request.parse(bytes) else { return None };
     let (Some("GET"), Some(target), Some(1)) = (request.method, request.path, request.version)
@@ -391,17 +412,20 @@ pub(crate) fn plain<'a>(
         return None;
     }
     let (mut host, mut request_id, mut bears) = (None, None, Bears::Nothing);
+    let mut wants = Wants::Resource;
     for field in request.headers.iter() {
         match sort(field) {
             Sort::Host if host.is_none() => host = str::from_utf8(field.value).ok(),
             Sort::RequestId => request_id = request_id.or(Some(field.value)),
             Sort::Personal => bears = Bears::Identity,
+            Sort::Asking => wants = Wants::More,
             Sort::Idle => {}
-            Sort::Host | Sort::Telling => return None,
+            Sort::Host | Sort::Framing => return None,
         }
     }
     let request_id = request_id.unwrap_or_default();
-    Some((Plain { host: host?, target, request_id, bears }, length))
+    let plain = Plain { host: host?, target, request_id, bears };
+    Some(Simple { plain, length, wants })
 }
 
 /// What a field means for a request that memory may answer.
@@ -409,8 +433,10 @@ pub(crate) fn plain<'a>(
 enum Sort {
     Host,
     RequestId,
-    /// It asks for something else than the resource as it is, or says something about the message.
-    Telling,
+    /// It asks for something else than the resource as it is.
+    Asking,
+    /// It says something about the message or the connection.
+    Framing,
     /// It says who asks.
     Personal,
     /// It says nothing that a stored response which did not vary would heed.
@@ -425,30 +451,30 @@ fn is_personal(name: &str) -> bool {
 
 fn sort(field: &Header<'_>) -> Sort {
     let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-    let telling = match field.name.len() {
-        2 => is("te"),
-        4 if is("host") => return Sort::Host,
-        5 => is("range"),
-        6 => is("expect") || is("pragma"),
-        7 => is("upgrade") || is("trailer"),
-        8 => is("if-match") || is("if-range"),
+    let found = match field.name.len() {
+        2 => is("te").then_some(Sort::Framing),
+        4 if is("host") => Some(Sort::Host),
+        5 => is("range").then_some(Sort::Asking),
+        6 if is("expect") => Some(Sort::Framing),
+        6 => is("pragma").then_some(Sort::Asking),
+        7 => (is("upgrade") || is("trailer")).then_some(Sort::Framing),
+        8 => (is("if-match") || is("if-range")).then_some(Sort::Asking),
         // A proxy that is trusted says by them which scheme it was asked by: another key.
-        9 => is("forwarded"),
+        9 => is("forwarded").then_some(Sort::Asking),
         // It names fields that go no further than us; which ones is the service's to see.
-        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
-        12 if is("x-request-id") => return Sort::RequestId,
-        13 => is("cache-control") || is("if-none-match"),
-        14 => is("content-length"),
-        16 => is("proxy-connection"),
-        17 => is("if-modified-since") || is("transfer-encoding") || is("x-forwarded-proto"),
-        19 => is("if-unmodified-since"),
-        _ => false,
+        10 if is("connection") => {
+            (!field.value.eq_ignore_ascii_case(b"keep-alive")).then_some(Sort::Framing)
+        }
+        12 if is("x-request-id") => Some(Sort::RequestId),
+        13 => (is("cache-control") || is("if-none-match")).then_some(Sort::Asking),
+        14 => is("content-length").then_some(Sort::Framing),
+        16 => is("proxy-connection").then_some(Sort::Framing),
+        17 if is("transfer-encoding") => Some(Sort::Framing),
+        17 => (is("if-modified-since") || is("x-forwarded-proto")).then_some(Sort::Asking),
+        19 => is("if-unmodified-since").then_some(Sort::Asking),
+        _ => None,
     };
-    match telling {
-        true => Sort::Telling,
-        false if is_personal(field.name) => Sort::Personal,
-        false => Sort::Idle,
-    }
+    found.unwrap_or_else(|| if is_personal(field.name) { Sort::Personal } else { Sort::Idle })
 }
 
 #[cfg(test)]
@@ -457,8 +483,10 @@ mod tests {
 
     fn target(head: &str) -> Option<String> {
         let mut fields = [EMPTY_HEADER; FIELDS];
-        let found = plain(head.as_bytes(), &mut fields, &Limits::default());
-        found.map(|(plain, length)| format!("{} {} {length}", plain.host, plain.target))
+        let Simple { plain, length, wants } =
+            simple(head.as_bytes(), &mut fields, &Limits::default())?;
+        let more = if wants == Wants::More { " and more" } else { "" };
+        Some(format!("{} {} {length}{more}", plain.host, plain.target))
     }
 
     #[test]
@@ -477,27 +505,37 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_more_or_is_in_doubt_is_left_to_the_service() {
+    fn what_asks_for_more_is_the_services() {
         for field in [
-            "TE: trailers",
             "Range: bytes=0-1",
-            "Expect: 100-continue",
             "Pragma: no-cache",
-            "Upgrade: websocket",
-            "Trailer: a",
             "If-Match: \"a\"",
             "If-Range: \"a\"",
-            "Connection: close",
-            "Connection: cookie",
             "Cache-Control: no-cache",
             "If-None-Match: \"a\"",
-            "Content-Length: 0",
-            "Proxy-Connection: keep-alive",
             "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT",
             "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT",
-            "Transfer-Encoding: chunked",
             "X-Forwarded-Proto: https",
             "Forwarded: proto=https",
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+            let expected = format!("h / {} and more", head.len());
+            assert_eq!(target(&head), Some(expected), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_the_connection_or_in_doubt_is_left_to_the_parser() {
+        for field in [
+            "TE: trailers",
+            "Expect: 100-continue",
+            "Upgrade: websocket",
+            "Trailer: a",
+            "Connection: close",
+            "Connection: cookie",
+            "Content-Length: 0",
+            "Proxy-Connection: keep-alive",
+            "Transfer-Encoding: chunked",
             "Host: other",
         ] {
             assert_eq!(
@@ -532,8 +570,8 @@ mod tests {
             Limits { header_fields: 1, ..Limits::default() },
             Limits { target_bytes: 3, ..Limits::default() },
         ] {
-            assert!(plain(head, &mut fields, &limits).is_none(), "{limits:?}");
+            assert!(simple(head, &mut fields, &limits).is_none(), "{limits:?}");
         }
-        assert!(plain(head, &mut fields, &Limits::default()).is_some());
+        assert!(simple(head, &mut fields, &Limits::default()).is_some());
     }
 }
