@@ -117,6 +117,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["admin/hooks.rs", "entry/seal.rs"]),
     ("base64", &["admin/hooks.rs", "entry/seal.rs"]),
     ("zstd", &["entry/seal.rs"]),
+    ("rmp", &["entry/pack.rs"]),
     ("http_cache_semantics", &["policy/veto.rs"]),
     ("httparse", &["fuzzing.rs", "origin/framing.rs", "origin/head.rs", "server/lane.rs"]),
     ("httpdate", &["message/date.rs"]),

@@ -4,6 +4,7 @@ mod alike;
 pub mod facts;
 pub mod freshness;
 pub mod lines;
+pub(crate) mod pack;
 pub mod partial;
 pub mod seal;
 pub mod sharing;

@@ -4,6 +4,7 @@
 //! with plain GCM two equal nonces give the key's authentication away, here they tell no more than whether two entries
 //! are the same.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use crate::entry::wire::Unreadable;
 use crate::key::Key;
+use crate::key::vary::Variant;
 
 /// Bytes of a secret.
 pub const SECRET: usize = 32;
@@ -198,6 +200,15 @@ impl Seal {
         self.0.keys.iter().find(|key| key.0.id.as_bytes() == id)
     }
 
+    /// How the variant of a response without `Vary` is named in a slot.
+    pub fn plain(&self, slot: &str) -> Cow<'static, str> {
+        const { assert!(Variant::PLAIN == 0) }
+        match self.key() {
+            Some(key) => key.field(slot, Variant::PLAIN).into(),
+            None => "0".into(),
+        }
+    }
+
     /// How a variant with this digest is named in a slot; digits, whose meaning is hidden where there is a key.
     pub fn field(&self, slot: &str, digest: u128) -> String {
         self.key().map_or_else(|| format!("{digest:x}"), |key| key.field(slot, digest))
@@ -363,6 +374,13 @@ mod tests {
         assert_eq!(why(&new, "slot", "cookie"), Some(Unreadable::Unsealed));
         assert_eq!(why(&ring(&["b"]), "slot", &hidden), Some(Unreadable::UnknownKey));
         assert_eq!(why(&ring(&[]), "slot", &hidden), Some(Unreadable::UnknownKey));
+    }
+
+    #[test]
+    fn the_plain_variant_has_the_name_of_its_digest() {
+        for seal in [ring(&[]), ring(&["a"])] {
+            assert_eq!(seal.plain("slot"), seal.field("slot", Variant::PLAIN));
+        }
     }
 
     #[test]

@@ -15,20 +15,18 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes};
-use http::StatusCode;
-use http::header::HeaderName;
-use serde::{Deserialize, Serialize};
-use serde_bytes::ByteArray;
-
 use crate::entry::facts::{Epoch, Facts, Mark, RouteId, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::lines::Lines;
+use crate::entry::pack::{Reader, Writer};
 use crate::entry::seal::{Body, NONCE, Seal, Spot, TAG};
 use crate::entry::{Entry, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
 use crate::time::Timestamp;
+use bytes::{BufMut, Bytes};
+use http::StatusCode;
+use http::header::HeaderName;
 
 const MAGIC: &[u8; 4] = b"LRDR";
 /// Version 3 added compression and encryption.
@@ -79,8 +77,7 @@ pub struct Encoded {
 /// that it is one. Of two entries that `seal` encrypts, no two may have one `nonce`. Copies the body once.
 pub fn encode(entry: &Entry, seal: &Seal, spot: &Spot<'_>, nonce: [u8; NONCE]) -> Option<Encoded> {
     let body = entry.whole().filter(|_| entry.part().is_none())?;
-    // Numbers, texts and bytes into memory: there is nothing that could fail.
-    let head = rmp_serde::to_vec(&WireHead::of(entry)).ok()?;
+    let head = write_head(entry);
     let coded = seal.compress(&entry.fields(), body);
     let (coding, stored) = match &coded {
         Body::Plain(body) => (0, *body),
@@ -126,22 +123,26 @@ pub fn decode(bytes: &Bytes, seal: &Seal, spot: &Spot<'_>) -> Result<Entry, Unre
         VERSION => opened(bytes, seal, spot)?,
         version => return Err(Unreadable::Version(version)),
     };
-    let (head, body) = opened.text.split_at_checked(opened.head).ok_or(Unreadable::Cut)?;
-    let wire: WireHead<'_> = rmp_serde::from_slice(head).map_err(|_| Unreadable::Malformed)?;
-    if wire.facts.key.into_array() != spot.key.bits().to_be_bytes() {
+    let whole = opened.decrypted.as_ref().unwrap_or(bytes);
+    let text = whole.get(opened.begin..).ok_or(Unreadable::Cut)?;
+    let (head, body) = text.split_at_checked(opened.head).ok_or(Unreadable::Cut)?;
+    let head = ReadHead::from(head).ok_or(Unreadable::Malformed)?;
+    if head.facts.key != spot.key {
         return Err(Unreadable::OtherKey);
     }
     let body = match opened.coding {
-        Coding::Plain => opened.text.slice_ref(body),
+        Coding::Plain => whole.slice_ref(body),
         Coding::Zstd { length } => seal.expand(body, length)?.into(),
     };
-    wire.entry(Stored::Whole(body)).ok_or(Unreadable::Malformed)
+    Ok(head.entry(Stored::Whole(body)))
 }
 
 /// What is known to be as it was written.
 struct Opened {
-    /// Head and body.
-    text: Bytes,
+    /// Where it was encrypted.
+    decrypted: Option<Bytes>,
+    /// Where head and body begin, in it or in all bytes.
+    begin: usize,
     /// Bytes of the head.
     head: usize,
     coding: Coding,
@@ -166,7 +167,7 @@ fn old(bytes: &Bytes, seal: &Seal) -> Result<Opened, Unreadable> {
     if digest(bytes, OLD_DIGEST) != prefix[OLD_DIGEST] {
         return Err(Unreadable::Digest);
     }
-    Ok(Opened { text: bytes.slice(OLD_PREFIX..), head, coding: Coding::Plain })
+    Ok(Opened { decrypted: None, begin: OLD_PREFIX, head, coding: Coding::Plain })
 }
 
 /// Version 3.
@@ -190,20 +191,19 @@ fn opened(bytes: &Bytes, seal: &Seal, spot: &Spot<'_>) -> Result<Opened, Unreada
     if rest.map(|body| body as u64) != Some(stored) {
         return Err(Unreadable::Cut);
     }
-    let text = if end == 0 {
+    if end == 0 {
         if seal.key().is_some() {
             return Err(Unreadable::Unsealed);
         }
         if digest(bytes, DIGEST) != bytes[DIGEST] {
             return Err(Unreadable::Digest);
         }
-        bytes.slice(begin..)
-    } else {
-        let key = seal.key_of(&bytes[PREFIX + NONCE..begin]).ok_or(Unreadable::UnknownKey)?;
-        let (nonce, about) = (&bytes[PREFIX..PREFIX + NONCE], about(&bytes[..begin], spot));
-        key.decrypt(nonce, &about, &bytes[begin..]).ok_or(Unreadable::Seal)?.into()
-    };
-    Ok(Opened { text, head, coding })
+        return Ok(Opened { decrypted: None, begin, head, coding });
+    }
+    let key = seal.key_of(&bytes[PREFIX + NONCE..begin]).ok_or(Unreadable::UnknownKey)?;
+    let (nonce, about) = (&bytes[PREFIX..PREFIX + NONCE], about(&bytes[..begin], spot));
+    let decrypted = key.decrypt(nonce, &about, &bytes[begin..]).ok_or(Unreadable::Seal)?;
+    Ok(Opened { decrypted: Some(decrypted.into()), begin: 0, head, coding })
 }
 
 /// What an encrypted entry is bound to: all that stands before it, and where it lies.
@@ -223,149 +223,142 @@ fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("the slice was cut to this length")
 }
 
-/// The head as it is written, in the order in which it is written.
-#[derive(Serialize, Deserialize)]
-struct WireHead<'a> {
-    #[serde(borrow)]
-    facts: WireFacts<'a>,
-    status: u16,
-    #[serde(borrow)]
-    fields: Vec<(&'a serde_bytes::Bytes, &'a serde_bytes::Bytes)>,
-    freshness: WireFreshness,
-    /// The names of the fields that selected the variant, with their values.
-    #[serde(borrow)]
-    variant: Vec<(&'a str, Option<&'a serde_bytes::Bytes>)>,
+/// The head, in the order in which it is written: facts, status, fields, freshness, variant.
+fn write_head(entry: &Entry) -> Vec<u8> {
+    let mut head = Writer::default();
+    head.array(5);
+    write_facts(&mut head, &entry.facts);
+    head.number(entry.status.as_u16().into());
+    head.array(entry.lines.iter().count());
+    for (name, value) in entry.lines.iter() {
+        head.array(2);
+        head.bytes(name);
+        head.bytes(value);
+    }
+    write_freshness(&mut head, &entry.freshness());
+    head.array(entry.variant.parts().count());
+    for (name, value) in entry.variant.parts() {
+        head.array(2);
+        head.text(name.as_str());
+        head.bytes_or_nil(value);
+    }
+    head.into_bytes()
 }
 
-#[derive(Serialize, Deserialize)]
-struct WireFacts<'a> {
-    key: ByteArray<16>,
-    url_key: ByteArray<16>,
-    url: &'a str,
-    route: &'a str,
-    #[serde(borrow)]
-    tags: Vec<&'a str>,
-    as_of: (u64, u64),
-    /// The epoch of `as_of`; since version 2.
-    #[serde(default)]
-    epoch: u64,
+fn write_facts(head: &mut Writer, facts: &Facts) {
+    head.array(7);
+    head.bytes(&facts.key.bits().to_be_bytes());
+    head.bytes(&facts.url_key.bits().to_be_bytes());
+    head.text(&facts.url);
+    head.text(facts.route.as_str());
+    head.array(facts.tags.len());
+    facts.tags.iter().for_each(|tag| head.text(tag.as_str()));
+    head.array(2);
+    head.number(facts.as_of.millis);
+    head.number(facts.as_of.number);
+    head.number(facts.as_of.epoch.number());
 }
 
 /// Milliseconds, all but the last.
-#[derive(Serialize, Deserialize)]
-struct WireFreshness {
-    received: u64,
-    initial_age: u64,
-    lifetime: u64,
-    stale_while_revalidate: u64,
-    stale_if_error: u64,
-    keep: u64,
-    fetch_time: u64,
-    use_without_asking: u8,
+fn write_freshness(head: &mut Writer, freshness: &Freshness) {
+    head.array(8);
+    head.number(freshness.received.as_millis());
+    for span in [
+        freshness.initial_age,
+        freshness.lifetime,
+        freshness.stale_while_revalidate,
+        freshness.stale_if_error,
+        freshness.keep,
+        freshness.fetch_time,
+    ] {
+        head.number(millis(span));
+    }
+    head.number(match freshness.use_without_asking {
+        UseWithoutAsking::Allowed => 0,
+        UseWithoutAsking::OnlyFresh => 1,
+        UseWithoutAsking::Never => 2,
+    });
 }
 
-impl<'a> WireHead<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        let fields = entry.lines.iter();
-        let fields = fields
-            .map(|(name, value)| (serde_bytes::Bytes::new(name), serde_bytes::Bytes::new(value)));
-        let variant = entry.variant.parts();
-        let variant =
-            variant.map(|(name, value)| (name.as_str(), value.map(serde_bytes::Bytes::new)));
-        Self {
-            facts: WireFacts::of(&entry.facts),
-            status: entry.status.as_u16(),
-            fields: fields.collect(),
-            freshness: WireFreshness::of(&entry.freshness()),
-            variant: variant.collect(),
-        }
+/// A head as it was read.
+struct ReadHead {
+    facts: Facts,
+    status: StatusCode,
+    lines: Lines,
+    freshness: Freshness,
+    variant: Variant,
+}
+
+impl ReadHead {
+    fn from(bytes: &[u8]) -> Option<Self> {
+        let mut head = Reader::new(bytes);
+        head.array_of(5..=5)?;
+        let facts = read_facts(&mut head)?;
+        let status = StatusCode::from_u16(head.number()?).ok()?;
+        let fields = head.array()?;
+        let lines = Lines::read((0..fields).map(|_| {
+            head.array_of(2..=2)?;
+            Some((head.bytes()?, head.bytes()?))
+        }))?;
+        let freshness = read_freshness(&mut head)?;
+        let parts = head.array()?;
+        let parts = (0..parts).map(|_| {
+            head.array_of(2..=2)?;
+            let name = HeaderName::from_bytes(head.text()?.as_bytes()).ok()?;
+            Some((name, if head.nil() { None } else { Some(head.bytes()?.into()) }))
+        });
+        let variant = Variant::from_parts(parts.collect::<Option<Vec<_>>>()?);
+        Some(Self { facts, status, lines, freshness, variant })
     }
 
     /// Most entries are answers without a map of their fields, and so none is made here.
-    fn entry(&self, body: Stored) -> Option<Entry> {
-        let status = StatusCode::from_u16(self.status).ok()?;
-        let lines = Lines::read(self.fields.iter().map(|(name, value)| (&***name, &***value)))?;
-        let mut variant = self.variant()?;
+    fn entry(self, body: Stored) -> Entry {
+        let Self { facts, status, lines, freshness, mut variant } = self;
         if variant.heeds_language() && status.is_success() {
             variant = variant.in_language_of(&lines.map());
         }
-        let (facts, freshness) = (self.facts.facts(), self.freshness.freshness()?);
-        Some(Entry::of_lines(facts, (status, lines), freshness, variant, body))
-    }
-
-    fn variant(&self) -> Option<Variant> {
-        let parts: Option<Vec<_>> = self
-            .variant
-            .iter()
-            .map(|(name, value)| {
-                let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-                Some((name, value.map(|value| Box::from(&**value))))
-            })
-            .collect();
-        Some(Variant::from_parts(parts?))
+        Entry::of_lines(facts, (status, lines), freshness, variant, body)
     }
 }
 
-impl<'a> WireFacts<'a> {
-    fn of(facts: &'a Facts) -> Self {
-        Self {
-            key: ByteArray::new(facts.key.bits().to_be_bytes()),
-            url_key: ByteArray::new(facts.url_key.bits().to_be_bytes()),
-            url: &facts.url,
-            route: facts.route.as_str(),
-            tags: facts.tags.iter().map(Tag::as_str).collect(),
-            as_of: (facts.as_of.millis, facts.as_of.number),
-            epoch: facts.as_of.epoch.number(),
-        }
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            key: Key::from_bits(u128::from_be_bytes(self.key.into_array())),
-            url_key: Key::from_bits(u128::from_be_bytes(self.url_key.into_array())),
-            url: self.url.into(),
-            route: RouteId::new(self.route),
-            tags: self.tags.iter().map(|tag| Tag::new(tag)).collect(),
-            as_of: Mark::new(self.as_of.0, self.as_of.1).of(Epoch::new(self.epoch)),
-        }
-    }
+fn read_facts(head: &mut Reader<'_>) -> Option<Facts> {
+    let values = head.array_of(6..=7)?;
+    let key = read_key(head)?;
+    let url_key = read_key(head)?;
+    let url = head.text()?.into();
+    let route = RouteId::new(head.text()?);
+    let tags = head.array()?;
+    let tags = (0..tags).map(|_| head.text().map(Tag::new)).collect::<Option<_>>()?;
+    head.array_of(2..=2)?;
+    let as_of = Mark::new(head.number()?, head.number()?);
+    // Since version 2.
+    let epoch = if values == 7 { Epoch::new(head.number()?) } else { Epoch::NONE };
+    Some(Facts { key, url_key, url, route, tags, as_of: as_of.of(epoch) })
 }
 
-impl WireFreshness {
-    fn of(freshness: &Freshness) -> Self {
-        Self {
-            received: freshness.received.as_millis(),
-            initial_age: millis(freshness.initial_age),
-            lifetime: millis(freshness.lifetime),
-            stale_while_revalidate: millis(freshness.stale_while_revalidate),
-            stale_if_error: millis(freshness.stale_if_error),
-            keep: millis(freshness.keep),
-            fetch_time: millis(freshness.fetch_time),
-            use_without_asking: match freshness.use_without_asking {
-                UseWithoutAsking::Allowed => 0,
-                UseWithoutAsking::OnlyFresh => 1,
-                UseWithoutAsking::Never => 2,
-            },
-        }
-    }
+fn read_key(head: &mut Reader<'_>) -> Option<Key> {
+    Some(Key::from_bits(u128::from_be_bytes(head.bytes()?.try_into().ok()?)))
+}
 
-    fn freshness(&self) -> Option<Freshness> {
-        Some(Freshness {
-            received: Timestamp::from_millis(self.received),
-            initial_age: Duration::from_millis(self.initial_age),
-            lifetime: Duration::from_millis(self.lifetime),
-            stale_while_revalidate: Duration::from_millis(self.stale_while_revalidate),
-            stale_if_error: Duration::from_millis(self.stale_if_error),
-            keep: Duration::from_millis(self.keep),
-            fetch_time: Duration::from_millis(self.fetch_time),
-            use_without_asking: match self.use_without_asking {
-                0 => UseWithoutAsking::Allowed,
-                1 => UseWithoutAsking::OnlyFresh,
-                2 => UseWithoutAsking::Never,
-                _ => return None,
-            },
-        })
-    }
+fn read_freshness(head: &mut Reader<'_>) -> Option<Freshness> {
+    head.array_of(8..=8)?;
+    let received = Timestamp::from_millis(head.number()?);
+    let mut span = || head.number().map(Duration::from_millis);
+    Some(Freshness {
+        received,
+        initial_age: span()?,
+        lifetime: span()?,
+        stale_while_revalidate: span()?,
+        stale_if_error: span()?,
+        keep: span()?,
+        fetch_time: span()?,
+        use_without_asking: match head.number()? {
+            0_u8 => UseWithoutAsking::Allowed,
+            1 => UseWithoutAsking::OnlyFresh,
+            2 => UseWithoutAsking::Never,
+            _ => return None,
+        },
+    })
 }
 
 /// Rounded down: a lifetime is never lengthened by being written.
@@ -378,6 +371,8 @@ mod tests {
     use http::header::{ETAG, HeaderMap, HeaderValue, SET_COOKIE};
     use proptest::prelude::{Strategy, any, prop};
     use proptest::{prop_assert, prop_assert_eq, prop_assume, proptest};
+    use serde::{Deserialize, Serialize};
+    use serde_bytes::ByteBuf;
 
     use super::*;
     use crate::entry::Head;
@@ -677,6 +672,51 @@ mod tests {
         bytes.into()
     }
 
+    /// The head as a library writes and reads it.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Told {
+        facts: (ByteBuf, ByteBuf, String, String, Vec<String>, (u64, u64), u64),
+        status: u16,
+        fields: Vec<(ByteBuf, ByteBuf)>,
+        freshness: (u64, u64, u64, u64, u64, u64, u64, u8),
+        variant: Vec<(String, Option<ByteBuf>)>,
+    }
+
+    impl Told {
+        fn of(entry: &Entry) -> Self {
+            let buf = |bytes: &[u8]| ByteBuf::from(bytes);
+            let (facts, freshness) = (&entry.facts, entry.freshness());
+            let as_of = facts.as_of;
+            let variant = entry.variant.parts();
+            Self {
+                facts: (
+                    buf(&facts.key.bits().to_be_bytes()),
+                    buf(&facts.url_key.bits().to_be_bytes()),
+                    facts.url.to_string(),
+                    facts.route.to_string(),
+                    facts.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+                    (as_of.millis, as_of.number),
+                    as_of.epoch.number(),
+                ),
+                status: entry.status.as_u16(),
+                fields: entry.lines.iter().map(|(name, value)| (buf(name), buf(value))).collect(),
+                freshness: (
+                    freshness.received.as_millis(),
+                    millis(freshness.initial_age),
+                    millis(freshness.lifetime),
+                    millis(freshness.stale_while_revalidate),
+                    millis(freshness.stale_if_error),
+                    millis(freshness.keep),
+                    millis(freshness.fetch_time),
+                    freshness.use_without_asking as u8,
+                ),
+                variant: variant
+                    .map(|(name, value)| (name.to_string(), value.map(ByteBuf::from)))
+                    .collect(),
+            }
+        }
+    }
+
     fn bytes(length: usize) -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(any::<u8>(), 0..length)
     }
@@ -703,6 +743,14 @@ mod tests {
             if let Ok(entry) = read(&written(&changed, b"hello")) {
                 let _never_panics = (entry.freshness().last_use(), entry.freshness().age(Timestamp::now()));
             }
+        }
+
+        /// No value of a head is left unread, and none may be left out.
+        #[test]
+        fn a_cut_head_is_refused_whatever_its_digest(at in any::<prop::sample::Index>()) {
+            let head = write_head(&entry());
+            let read = read(&written(&head[..at.index(head.len())], b"hello"));
+            prop_assert_eq!(read.unwrap_err(), Unreadable::Malformed);
         }
 
         #[test]
@@ -776,6 +824,9 @@ mod tests {
                 ..entry.freshness()
             };
             let entry = entry.with_freshness(freshness);
+            let head = write_head(&entry);
+            prop_assert_eq!(&head, &rmp_serde::to_vec(&Told::of(&entry)).unwrap());
+            prop_assert_eq!(rmp_serde::from_slice::<Told>(&head).unwrap(), Told::of(&entry));
             for ring in [seal(&[], 1), seal(&["2026a"], 1), seal(&["2026a"], 10_000)] {
                 let bytes = encode(&entry, &ring, &SPOT, [7; NONCE]).unwrap().bytes;
                 assert_same(&decode(&bytes, &ring, &SPOT).unwrap(), &entry);

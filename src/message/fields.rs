@@ -87,7 +87,7 @@ const STEERING: [&str; 34] = [
 ];
 
 /// Fields of a request that say who asks.
-pub const PERSONAL: [HeaderName; 9] = [
+pub static PERSONAL: [HeaderName; 9] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,

@@ -94,6 +94,10 @@ impl Drop for Turn<'_> {
 
 /// Who asks, by the personal fields that the key does not count. Costs a digest where there are any.
 pub fn asker(fields: &HeaderMap, key: &KeyRules) -> Asker {
+    // Most bear none: to look at the few names that there are costs a tenth of 1,500 instructions.
+    if !fields.keys().any(|name| PERSONAL.contains(name)) {
+        return Asker::Nobody;
+    }
     let mut digest = blake3::Hasher::new();
     let mut bears = false;
     for name in PERSONAL.iter().filter(|name| !key.headers.contains(name)) {

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::entry::pack::{Reader, Writer};
 use crate::entry::wire::{Encoded, Unreadable};
 use crate::key::vary::Selector;
 use crate::store::index::{self, Listed, Slot};
@@ -16,11 +17,12 @@ impl Bundle {
     pub(crate) fn parse(bytes: &Bytes) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let length = u32::from_be_bytes(*length) as usize;
-        let index = rest.get(..length)?;
-        let index: Vec<(Listed, usize)> = rmp_serde::from_slice(index).ok()?;
+        let mut index = Reader::new(rest.get(..length)?);
         let mut at = 4 + length;
-        let mut slot = Vec::with_capacity(index.len());
-        for (listed, length) in index {
+        let mut slot = Vec::new();
+        for _ in 0..index.array()? {
+            index.array_of(2..=2)?;
+            let (listed, length) = (Listed::read(&mut index)?, index.number()?);
             let end = at.checked_add(length).filter(|end| *end <= bytes.len())?;
             slot.push((listed, bytes.slice(at..end)));
             at = end;
@@ -80,9 +82,14 @@ impl Bundle {
             if self.0.is_empty() {
                 return None;
             }
-            let index: Vec<_> =
-                self.0.iter().map(|(listed, bytes)| (listed, bytes.len())).collect();
-            let index = rmp_serde::to_vec(&index).ok()?;
+            let mut index = Writer::default();
+            index.array(self.0.len());
+            for (listed, bytes) in &self.0 {
+                index.array(2);
+                listed.write(&mut index);
+                index.number(bytes.len() as u64);
+            }
+            let index = index.into_bytes();
             let length =
                 4 + index.len() + self.0.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
             if length <= most {
@@ -110,14 +117,16 @@ mod tests {
     use crate::key::Key;
     use crate::key::vary::VaryRules;
 
-    fn listed(digest: u32, received: u64) -> Listed {
-        let listed = (format!("{digest:x}"), "x-a", u64::MAX, (1_u64, 0_u64), received);
-        rmp_serde::from_slice(&rmp_serde::to_vec(&listed).unwrap()).unwrap()
+    fn listed(digest: &str, names: &str, received: u64) -> Listed {
+        let listed = (digest, names, u64::MAX, (1_u64, 0_u64), received);
+        Listed::read(&mut Reader::new(&rmp_serde::to_vec(&listed).unwrap())).unwrap()
     }
 
     fn bundle(variants: u32) -> Bundle {
-        let variant =
-            |number| (listed(number, 100 - u64::from(number)), Bytes::from(vec![7; 1000]));
+        let variant = |number| {
+            let listed = listed(&format!("{number:x}"), "x-a", 100 - u64::from(number));
+            (listed, Bytes::from(vec![7; 1000]))
+        };
         Bundle((1..=variants).map(variant).collect())
     }
 
@@ -138,13 +147,7 @@ mod tests {
     #[test]
     fn one_variant_does_not_keep_the_memory_of_the_others() {
         let mut bundle = bundle(5);
-        bundle.0.push((
-            rmp_serde::from_slice(
-                &rmp_serde::to_vec(&("0", "", u64::MAX, (1_u64, 0_u64), 999_u64)).unwrap(),
-            )
-            .unwrap(),
-            Bytes::from_static(b"plain"),
-        ));
+        bundle.0.push((listed("0", "", 999), Bytes::from_static(b"plain")));
         let bytes = bundle.bytes(10_000).unwrap();
         let (fields, rules) = (HeaderMap::new(), VaryRules::default());
         let selector = Selector { fields: &fields, rules: &rules };

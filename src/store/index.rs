@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use http::header::HeaderName;
-use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
 use crate::entry::facts::{Epoch, Mark};
+use crate::entry::pack::Reader;
+#[cfg(feature = "disk")]
+use crate::entry::pack::Writer;
 use crate::entry::seal::{Seal, Spot};
 use crate::entry::wire::Unreadable;
 use crate::key::Key;
@@ -25,18 +27,13 @@ pub(crate) struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    /// How the variant of a response without `Vary` is named.
-    pub(crate) fn plain(&self) -> String {
-        self.seal.field(self.name, Variant::PLAIN)
-    }
-
     pub(crate) fn spot(&self, field: &'a str) -> Spot<'a> {
         Spot { slot: self.name, field, key: self.key }
     }
 }
 
 /// One variant, as an index tells of it. Written as a `MessagePack` array, in this order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
     /// [`Variant::digest`] as [`Seal::field`] writes it; names the variant within its slot.
     pub digest: String,
@@ -47,7 +44,6 @@ pub(crate) struct Listed {
     as_of: (u64, u64),
     received: u64,
     /// The epoch of `as_of`, where it was written with one.
-    #[serde(default)]
     epoch: u64,
 }
 
@@ -65,6 +61,37 @@ impl Listed {
             received: entry.freshness().received.as_millis().min(EXACT),
             epoch: as_of.epoch.number().min(EXACT),
         }
+    }
+
+    /// All variants of an index; nothing where it makes no sense.
+    pub(crate) fn all(index: &[u8]) -> Option<Vec<Self>> {
+        let mut index = Reader::new(index);
+        let variants = index.array()?;
+        (0..variants).map(|_| Self::read(&mut index)).collect()
+    }
+
+    pub(crate) fn read(index: &mut Reader<'_>) -> Option<Self> {
+        let values = index.array_of(5..=6)?;
+        let (digest, names) = (index.text()?.to_owned(), index.text()?.to_owned());
+        let expires = index.number()?;
+        index.array_of(2..=2)?;
+        let as_of = (index.number()?, index.number()?);
+        let received = index.number()?;
+        let epoch = if values == 6 { index.number()? } else { 0 };
+        Some(Self { digest, names, expires, as_of, received, epoch })
+    }
+
+    #[cfg(feature = "disk")]
+    pub(crate) fn write(&self, index: &mut Writer) {
+        index.array(6);
+        index.text(&self.digest);
+        index.text(&self.names);
+        index.number(self.expires);
+        index.array(2);
+        index.number(self.as_of.0);
+        index.number(self.as_of.1);
+        index.number(self.received);
+        index.number(self.epoch);
     }
 
     pub(crate) fn as_of(&self) -> Mark {

@@ -1,11 +1,13 @@
 //! L2 in Redis: one hash per URL, with an index of its variants and one field per variant.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use redis::{Cmd, Value};
 use tokio::time::timeout;
 
 use crate::entry::Entry;
@@ -107,14 +109,15 @@ impl Entries {
         &self,
         slot: &Slot<'_>,
         selector: &Selector<'_>,
-    ) -> Result<Result<Option<(String, Bytes)>, Lost>, StoreError> {
+    ) -> Result<Result<Option<(Cow<'static, str>, Bytes)>, Lost>, StoreError> {
         let key = slot.name;
         let asking = self.0.servers.for_request(key).of_entries();
-        let plain = slot.plain();
-        let mut fields = redis::cmd("HMGET");
-        fields.arg(key).arg(INDEX).arg(&plain);
-        let (index, body) = match asking.try_ask::<(Option<Bytes>, Option<Bytes>)>(&fields).await {
-            Ok(answer) => answer,
+        let plain = slot.seal.plain(key);
+        // With room for all of it: growing costs 400 instructions.
+        let mut fields = Cmd::with_capacity(4, key.len() + 64);
+        fields.arg("HMGET").arg(key).arg(INDEX).arg(&*plain);
+        let (index, body) = match asking.try_ask(&fields).await {
+            Ok(answer) => two(answer)?,
             // Another type of value under our key: nobody but us can set it right.
             Err(Trouble::Refused(error)) if error.code() == Some("WRONGTYPE") => {
                 return Ok(Err(Lost::NoIndex));
@@ -124,9 +127,7 @@ impl Entries {
         let Some(index) = index else {
             return Ok(if body.is_some() { Err(Lost::NoIndex) } else { Ok(None) });
         };
-        let Ok(variants) = rmp_serde::from_slice::<Vec<Listed>>(&index) else {
-            return Ok(Err(Lost::NoIndex));
-        };
+        let Some(variants) = Listed::all(&index) else { return Ok(Err(Lost::NoIndex)) };
         match index::newest(&variants, selector, slot, Timestamp::now()) {
             Err(why) => Ok(Err(Lost::Unreadable(why))),
             Ok(None) => Ok(Ok(None)),
@@ -134,7 +135,7 @@ impl Entries {
             Ok(Some(listed)) => {
                 let mut field = redis::cmd("HGET");
                 let body: Option<Bytes> = asking.ask(field.arg(key).arg(&listed.digest)).await?;
-                Ok(Ok(body.map(|body| (listed.digest.clone(), body))))
+                Ok(Ok(body.map(|body| (listed.digest.clone().into(), body))))
             }
         }
     }
@@ -213,6 +214,19 @@ fn key(prefix: &str, place: &Place) -> String {
     // Writing to a text does not fail.
     let _ = write!(text, "{}", place.key);
     text
+}
+
+/// The values of two fields.
+fn two(answer: Value) -> Result<(Option<Bytes>, Option<Bytes>), StoreError> {
+    let strange = || StoreError::Failed("an answer to another question".into());
+    let bytes = |value| match value {
+        Value::BulkString(bytes) => Ok(Some(Bytes::from(bytes))),
+        Value::Nil => Ok(None),
+        _ => Err(strange()),
+    };
+    let Value::Array(values) = answer else { return Err(strange()) };
+    let [one, other] = <[Value; 2]>::try_from(values).map_err(|_| strange())?;
+    Ok((bytes(one)?, bytes(other)?))
 }
 
 /// Why there is nothing to be had where something lies.

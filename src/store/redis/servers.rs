@@ -24,7 +24,7 @@ use crate::store::redis::lane::Way;
 use crate::store::redis::link::{Deadline, Link, Preface, Trouble, Use};
 use crate::store::redis::map::{Map, ReadFrom};
 use crate::store::redis::script::Call;
-use crate::store::redis::slots::{View, slot};
+use crate::store::redis::slots::View;
 
 /// How long servers that are new on the map may take to be connected, before they are asked.
 const NEW: Duration = Duration::from_millis(500);
@@ -92,18 +92,18 @@ impl Servers {
     }
 
     /// Questions of a request about `key`, which all together have the deadline of a request.
-    pub(super) fn for_request(&self, key: &str) -> Asking<'_> {
+    pub(super) fn for_request<'a>(&'a self, key: &'a str) -> Asking<'a> {
         self.asking(key, Use::Request, self.timeout)
     }
 
     /// Questions about `key` that no request waits for, with a deadline of their own.
-    pub(super) fn in_background(&self, key: &str, patience: Duration) -> Asking<'_> {
+    pub(super) fn in_background<'a>(&'a self, key: &'a str, patience: Duration) -> Asking<'a> {
         self.asking(key, Use::Background, patience)
     }
 
-    fn asking(&self, key: &str, used: Use, patience: Duration) -> Asking<'_> {
+    fn asking<'a>(&'a self, key: &'a str, used: Use, patience: Duration) -> Asking<'a> {
         let deadline = Deadline::within(patience);
-        Asking { servers: self, slot: slot(key), used, read_from: ReadFrom::Masters, deadline }
+        Asking { servers: self, key, used, read_from: ReadFrom::Masters, deadline }
     }
 
     /// Whether requests for `key` are refused at the moment.
@@ -115,14 +115,14 @@ impl Servers {
     pub(super) fn can_write(&self, key: &str) -> bool {
         match &*self.shared.map.borrow() {
             None => true,
-            Some(map) => map.node(slot(key)).is_some_and(|node| node.master.can_write()),
+            Some(map) => map.holder(key).is_some_and(|node| node.master.can_write()),
         }
     }
 
     /// The link to the server that holds `key`, where it is known.
     pub(super) fn holder(&self, key: &str) -> Option<Arc<Link>> {
         let map = self.shared.map.borrow();
-        Some(map.as_ref()?.node(slot(key))?.master.clone())
+        Some(map.as_ref()?.holder(key)?.master.clone())
     }
 
     /// Every master that is known: together they hold all keys.
@@ -206,7 +206,7 @@ impl Maker {
 /// Questions about one key, within one deadline.
 pub(super) struct Asking<'a> {
     servers: &'a Servers,
-    slot: u16,
+    key: &'a str,
     used: Use,
     read_from: ReadFrom,
     deadline: Deadline,
@@ -343,7 +343,7 @@ impl Asking<'_> {
                 .await
                 .map_err(|_| Trouble::Late(self.deadline.patience))?,
         };
-        let node = map.node(self.slot);
+        let node = map.holder(self.key);
         let link = node.map(|node| node.link(self.read_from));
         link.ok_or_else(|| Trouble::Away("no server is known to hold this key".into()))
     }

@@ -152,7 +152,7 @@ impl Sweeper {
             return Ok((Vec::new(), 0));
         };
         let index = self.field(&key, super::entries::INDEX).await?;
-        let listed = index.and_then(|index| rmp_serde::from_slice::<Vec<Listed>>(&index).ok());
+        let listed = index.and_then(|index| Listed::all(&index));
         let (mut found, mut read) = (Vec::new(), 0);
         for listed in listed.unwrap_or_default() {
             let Some(bytes) = self.field(&key, &listed.digest).await? else { continue };
