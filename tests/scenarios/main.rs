@@ -26,6 +26,7 @@ mod http2;
 mod intake;
 mod interim;
 mod lane;
+mod large;
 mod lease;
 mod load;
 mod memory;
