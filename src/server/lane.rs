@@ -41,8 +41,8 @@ const GATHERED: usize = 32 * 1024;
 ///
 /// hyper parses a request into a map, calls a service with it and prints the map that it answers: two thirds of the
 /// instructions of a hit, of 22,300. A plain request needs none of that where memory answers it, and where the service
-/// does, it needs neither a second parser nor the bookkeeping for content, upgrades and older versions: a twelfth of the
-/// 52,800 instructions of a miss. What is not so simple, and the first request of a connection, the lane has not touched,
+/// does, it needs neither a second parser nor the bookkeeping for content, upgrades and older versions: with cheaper looks at
+/// fields, a tenth of the 53,000 instructions of a miss. What is not so simple, and the first request of a connection, the lane has not touched,
 /// and hyper gets the same bytes.
 pub(crate) struct Lane {
     fast: Option<Fast>,
@@ -502,6 +502,23 @@ mod tests {
         for (head, plain) in heads {
             assert_eq!(target(head).as_deref(), Some(plain), "{head:?}");
         }
+    }
+
+    #[test]
+    fn the_service_gets_every_line_as_it_came() {
+        let head =
+            b"GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX-A: 1\r\nX-Blank: \r\nx-a:2\r\n\r\n";
+        let mut fields = [EMPTY_HEADER; FIELDS];
+        let found = simple(head, &mut fields, &Limits::default()).expect("it is simple");
+        let request = request(head, found.plain.target, &fields).expect("it is a request");
+        assert_eq!(
+            (request.method(), request.uri().to_string()),
+            (&http::Method::GET, "/a?b".into())
+        );
+        let lines = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let expected: [(&str, &[u8]); 5] =
+            [("host", b"h"), ("x-empty", b""), ("x-a", b"1"), ("x-a", b"2"), ("x-blank", b"")];
+        assert_eq!(lines.collect::<Vec<_>>(), expected);
     }
 
     #[test]
