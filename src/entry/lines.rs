@@ -3,16 +3,12 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING,
-    CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, HeaderValue,
-    LAST_MODIFIED, LINK, SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, VARY, VIA,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::{memchr, memchr_iter};
 
 use crate::entry::alike::{Shared, shared};
 use crate::entry::block;
+use crate::message::pieces;
 
 /// What becomes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,32 +50,6 @@ fn kind(name: &[u8]) -> Kind {
 
 /// Fields that are added to each response that is sent: a map's index has room for them.
 const ADDED: usize = 6;
-
-/// A name that most responses have, which need not be read letter by letter: of 250 instructions for each 30 are left.
-fn usual(name: &[u8]) -> Option<HeaderName> {
-    Some(match name {
-        b"accept-ranges" => ACCEPT_RANGES,
-        b"access-control-allow-origin" => ACCESS_CONTROL_ALLOW_ORIGIN,
-        b"age" => AGE,
-        b"cache-control" => CACHE_CONTROL,
-        b"content-encoding" => CONTENT_ENCODING,
-        b"content-language" => CONTENT_LANGUAGE,
-        b"content-type" => CONTENT_TYPE,
-        b"date" => DATE,
-        b"etag" => ETAG,
-        b"expires" => EXPIRES,
-        b"last-modified" => LAST_MODIFIED,
-        b"link" => LINK,
-        b"server" => SERVER,
-        b"set-cookie" => SET_COOKIE,
-        b"strict-transport-security" => STRICT_TRANSPORT_SECURITY,
-        b"vary" => VARY,
-        b"via" => VIA,
-        b"x-content-type-options" => X_CONTENT_TYPE_OPTIONS,
-        b"x-frame-options" => X_FRAME_OPTIONS,
-        _ => return None,
-    })
-}
 
 /// How many bytes of a text tell where the lines begin that each answer says for itself.
 const HEADER: usize = 4;
@@ -147,9 +117,8 @@ impl Lines {
         let mut fields = HeaderMap::with_capacity(memchr_iter(b'\n', &text).count() + ADDED);
         for span in spans(&text) {
             // What was a name and a value is one.
-            let name = span.name(&text);
-            if let (Ok(name), Ok(value)) = (
-                usual(name).map_or_else(|| HeaderName::from_bytes(name), Ok),
+            if let (Some(name), Ok(value)) = (
+                pieces::name(span.name(&text)),
                 HeaderValue::from_maybe_shared(text.slice(span.colon + 2..span.end)),
             ) {
                 fields.append(name, value);
@@ -299,7 +268,7 @@ fn spans(text: &[u8]) -> impl Iterator<Item = Span> {
 mod tests {
     use std::sync::Arc;
 
-    use http::header::CONTENT_LENGTH;
+    use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, SET_COOKIE};
 
     use super::*;
     use crate::message::fields::{
@@ -371,33 +340,6 @@ mod tests {
             for name in names {
                 assert_eq!(kind(name.as_str().as_bytes()), expected, "{name}");
             }
-        }
-    }
-
-    #[test]
-    fn a_usual_name_is_the_one_that_is_read_letter_by_letter() {
-        for name in [
-            ACCEPT_RANGES,
-            ACCESS_CONTROL_ALLOW_ORIGIN,
-            AGE,
-            CACHE_CONTROL,
-            CONTENT_ENCODING,
-            CONTENT_LANGUAGE,
-            CONTENT_TYPE,
-            DATE,
-            ETAG,
-            EXPIRES,
-            LAST_MODIFIED,
-            LINK,
-            SERVER,
-            SET_COOKIE,
-            STRICT_TRANSPORT_SECURITY,
-            VARY,
-            VIA,
-            X_CONTENT_TYPE_OPTIONS,
-            X_FRAME_OPTIONS,
-        ] {
-            assert_eq!(usual(name.as_str().as_bytes()), Some(name));
         }
     }
 

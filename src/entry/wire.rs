@@ -15,6 +15,10 @@
 
 use std::time::Duration;
 
+use bytes::{BufMut, Bytes};
+use http::StatusCode;
+use http::header::HeaderName;
+
 use crate::entry::facts::{Epoch, Facts, Mark, RouteId, Tag};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::entry::lines::Lines;
@@ -24,9 +28,6 @@ use crate::entry::{Entry, Stored};
 use crate::key::Key;
 use crate::key::vary::Variant;
 use crate::time::Timestamp;
-use bytes::{BufMut, Bytes};
-use http::StatusCode;
-use http::header::HeaderName;
 
 const MAGIC: &[u8; 4] = b"LRDR";
 /// Version 3 added compression and encryption.

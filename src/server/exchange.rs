@@ -1,7 +1,6 @@
 //! One plain request that the service was asked, and its answer on its way to the client.
 
 use std::io;
-use std::mem;
 use std::task::{Poll, ready};
 
 use bytes::Bytes;
@@ -19,24 +18,19 @@ use crate::time::Timestamp;
 
 /// A request of the lane that the service has.
 pub(super) struct Exchange {
-    stage: Stage,
+    hearing: Hearing,
+    /// The answer, once it is there.
+    sending: Option<Sending>,
     /// Held for its drop.
     _busy: Busy,
 }
 
-enum Stage {
-    /// There is no answer yet.
-    Waiting(Hearing),
-    /// What precedes the answer is not sent yet.
-    HeldBack(Box<Response<Length>>),
-    Sending(Sending),
-}
-
-/// Whether the client is told of interim responses: from when it had to wait.
+/// Whether the client is told of interim responses: from when it had to wait, and until the answer follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hearing {
     NotYet,
     Listens,
+    Over,
 }
 
 /// What becomes of the connection behind an answer.
@@ -48,7 +42,7 @@ pub(super) enum After {
 
 impl Exchange {
     pub(super) fn begin(busy: Busy) -> Self {
-        Self { stage: Stage::Waiting(Hearing::NotYet), _busy: busy }
+        Self { hearing: Hearing::NotYet, sending: None, _busy: busy }
     }
 
     /// Waits for the answer and sends it, its head by way of `head`. An error is the connection's: the client sees that
@@ -60,34 +54,26 @@ impl Exchange {
         socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
     ) -> Poll<io::Result<After>> {
         loop {
-            let answer = match &mut self.stage {
-                Stage::Sending(sending) => return sending.poll(desk, head, socket),
-                Stage::Waiting(hearing) => {
-                    ready!(socket.poll_outbox())?;
-                    let Poll::Ready(answer) = desk.poll_answer(socket.context) else {
-                        if *hearing == Hearing::NotYet {
-                            *hearing = Hearing::Listens;
-                            socket.pulse.outbox().listen(socket.context);
-                        }
-                        return Poll::Pending;
-                    };
-                    if *hearing == Hearing::Listens {
-                        self.stage = Stage::HeldBack(Box::new(answer));
-                        continue;
-                    }
-                    answer
+            let outbox = socket.pulse.outbox();
+            if self.hearing != Hearing::Over {
+                ready!(socket.poll_outbox())?;
+            }
+            if let Some(sending) = &mut self.sending {
+                if self.hearing == Hearing::Listens {
+                    ready!(outbox.poll_sent(socket.context));
                 }
-                Stage::HeldBack(_) => {
-                    ready!(socket.poll_outbox())?;
-                    ready!(socket.pulse.outbox().poll_sent(socket.context));
-                    let waiting = Stage::Waiting(Hearing::NotYet);
-                    let Stage::HeldBack(answer) = mem::replace(&mut self.stage, waiting) else {
-                        continue;
-                    };
-                    *answer
+                self.hearing = Hearing::Over;
+                return sending.poll(desk, head, socket);
+            }
+            let Poll::Ready(answer) = desk.poll_answer(socket.context) else {
+                if self.hearing == Hearing::NotYet {
+                    self.hearing = Hearing::Listens;
+                    outbox.listen(socket.context);
                 }
+                return Poll::Pending;
             };
-            self.stage = Stage::Sending(Sending::begin(&answer, socket.pulse.order(), head));
+            // What was said until now goes out before its head does.
+            self.sending = Some(Sending::begin(&answer, socket.pulse.order(), head));
         }
     }
 }
@@ -264,7 +250,8 @@ fn write_head(head: &mut Vec<u8>, answer: &Response<Length>, after: After, left:
     if after == After::Closes {
         push_line(head, "connection", b"close");
     }
-    // RFC 9110 §6.6.1: an origin server with a clock MUST generate it in all 2xx, 3xx and 4xx responses.
+    // RFC 9110 §6.6.1: who receives a response without it "MUST record the time it was received and append a corresponding
+    // Date header field to the message's header section if it is cached or forwarded downstream".
     if !is_dated {
         push_line(head, "date", date::format(Timestamp::now().as_seconds()).as_bytes());
     }

@@ -138,13 +138,10 @@ impl Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.lane.is_asking() || self.lane.is_ahead() {
+        if !self.lane.is_asking() || self.lane.is_ahead() || buffer.remaining() == 0 {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        if buffer.remaining() == 0 {
-            return Poll::Pending;
-        }
         ready!(Pin::new(&mut self.line).poll_read(context, buffer))?;
         let came = &buffer.filled()[before..];
         if came.is_empty() {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, LINK};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
@@ -40,6 +40,8 @@ impl Shortcut for Nobody {
 #[derive(Clone)]
 enum Step {
     Piece(&'static [u8]),
+    /// One piece after another, without an end.
+    Endless,
     Trailers,
     /// Comes back in the next turn.
     Turn,
@@ -50,12 +52,16 @@ enum Step {
 struct Content {
     steps: VecDeque<Step>,
     length: Option<u64>,
-    _fallen: Option<mpsc::UnboundedSender<()>>,
+    _fallen: Option<Unanswered>,
 }
 
 impl Content {
     fn of(steps: &[Step], length: Option<u64>) -> Self {
         Self { steps: steps.iter().cloned().collect(), length, _fallen: None }
+    }
+
+    fn endless(fallen: Unanswered) -> Self {
+        Self { steps: [Step::Endless].into(), length: None, _fallen: Some(fallen) }
     }
 }
 
@@ -68,6 +74,9 @@ impl Body for Content {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         let step = self.steps.pop_front();
+        if let Some(Step::Endless) = step {
+            self.steps.push_front(Step::Endless);
+        }
         if let (Some(Step::Piece(piece)), Some(left)) = (&step, &mut self.length) {
             *left -= piece.len() as u64;
         }
@@ -75,6 +84,9 @@ impl Body for Content {
             None => Poll::Ready(None),
             Some(Step::Piece(piece)) => {
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece)))))
+            }
+            Some(Step::Endless) => {
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&LENGTHY[..16384])))))
             }
             Some(Step::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new())))),
             Some(Step::Turn) => {
@@ -413,36 +425,15 @@ async fn who_waits_for_the_service_is_not_idle() {
     read_until(&mut client, "hello").await;
 }
 
-/// Never ends.
-struct Endless(#[expect(dead_code, reason = "held for its drop")] Unanswered);
-
-impl Body for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&LENGTHY[..16384])))))
-    }
-}
-
 #[tokio::test]
 async fn a_client_that_does_not_read_what_it_asked_for_is_cut() {
     let (fallen, mut falls) = mpsc::unbounded_channel();
     let service = service_fn(move |request: Request<Upload>| {
-        let unanswered = Unanswered(fallen.clone());
-        async move {
-            let endless = request.uri().path() == "/endless";
-            let content = if endless {
-                http_body_util::Either::Left(Endless(unanswered))
-            } else {
-                std::mem::forget(unanswered);
-                http_body_util::Either::Right(Content::of(&[Step::Piece(b"hello")], Some(5)))
-            };
-            Ok::<_, Infallible>(Response::new(content))
-        }
+        let content = match request.uri().path() {
+            "/endless" => Content::endless(Unanswered(fallen.clone())),
+            path => answer(path).into_body(),
+        };
+        async { Ok::<_, Infallible>(Response::new(content)) }
     });
     let stall_timeout = Duration::from_millis(200);
     let server = asking(Limits { stall_timeout, ..Limits::default() }, service);
@@ -452,8 +443,29 @@ async fn a_client_that_does_not_read_what_it_asked_for_is_cut() {
 
 #[tokio::test]
 async fn interim_responses_are_heard_before_the_answer() {
-    let (held, service, _falls) = held();
     let outboxes = Arc::new(parking_lot::Mutex::new(Vec::<Arc<Outbox>>::new()));
+    let (called, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let hint = || {
+        let link = HeaderValue::from_static("</a.css>");
+        let hints = [(LINK, link)].into_iter().collect::<HeaderMap>();
+        outboxes.lock()[0].client().say(StatusCode::EARLY_HINTS, &hints);
+    };
+    let service = {
+        let (called, release, outboxes) = (called.clone(), release.clone(), outboxes.clone());
+        service_fn(move |request: Request<Upload>| {
+            let (called, release) = (called.clone(), release.clone());
+            let client = outboxes.lock()[0].client();
+            async move {
+                if request.uri().path() == "/hinted" {
+                    called.notify_one();
+                    release.notified().await;
+                    // In the same turn as the answer.
+                    client.say(StatusCode::PROCESSING, &HeaderMap::new());
+                }
+                Ok::<_, Infallible>(answer("/known"))
+            }
+        })
+    };
     let server = {
         let outboxes = outboxes.clone();
         start_with(Limits::default(), move |outbox| {
@@ -461,17 +473,13 @@ async fn interim_responses_are_heard_before_the_answer() {
             Welcome { service: service.clone(), shortcut: Some(Box::new(Nobody) as _) }
         })
     };
-    let mut client = second(&server, &get("/known", "")).await;
-    held.called.notified().await;
-    let outbox = outboxes.lock()[0].clone();
-    let mut hints = HeaderMap::new();
-    hints.insert("link", HeaderValue::from_static("</a.css>"));
-    // One that the client reads while it waits, and one that is told with the answer.
-    outbox.client().say(StatusCode::EARLY_HINTS, &hints);
+    let mut client = second(&server, &get("/hinted", "")).await;
+    called.notified().await;
+    hint();
     let early = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
     assert_eq!(read_until(&mut client, "\r\n\r\n").await, early);
-    outbox.client().say(StatusCode::EARLY_HINTS, &hints);
-    held.release.notify_one();
+    release.notify_one();
     let said = read_until(&mut client, "hello").await;
-    assert!(said.starts_with(&format!("{early}HTTP/1.1 200 OK\r\n")), "{said}");
+    let expected = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n";
+    assert!(said.starts_with(expected), "{said}");
 }
