@@ -368,6 +368,11 @@ async fn fetches_are_shared_by_those_who_ask_for_the_same_part() {
         });
     }
     origin.seen("/x", 4).await;
+    // Who came later might find the part replaced by another one.
+    until("all others follow", async || {
+        (larder.metric("larder_flight_followers_total", &[]).await == 76).then_some(())
+    })
+    .await;
     gate.open();
     clients.join_all().await;
     let mut ranges: Vec<_> =
