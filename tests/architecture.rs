@@ -27,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "route",
         &["entry", "key", "message", "origin", "policy", "purge", "rate", "telemetry", "time"],
     ),
-    ("store", &["breaker", "entry", "key", "per_runtime", "purge", "telemetry", "time"]),
+    ("store", &["breaker", "entry", "key", "message", "per_runtime", "purge", "telemetry", "time"]),
     (
         "lookup",
         &["entry", "key", "message", "origin", "policy", "route", "store", "telemetry", "time"],
@@ -140,7 +140,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["server/line.rs", "server/tls.rs"]),
     ("x509_parser", &["certificate.rs"]),
     ("mimalloc", &["main.rs"]),
-    ("rustix", &["main.rs"]),
+    ("rustix", &["main.rs", "message/shelf.rs"]),
 ];
 
 /// What only these may import, whatever the table says.

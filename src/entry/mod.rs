@@ -11,6 +11,7 @@ pub mod sharing;
 pub mod slot;
 pub mod wire;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::entry::sharing::{Asker, Sharing};
 use crate::key::vary::Variant;
 use crate::message::content_range::ContentRange;
 use crate::message::fill::Fill;
+use crate::message::shelf::{Extent, Whole};
 use crate::time::Timestamp;
 
 /// One stored response: immutable once made, shared by all who serve it.
@@ -71,6 +73,15 @@ pub struct Head {
 #[derive(Clone)]
 pub enum Stored {
     Whole(Bytes),
+    /// In an enum of its own: one more case here would cost each entry a block of the next size.
+    Apart(Apart),
+}
+
+/// A stored body that is not in the entry itself.
+#[derive(Clone)]
+pub enum Apart {
+    /// Whole, on a shelf: memory puts large ones there.
+    Shelved(Arc<Extent>),
     Arriving {
         fill: Fill,
         /// `Content-Length`, where the origin told it.
@@ -78,10 +89,18 @@ pub enum Stored {
     },
 }
 
+impl Stored {
+    pub fn arriving(fill: Fill, length: Option<u64>) -> Self {
+        Self::Apart(Apart::Arriving { fill, length })
+    }
+}
+
 /// What an entry costs besides what its parts point to: itself, and the two counts of its `Arc`.
 const OWN: usize = size_of::<Entry>() + 2 * size_of::<usize>();
 /// What the count of a body that is shared costs.
 const SHARED_BODY: usize = 32;
+/// What an extent costs, and the two counts of its `Arc`.
+const SHELVED_BODY: usize = size_of::<Extent>() + 2 * size_of::<usize>();
 
 /// What the allocator takes for `length` bytes: its blocks come in four sizes for each power of two.
 pub(crate) const fn block(length: usize) -> usize {
@@ -182,6 +201,14 @@ impl Entry {
         }
     }
 
+    /// The same entry, whose body is on a shelf.
+    #[must_use]
+    pub fn shelved(&self, extent: Extent) -> Self {
+        let taken = self.taken.load(Ordering::Relaxed).into();
+        let body = Stored::Apart(Apart::Shelved(Arc::new(extent)));
+        Self { taken, ..self.with_body(body) }
+    }
+
     /// The same entry with another head: how a validation updates it.
     #[must_use]
     pub fn with_head(&self, head: &Head) -> Self {
@@ -270,10 +297,25 @@ impl Entry {
     }
 
     /// All that is stored of the body, or nothing while it arrives.
-    pub fn whole(&self) -> Option<&Bytes> {
+    pub fn whole(&self) -> Option<Whole<'_>> {
         match &self.body {
-            Stored::Whole(bytes) => Some(bytes),
-            Stored::Arriving { .. } => None,
+            Stored::Whole(bytes) => Some(Whole::Bytes(bytes)),
+            Stored::Apart(Apart::Shelved(extent)) => Some(Whole::Shelved(extent)),
+            Stored::Apart(Apart::Arriving { .. }) => None,
+        }
+    }
+
+    /// The bytes of all that is stored of the body, or nothing while it arrives, or where they cannot be read. Copies what is
+    /// on a shelf.
+    pub fn bytes(&self) -> Option<Bytes> {
+        self.whole()?.read().ok()
+    }
+
+    /// The body that still arrives, if it does, and its length where the origin told it.
+    pub fn arriving(&self) -> Option<(&Fill, Option<u64>)> {
+        match &self.body {
+            Stored::Apart(Apart::Arriving { fill, length }) => Some((fill, *length)),
+            Stored::Whole(_) | Stored::Apart(Apart::Shelved(_)) => None,
         }
     }
 
@@ -282,13 +324,18 @@ impl Entry {
         match (&self.part, &self.body) {
             (Some(part), _) => Some(part.complete()),
             (None, Stored::Whole(bytes)) => Some(bytes.len() as u64),
-            (None, Stored::Arriving { length, .. }) => *length,
+            (None, Stored::Apart(Apart::Shelved(extent))) => Some(extent.len() as u64),
+            (None, Stored::Apart(Apart::Arriving { length, .. })) => *length,
         }
     }
 
     /// What this entry costs in memory, in bytes, overhead included. Never changes for one entry.
     pub fn weight(&self) -> usize {
-        let body = self.whole().map_or(0, |body| block(body.len()) + SHARED_BODY);
+        let body = match &self.body {
+            Stored::Whole(bytes) => block(bytes.len()) + SHARED_BODY,
+            Stored::Apart(Apart::Shelved(extent)) => extent.weight() + SHELVED_BODY,
+            Stored::Apart(Apart::Arriving { .. }) => 0,
+        };
         block(OWN) + body + self.lines.weight() + self.facts.weight() + self.variant.weight()
     }
 }
@@ -301,7 +348,12 @@ impl std::fmt::Debug for Stored {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Whole(bytes) => write!(formatter, "Whole({} bytes)", bytes.len()),
-            Self::Arriving { length, .. } => write!(formatter, "Arriving({length:?})"),
+            Self::Apart(Apart::Shelved(extent)) => {
+                write!(formatter, "Shelved({} bytes)", extent.len())
+            }
+            Self::Apart(Apart::Arriving { length, .. }) => {
+                write!(formatter, "Arriving({length:?})")
+            }
         }
     }
 }

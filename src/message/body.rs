@@ -2,7 +2,9 @@
 
 use std::error::Error;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,12 +13,18 @@ use http_body_util::BodyExt;
 
 use crate::message::failure::BodyError;
 use crate::message::fill::Reader;
+use crate::message::shelf::{Extent, Whole};
+
+/// How much is read from a shelf at once.
+const PIECE: usize = 64 << 10;
 
 /// A message body. Dropping it ends the reading: a live one closes its connection's stream.
 pub enum Body {
     Empty,
     /// All of it, shared; given out once.
     Whole(Bytes),
+    /// What is left to be read of a body on a shelf: copied as it is asked for.
+    Shelved(Arc<Extent>, Range<usize>),
     /// What a client or an origin sends, or any other stream.
     Live(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
     /// What a fetch shared by many has brought so far, and goes on to bring.
@@ -36,9 +44,26 @@ impl Body {
         Self::Live(Box::pin(body.map_err(|error| cut(&*error.into()))))
     }
 
+    /// A part of a body that is all there, as much of it as there is.
+    pub fn part(whole: Whole<'_>, range: Range<usize>) -> Self {
+        let end = range.end.min(whole.len());
+        let range = range.start.min(end)..end;
+        match whole {
+            _ if range.is_empty() => Self::Empty,
+            Whole::Bytes(bytes) => Self::Whole(bytes.slice(range)),
+            Whole::Shelved(extent) => Self::Shelved(extent.clone(), range),
+        }
+    }
+
     /// Whether nothing will come.
     pub fn is_empty(&self) -> bool {
         self.is_end_stream()
+    }
+}
+
+impl From<Whole<'_>> for Body {
+    fn from(whole: Whole<'_>) -> Self {
+        Self::part(whole, 0..whole.len())
     }
 }
 
@@ -63,6 +88,12 @@ impl HttpBody for Body {
                 *self = Self::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
+            Self::Shelved(_, range) if Range::is_empty(range) => Poll::Ready(None),
+            Self::Shelved(extent, range) => {
+                let read = extent.read(range.start, range.len().min(PIECE));
+                range.start += read.as_ref().map_or(range.len(), Bytes::len);
+                Poll::Ready(Some(read.map(Frame::data).map_err(|error| cut(&error))))
+            }
             Self::Live(body) => body.as_mut().poll_frame(context),
             Self::Arriving { reader, .. } => {
                 reader.poll_next(context).map(|next| next.map(|chunk| chunk.map(Frame::data)))
@@ -74,6 +105,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
+            Self::Shelved(_, range) => Range::is_empty(range),
             Self::Live(body) => body.is_end_stream(),
             Self::Arriving { .. } => false,
         }
@@ -83,6 +115,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Shelved(_, range) => SizeHint::with_exact(range.len() as u64),
             Self::Live(body) => body.size_hint(),
             Self::Arriving { length, .. } => {
                 length.map_or_else(SizeHint::default, SizeHint::with_exact)

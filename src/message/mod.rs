@@ -18,4 +18,5 @@ pub mod plain;
 pub mod problem;
 pub mod range;
 pub mod reading;
+pub mod shelf;
 pub mod update;

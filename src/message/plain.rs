@@ -1,5 +1,7 @@
 //! Plain requests, and those who answer them from their bytes.
 
+use crate::message::shelf::Whole;
+
 /// A GET for an origin-form target, without content and without any field that asks for more than the resource: what
 /// is in memory for it can be answered from its bytes as they came.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +33,7 @@ pub trait Shortcut: Send {
 pub trait Outlet {
     /// Sends as much of an answer as goes out at once, and tells how much of the body that was; or takes all of it over,
     /// to send it with those that follow.
-    fn send(&mut self, head: &mut Vec<u8>, body: &[u8]) -> Sent;
+    fn send(&mut self, head: &mut Vec<u8>, body: Whole<'_>) -> Sent;
 }
 
 /// How much of an answer went out, or is certain to go out first.
@@ -54,9 +56,9 @@ pub enum Told {
 
 /// What is left of an answer. Dropped before its end, its client left.
 pub trait Remainder: Send {
-    /// The rest of the body.
-    fn bytes(&self) -> &[u8];
+    /// The body, and how much of it went out.
+    fn body(&self) -> (Whole<'_>, usize);
 
-    /// So much of it went out.
+    /// So much more of it went out.
     fn advance(&mut self, sent: usize);
 }

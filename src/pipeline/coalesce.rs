@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tower::layer::layer_fn;
 use tower::{Layer, Service};
 
-use crate::entry::{Entry, Stored};
+use crate::entry::Entry;
 use crate::key::vary::Variant;
 use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Source};
@@ -284,10 +284,7 @@ async fn hear(mut news: watch::Receiver<News>) -> News {
 /// The body that still arrives, if one does.
 fn arriving(content: &Content) -> Option<Fill> {
     let Content::Arriving(entry, _) = content else { return None };
-    match &entry.body {
-        Stored::Arriving { fill, .. } => Some(fill.clone()),
-        Stored::Whole(_) => None,
-    }
+    entry.arriving().map(|(fill, _)| fill.clone())
 }
 
 /// Whether an answer has the origin's word of now. What was found in a store is right for what its leader asked of
@@ -308,9 +305,9 @@ fn is_for_all(outcome: &Outcome) -> bool {
 
 /// The content for somebody who reads along; nothing when the body has outgrown what is kept of it.
 fn along(entry: Arc<Entry>) -> Option<Content> {
-    match &entry.body {
-        Stored::Whole(_) => Some(Content::Stored(entry)),
-        Stored::Arriving { fill, .. } => {
+    match entry.arriving() {
+        None => Some(Content::Stored(entry)),
+        Some((fill, _)) => {
             let reader = fill.read(0..u64::MAX).ok()?;
             Some(Content::Arriving(entry, reader))
         }

@@ -15,7 +15,7 @@ use http::{Method, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use crate::entry::{Entry, Stored};
+use crate::entry::Entry;
 use crate::lookup::Lookup;
 use crate::lookup::answer::{Answer, Content};
 use crate::lookup::cache_status::Status;
@@ -291,13 +291,13 @@ fn bare(status: StatusCode, fields: HeaderMap) -> Response<Body> {
 
 fn whole(entry: &Entry, fields: HeaderMap, reader: Option<Reader>) -> Response<Body> {
     let mut response = bare(entry.status, fields);
-    *response.body_mut() = match (&entry.body, reader) {
-        (Stored::Whole(bytes), _) => Body::from(bytes.clone()),
-        (Stored::Arriving { length, .. }, Some(reader)) => {
-            Body::Arriving { reader, length: *length }
+    *response.body_mut() = match (entry.whole(), reader) {
+        (Some(whole), _) => Body::from(whole),
+        (None, Some(reader)) => {
+            Body::Arriving { reader, length: entry.arriving().and_then(|(_, length)| length) }
         }
         // Nobody reads: only the head was asked for.
-        (Stored::Arriving { .. }, None) => Body::Empty,
+        (None, None) => Body::Empty,
     };
     if let Some(length) = entry.length()
         && has_content(entry.status)
@@ -324,17 +324,17 @@ fn part(
     fields.insert(CONTENT_RANGE, range::content_range(&range, length));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     let range = entry.part().and_then(|part| part.within(&range)).unwrap_or(range);
-    *response.body_mut() = match (&entry.body, reader) {
-        (Stored::Whole(bytes), _) => {
-            let end = usize::try_from(range.end).unwrap_or(bytes.len()).min(bytes.len());
-            let start = usize::try_from(range.start).unwrap_or(end).min(end);
-            Body::from(bytes.slice(start..end))
+    *response.body_mut() = match (entry.whole(), reader) {
+        (Some(whole), _) => {
+            let [start, end] =
+                [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+            Body::part(whole, start..end)
         }
-        (Stored::Arriving { .. }, Some(reader)) => {
+        (None, Some(reader)) => {
             let length = Some(range.end - range.start);
             Body::Arriving { reader: reader.narrow(range), length }
         }
-        (Stored::Arriving { .. }, None) => Body::Empty,
+        (None, None) => Body::Empty,
     };
     response
 }
@@ -346,8 +346,8 @@ fn several(
     reader: Option<Reader>,
     ranges: &[Range<u64>],
 ) -> Response<Body> {
-    let Some(bytes) = entry.whole() else { return whole(entry, fields, reader) };
-    let multipart = range::multipart(bytes, ranges, &fields);
+    let Some(bytes) = entry.bytes() else { return whole(entry, fields, reader) };
+    let multipart = range::multipart(&bytes, ranges, &fields);
     let mut response = bare(StatusCode::PARTIAL_CONTENT, fields);
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, multipart.content_type);

@@ -219,7 +219,7 @@ impl Fetch {
     /// fit, or where the whole may not be kept.
     fn completed(&self, lookup: &Lookup, asked: Asked) -> Option<Answer> {
         let known = &lookup.held.as_ref()?.entry;
-        let (part, bytes, fields) = (known.part()?, known.whole()?, asked.response.headers());
+        let (part, bytes, fields) = (known.part()?, known.bytes()?, asked.response.headers());
         let came = ContentRange::of(fields)?;
         let fits =
             came.range() == &asked.rest.as_ref()?.range && came.complete() == part.complete();
@@ -236,12 +236,12 @@ impl Fetch {
         lookup.route.tags.strip(&mut head.fields);
         let tagging = tagging(tags, lookup);
         let (before, after) = match part.range().start {
-            0 => (bytes.clone(), Bytes::new()),
-            _ => (Bytes::new(), bytes.clone()),
+            0 => (bytes, Bytes::new()),
+            _ => (Bytes::new(), bytes),
         };
         let share = self.0.air.take(room_for(Some(whole.complete()))).ok()?;
         let (writer, fill) = Fill::open(whole.complete(), share);
-        let body = Stored::Arriving { fill, length: Some(whole.complete()) };
+        let body = Stored::arriving(fill, Some(whole.complete()));
         let entry = Entry::new(facts, &head, freshness, variant, body).in_turn(asked.turn);
         let entry = asked_by(entry, lookup);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
@@ -313,7 +313,7 @@ impl Fetch {
             return Ok(Answer::once(Response::from_parts(parts, body), outcome));
         };
         let (writer, fill) = Fill::open(self.limit(&lookup.route), share);
-        let entry = Entry::new(facts, &head, freshness, variant, Stored::Arriving { fill, length });
+        let entry = Entry::new(facts, &head, freshness, variant, Stored::arriving(fill, length));
         let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
         let entry = asked_by(entry, lookup);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };

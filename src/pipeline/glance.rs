@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, StatusCode};
 
@@ -15,6 +14,7 @@ use crate::lookup::cache_status::{CacheId, push_hit};
 use crate::lookup::outcome::{Layer, Outcome};
 use crate::lookup::record::{BodyEnd, Ended, Record, words};
 use crate::message::plain::{Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::message::shelf::Whole;
 use crate::pipeline::judge::Judge;
 use crate::rate::Rates;
 use crate::route::Route;
@@ -103,7 +103,7 @@ impl Shortcut for Glance {
         let mut record = self.record(asked, now);
         entry.hit();
         metrics.l1().hit();
-        write_head(head, &entry, body, cache, now);
+        write_head(head, &entry, body.len(), cache, now);
         match outlet.send(head, body) {
             Sent::All => {
                 let ended = Ended { how: BodyEnd::Complete, bytes: body.len() as u64 };
@@ -112,19 +112,14 @@ impl Shortcut for Glance {
             }
             Sent::Part(at) => {
                 record.route = Some(route.clone());
-                Told::Begun(Box::new(Rest {
-                    parts: self.parts.clone(),
-                    record,
-                    body: body.clone(),
-                    at,
-                }))
+                Told::Begun(Box::new(Rest { parts: self.parts.clone(), record, entry, at }))
             }
         }
     }
 }
 
 /// What `deliver` and `observe` make of a hit, without a map in between.
-fn write_head(head: &mut Vec<u8>, entry: &Entry, body: &Bytes, cache: &CacheId, now: Timestamp) {
+fn write_head(head: &mut Vec<u8>, entry: &Entry, length: usize, cache: &CacheId, now: Timestamp) {
     let words = words(&HIT);
     let age = entry.freshness().age(now).as_secs();
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
@@ -134,7 +129,7 @@ fn write_head(head: &mut Vec<u8>, entry: &Entry, body: &Bytes, cache: &CacheId, 
         alike,
         own,
         b"content-length: ",
-        number.format(body.len()).as_bytes(),
+        number.format(length).as_bytes(),
         b"\r\nage: ",
         itoa::Buffer::new().format(age.min(1 << 31)).as_bytes(),
         b"\r\nx-cache: ",
@@ -153,13 +148,13 @@ fn write_head(head: &mut Vec<u8>, entry: &Entry, body: &Bytes, cache: &CacheId, 
 struct Rest {
     parts: Arc<Parts>,
     record: Record,
-    body: Bytes,
+    entry: Arc<Entry>,
     at: usize,
 }
 
 impl Remainder for Rest {
-    fn bytes(&self) -> &[u8] {
-        self.body.get(self.at..).unwrap_or_default()
+    fn body(&self) -> (Whole<'_>, usize) {
+        (self.entry.whole().unwrap_or(Whole::empty()), self.at)
     }
 
     fn advance(&mut self, sent: usize) {
@@ -169,7 +164,8 @@ impl Remainder for Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        let how = if self.bytes().is_empty() { BodyEnd::Complete } else { BodyEnd::ClientLeft };
+        let (body, sent) = self.body();
+        let how = if sent == body.len() { BodyEnd::Complete } else { BodyEnd::ClientLeft };
         self.record.tell(
             Ended { how, bytes: self.at as u64 },
             &self.parts.metrics,

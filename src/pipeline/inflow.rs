@@ -36,7 +36,7 @@ pub(crate) struct Inflow {
 pub(crate) fn arrive(entry: Entry, writer: Writer, inflow: Inflow) -> Answer {
     let entry = Arc::new(entry);
     let outcome = Outcome::Miss(Kept::Stored);
-    let Stored::Arriving { fill, .. } = &entry.body else {
+    let Some((fill, _)) = entry.arriving() else {
         return Answer { landing: Landing::whole(entry.clone()), ..Answer::stored(entry, outcome) };
     };
     // Taken before the first byte, so that the first reader can never come too late.

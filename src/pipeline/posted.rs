@@ -5,7 +5,6 @@ use http::{Response, StatusCode};
 use tower::Service;
 use tracing::debug;
 
-use crate::entry::Stored;
 use crate::key::canonical::Target;
 use crate::lookup::Lookup;
 use crate::lookup::answer::{Answer, Content};
@@ -48,11 +47,10 @@ where
 fn body_of(content: Content) -> Body {
     match content {
         Content::Once(response) => response.into_body(),
-        Content::Stored(entry) => entry.whole().cloned().unwrap_or_default().into(),
-        Content::Arriving(entry, reader) => match &entry.body {
-            Stored::Arriving { length, .. } => Body::Arriving { reader, length: *length },
-            Stored::Whole(whole) => whole.clone().into(),
-        },
+        Content::Stored(entry) => entry.whole().map_or(Body::Empty, Body::from),
+        Content::Arriving(entry, reader) => {
+            Body::Arriving { reader, length: entry.arriving().and_then(|(_, length)| length) }
+        }
     }
 }
 

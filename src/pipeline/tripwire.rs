@@ -212,7 +212,7 @@ where
 }
 
 fn seen(entry: &Entry) -> Seen {
-    Seen { status: entry.status, body: entry.whole().cloned(), coding: coding(&entry.fields()) }
+    Seen { status: entry.status, body: entry.bytes(), coding: coding(&entry.fields()) }
 }
 
 fn unread(response: &Response<Body>) -> Seen {

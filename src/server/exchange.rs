@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
-use tokio::io::AsyncWrite;
 
 use crate::message::date;
 use crate::message::fields::members;
@@ -51,7 +50,7 @@ impl Exchange {
         &mut self,
         desk: &mut dyn Asking,
         head: &mut Vec<u8>,
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+        socket: &mut Socket<'_, '_>,
     ) -> Poll<io::Result<After>> {
         loop {
             let outbox = socket.pulse.outbox();
@@ -127,7 +126,7 @@ impl Sending {
         &mut self,
         desk: &mut dyn Asking,
         head: &mut Vec<u8>,
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+        socket: &mut Socket<'_, '_>,
     ) -> Poll<io::Result<After>> {
         loop {
             // The first piece goes out with the head, if it is there.
@@ -188,7 +187,7 @@ impl Sending {
     fn poll_send(
         &mut self,
         head: &mut Vec<u8>,
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+        socket: &mut Socket<'_, '_>,
     ) -> Poll<io::Result<()>> {
         let parts = [head.as_slice(), &self.piece, self.suffix];
         let all: usize = parts.iter().map(|part| part.len()).sum();
@@ -199,7 +198,7 @@ impl Sending {
                 passed -= skipped;
                 &part[skipped..]
             });
-            self.sent += ready!(socket.poll_send(rest))?;
+            self.sent += ready!(socket.poll_write(rest))?;
         }
         head.clear();
         (self.piece, self.suffix, self.sent) = (Bytes::new(), b"", 0);

@@ -16,10 +16,12 @@ use tokio::task::yield_now;
 use crate::message::fields::PERSONAL;
 use crate::message::pieces;
 use crate::message::plain::{Bears, Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::message::shelf::Whole;
 use crate::server::desk::Asking;
 use crate::server::exchange::{After, Exchange};
 use crate::server::framing::Framing;
 use crate::server::limits::Limits;
+use crate::server::line::Line;
 use crate::server::pulse::{Busy, Pulse};
 use crate::server::upload::Upload;
 
@@ -152,7 +154,7 @@ impl Lane {
         &mut self,
         came: &[u8],
         heads: u64,
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
+        socket: &mut Socket<'_, '_>,
     ) -> io::Result<Taken> {
         let (mut taken, mut answered) = (0, 0);
         if self.fast.is_none() || heads == 0 || !self.pulse.is_between(heads) {
@@ -172,11 +174,7 @@ impl Lane {
     }
 
     /// Answers the first request, and tells its length.
-    fn answer(
-        &mut self,
-        bytes: &[u8],
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
-    ) -> io::Result<Option<usize>> {
+    fn answer(&mut self, bytes: &[u8], socket: &mut Socket<'_, '_>) -> io::Result<Option<usize>> {
         let Some(Fast { shortcut, desk }) = &mut self.fast else { return Ok(None) };
         let mut fields = [EMPTY_HEADER; FIELDS];
         let Some(Simple { plain, length, wants }) = simple(bytes, &mut fields, &self.limits) else {
@@ -208,16 +206,13 @@ impl Lane {
     }
 
     /// Sends the answers that nothing more was gathered to.
-    fn send_gathered(
-        &mut self,
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
-    ) -> io::Result<()> {
+    fn send_gathered(&mut self, socket: &mut Socket<'_, '_>) -> io::Result<()> {
         if self.begun.is_some() {
             return Ok(());
         }
         if !self.head.is_empty() {
             let mut outlet = Sending { socket, is_followed: false, head_sent: 0, failure: None };
-            let sent = outlet.send(&mut self.head, &[]);
+            let sent = outlet.send(&mut self.head, Whole::empty());
             let Sending { head_sent, failure, .. } = outlet;
             if let Some(failure) = failure {
                 return Err(failure);
@@ -236,10 +231,7 @@ impl Lane {
     }
 
     /// Sends what is left of an answer, when it is there; nothing else may be answered or written before that.
-    pub(crate) fn poll_finish(
-        &mut self,
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_finish(&mut self, socket: &mut Socket<'_, '_>) -> Poll<io::Result<()>> {
         ready!(self.poll_begun(socket))?;
         let (Some(exchange), Some(fast)) = (&mut self.exchange, &mut self.fast) else {
             return Poll::Ready(Ok(()));
@@ -252,21 +244,19 @@ impl Lane {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_begun(
-        &mut self,
-        socket: &mut Socket<'_, '_, impl AsyncWrite + Unpin>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_begun(&mut self, socket: &mut Socket<'_, '_>) -> Poll<io::Result<()>> {
         let Some(begun) = &mut self.begun else { return Poll::Ready(Ok(())) };
         loop {
-            let (head, body) = (&self.head[begun.head_sent..], begun.rest.bytes());
-            let (head_left, body_left) = (head.len(), body.len());
-            if head_left + body_left == 0 {
+            let head = &self.head[begun.head_sent..];
+            let (body, at) = begun.rest.body();
+            let head_left = head.len();
+            if head_left == 0 && at == body.len() {
                 self.begun = None;
                 self.head.clear();
                 self.head.shrink_to(ROOM);
                 return Poll::Ready(Ok(()));
             }
-            let sent = ready!(socket.poll_send([head, body]))?;
+            let sent = ready!(socket.poll_send(head, body, at))?;
             begun.head_sent += sent.min(head_left);
             begun.rest.advance(sent.saturating_sub(head_left));
         }
@@ -287,27 +277,43 @@ impl std::fmt::Debug for Lane {
 struct Nothing;
 
 impl Remainder for Nothing {
-    fn bytes(&self) -> &[u8] {
-        &[]
+    fn body(&self) -> (Whole<'_>, usize) {
+        (Whole::empty(), 0)
     }
 
     fn advance(&mut self, _: usize) {}
 }
 
 /// A connection's socket, in the task that polls it.
-pub(crate) struct Socket<'a, 'b, T> {
-    pub(crate) stream: &'a mut T,
+pub(crate) struct Socket<'a, 'b> {
+    pub(crate) stream: &'a mut Line,
     pub(crate) pulse: &'a Pulse,
     pub(crate) context: &'a mut Context<'b>,
 }
 
-impl<T: AsyncWrite + Unpin> Socket<'_, '_, T> {
-    pub(super) fn poll_send<const N: usize>(
+impl Socket<'_, '_> {
+    /// Writes as much of some bytes as goes out at once.
+    pub(super) fn poll_write<const N: usize>(
         &mut self,
         parts: [&[u8]; N],
     ) -> Poll<io::Result<usize>> {
         let slices = parts.map(IoSlice::new);
         let written = Pin::new(&mut *self.stream).poll_write_vectored(self.context, &slices);
+        self.note(written)
+    }
+
+    /// Sends as much of a head, and of a body from `at` on, as goes out at once.
+    fn poll_send(&mut self, head: &[u8], body: Whole<'_>, at: usize) -> Poll<io::Result<usize>> {
+        match body {
+            Whole::Bytes(bytes) => self.poll_write([head, &bytes[at..]]),
+            Whole::Shelved(extent) => {
+                let sent = self.stream.poll_send(self.context, head, extent, at);
+                self.note(sent)
+            }
+        }
+    }
+
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.pulse.note_written(&written);
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -318,30 +324,32 @@ impl<T: AsyncWrite + Unpin> Socket<'_, '_, T> {
     /// Sends what is to be said before the answer in hand.
     pub(super) fn poll_outbox(&mut self) -> Poll<io::Result<()>> {
         let pulse = self.pulse;
-        pulse.outbox().poll_send(|bytes| self.poll_send([bytes]))
+        pulse.outbox().poll_send(|bytes| self.poll_write([bytes]))
     }
 }
 
 /// One answer on its way out.
-struct Sending<'s, 'a, 'b, T> {
-    socket: &'s mut Socket<'a, 'b, T>,
+struct Sending<'s, 'a, 'b> {
+    socket: &'s mut Socket<'a, 'b>,
     /// Whether something came behind the request.
     is_followed: bool,
     head_sent: usize,
     failure: Option<io::Error>,
 }
 
-impl<T: AsyncWrite + Unpin> Outlet for Sending<'_, '_, '_, T> {
-    fn send(&mut self, head: &mut Vec<u8>, body: &[u8]) -> Sent {
+impl Outlet for Sending<'_, '_, '_> {
+    fn send(&mut self, head: &mut Vec<u8>, body: Whole<'_>) -> Sent {
         let (all, mut sent) = (head.len() + body.len(), 0);
-        if self.is_followed && all <= GATHERED {
+        if let Whole::Bytes(body) = body
+            && self.is_followed
+            && all <= GATHERED
+        {
             head.extend_from_slice(body);
             return Sent::All;
         }
         while sent < all {
             let head_left = head.get(sent..).unwrap_or_default();
-            let body_left = &body[sent.saturating_sub(head.len())..];
-            match self.socket.poll_send([head_left, body_left]) {
+            match self.socket.poll_send(head_left, body, sent.saturating_sub(head.len())) {
                 Poll::Ready(Ok(more)) => sent += more,
                 Poll::Ready(Err(failure)) => {
                     self.failure = Some(failure);

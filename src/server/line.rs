@@ -1,19 +1,24 @@
 //! The line to a client: TCP as it is, or TLS over it.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::message::shelf::Extent;
 use crate::server::tls::H2;
 
 /// What is given to the system in one go at most. A body of 1 MiB from memory over loopback takes 283 µs in pieces of this
 /// size and 620 in pieces of 64 KiB, of 128 KiB 28 and 33, and 66 as one: what is longer than 64 KiB becomes several
 /// segments before the first has been sent, and behind whole multiples of 64 KiB a head's length is left over.
 const AT_ONCE: usize = 44 << 10;
+
+/// The content of one TLS record at most (RFC 8446 §5.1).
+const RECORD: usize = 16 << 10;
 
 /// A closed set, so that plain connections pay one comparison for the others.
 #[derive(Debug)]
@@ -37,6 +42,33 @@ impl Line {
             Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(H2) => Agreed::H2,
             // RFC 9113 §3.2: over TLS, HTTP/2 is spoken only by who has asked for it in the handshake.
             Self::Tls(_) => Agreed::H1,
+        }
+    }
+
+    /// Sends as much of a head, and of a body on a shelf from `at` on, as goes out at once.
+    pub(crate) fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        head: &[u8],
+        body: &Extent,
+        at: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(tcp) => loop {
+                ready!(tcp.poll_write_ready(context))?;
+                let sent = tcp.try_io(Interest::WRITABLE, || body.send_to(tcp.as_fd(), head, at));
+                match sent {
+                    // It is not ready any more: the next look registers.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    sent => return Poll::Ready(sent),
+                }
+            },
+            Self::Tls(stream) => {
+                // What does not go out is read again: seldom, and of one record's length.
+                let piece = body.read(at, RECORD)?;
+                let slices = [IoSlice::new(head), IoSlice::new(&piece)];
+                Pin::new(stream).poll_write_vectored(context, &slices)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Buf;
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
@@ -17,6 +17,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::message::plain::{Outlet, Plain, Remainder, Sent, Told};
+use crate::message::shelf::Whole;
 use crate::server::shutdown::Ending;
 use crate::server::upload::UploadFailure;
 
@@ -135,7 +136,7 @@ impl Shortcut for Short {
             return Told::Left;
         }
         head.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
-        assert_eq!(outlet.send(head, b"short"), Sent::All);
+        assert_eq!(outlet.send(head, Whole::Bytes(&Bytes::from_static(b"short"))), Sent::All);
         Told::All
     }
 }
@@ -177,24 +178,23 @@ impl Shortcut for Echo {
         head.extend_from_slice(
             format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
         );
-        match outlet.send(head, asked.target.as_bytes()) {
+        let body = Bytes::copy_from_slice(asked.target.as_bytes());
+        match outlet.send(head, Whole::Bytes(&body)) {
             Sent::All => Told::All,
-            Sent::Part(at) => {
-                Told::Begun(Box::new(Rest(Bytes::from(asked.target[at..].to_owned()))))
-            }
+            Sent::Part(at) => Told::Begun(Box::new(Rest(body, at))),
         }
     }
 }
 
-struct Rest(Bytes);
+struct Rest(Bytes, usize);
 
 impl Remainder for Rest {
-    fn bytes(&self) -> &[u8] {
-        &self.0
+    fn body(&self) -> (Whole<'_>, usize) {
+        (Whole::Bytes(&self.0), self.1)
     }
 
     fn advance(&mut self, sent: usize) {
-        self.0.advance(sent);
+        self.1 += sent;
     }
 }
 

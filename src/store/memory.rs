@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 use quick_cache::sync::{Cache, Iter};
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use smallvec::SmallVec;
+use tracing::debug;
 
 use crate::entry::Entry;
 use crate::entry::partial::combined;
 use crate::entry::slot::{Found, Slot};
 use crate::key::Key;
 use crate::key::vary::Selector;
+use crate::message::shelf::{Shelf, Whole};
 use crate::store::{Place, Store, StoreError};
 use crate::time::Timestamp;
 
@@ -25,6 +27,10 @@ const SLOT_OVERHEAD: u64 = 96;
 const USUAL_ENTRY: u64 = 4096;
 /// Writers of one key exclude each other; more stripes than cores so that strangers seldom meet.
 const STRIPES: usize = 64;
+
+/// From this length on a body is shelved. 10,000 URLs of 16 KiB take 9.1 µs each from there and 10.4 from the process's memory;
+/// of what is shorter, more would be lost in half-empty pages.
+const SHELVED: usize = 16 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -42,6 +48,8 @@ pub struct Memory(Arc<Parts>);
 struct Parts {
     slots: Slots,
     stripes: [Mutex<()>; STRIPES],
+    /// For large bodies, where the system has one.
+    large: Option<Shelf>,
     max_object: u64,
     /// The heaviest slot that the cache does not refuse.
     max_slot: u64,
@@ -91,6 +99,11 @@ impl Memory {
         Self(Arc::new(Parts {
             slots,
             stripes: [const { Mutex::new(()) }; STRIPES],
+            large: Shelf::open()
+                .inspect_err(
+                    |error| debug!(%error, "large bodies stay in the memory of the process"),
+                )
+                .ok(),
             max_object: settings.max_object.min(max_slot),
             max_slot,
             counts: Counts::default(),
@@ -116,6 +129,7 @@ impl Memory {
         if body.len() as u64 > self.0.max_object {
             return Err(self.refuse());
         }
+        let entry = self.on_shelf(entry);
         let _turn = self.turn(place.key);
         let old = self.0.slots.peek(&place.key).unwrap_or_default();
         let known = old.variants().iter().find(|kept| kept.variant == entry.variant);
@@ -175,6 +189,24 @@ impl Memory {
     /// Begins a walk over everything.
     pub fn sweep(&self) -> Sweep<'_> {
         Sweep { memory: self, slots: self.0.slots.iter() }
+    }
+
+    /// The entry with its body on the shelf, where it is whole and large; otherwise as it is.
+    fn on_shelf(&self, entry: Arc<Entry>) -> Arc<Entry> {
+        let (Some(large), Some(Whole::Bytes(body))) = (&self.0.large, entry.whole()) else {
+            return entry;
+        };
+        // Parts are joined to others, which copies them.
+        if body.len() < SHELVED || entry.part().is_some() {
+            return entry;
+        }
+        match large.put(body) {
+            Ok(extent) => Arc::new(entry.shelved(extent)),
+            Err(error) => {
+                debug!(%error, "a large body stays in the memory of the process");
+                entry
+            }
+        }
     }
 
     fn turn(&self, key: Key) -> parking_lot::MutexGuard<'_, ()> {
@@ -458,7 +490,7 @@ mod tests {
     fn a_body_that_still_arrives_is_refused() {
         let memory = memory(MIB, 64 << 10);
         let (_writer, fill) = Fill::open(10, Air::bounded(10).take(0).unwrap());
-        let arriving = entry(1, 0, Stored::Arriving { fill, length: None });
+        let arriving = entry(1, 0, Stored::arriving(fill, None));
         assert!(memory.keep(&place(1), arriving).is_err());
         assert!(memory.is_empty());
     }

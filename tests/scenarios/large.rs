@@ -8,8 +8,8 @@ use crate::support::client::{Ask, ask, get, post};
 use crate::support::larder::Larder;
 use crate::support::origin::Origin;
 use crate::support::tls::Authority;
-use crate::support::within;
 use crate::support::yaml::all_to;
+use crate::support::{until, within};
 
 /// Neither a multiple of a page nor of what is sent at once, and the same nowhere near.
 const LENGTH: usize = 3_000_001;
@@ -160,4 +160,50 @@ async fn a_slow_reader_gets_the_response_that_it_asked_for_after_it_was_purged_a
         client.write_all(request("/large", "").as_bytes()).await.unwrap();
         assert!(read(&mut client).await.1 == large(5));
     }
+}
+
+/// What the system holds in memory for the large bodies of a process; nothing where it has no file for them.
+#[cfg(target_os = "linux")]
+fn shelved(larder: &Larder) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+
+    let open = std::fs::read_dir(format!("/proc/{}/fd", larder.pid())).unwrap();
+    let is_shelf = |path: &std::path::PathBuf| {
+        std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:larder"))
+    };
+    let shelf = open.flatten().map(|file| file.path()).find(is_shelf)?;
+    Some(std::fs::metadata(shelf).unwrap().blocks() * 512)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn large_bodies_in_memory_are_a_file_of_the_systems_that_shrinks_with_them() {
+    let origin = Origin::start().await;
+    let larder = begin(&origin).await;
+    let (all, one) = (larder.url("/large"), LENGTH.next_multiple_of(4096) as u64);
+    get(&all).await.is("HIT", "L1");
+    assert_eq!(shelved(&larder), Some(one), "small ones are not there");
+    origin.on("/other", fresh(large(1)));
+    get(larder.url("/other")).await.is("MISS", "ORIGIN");
+    get(larder.url("/other")).await.is("HIT", "L1");
+    assert_eq!(shelved(&larder), Some(2 * one));
+    let off = post(larder.admin("/admin/layers")).with("Content-Type", "application/json");
+    off.body(r#"{"l1": "off"}"#).await.has_status(200);
+    until("the file is empty", async || (shelved(&larder) == Some(0)).then_some(())).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn where_the_size_of_files_is_limited_large_bodies_lie_with_the_others() {
+    let origin = Origin::start().await;
+    origin.on("/large", fresh(large(0)));
+    let yaml = all_to(&origin).top("l1: { capacity: 256MiB, max_object: 16MiB }").text();
+    let larder = Larder::start_after("ulimit -f 100", &yaml).await;
+    get(larder.url("/large")).await.is("MISS", "ORIGIN");
+    let mut client = TcpStream::connect(larder.authority()).await.unwrap();
+    for _ in 0..3 {
+        client.write_all(request("/large", "").as_bytes()).await.unwrap();
+        assert!(read(&mut client).await.1 == large(0));
+    }
+    assert_eq!(shelved(&larder), None);
 }

@@ -59,7 +59,7 @@ pub(crate) async fn body(
     let rules = VaryRules::default();
     let selector = Selector { fields: request, rules: &rules };
     let found = store.get(&recipe.place(), &selector).await?;
-    Ok(found.map(|entry| String::from_utf8(entry.whole().unwrap().to_vec()).unwrap()))
+    Ok(found.map(|entry| String::from_utf8(entry.bytes().unwrap().to_vec()).unwrap()))
 }
 
 pub(crate) struct InMemory(Memory);

@@ -61,7 +61,7 @@ async fn what_is_put_comes_back_as_it_was(bench: impl Bench) {
     let (put, found) = (recipe.entry(), bench.store().get(&recipe.place(), &selector).await);
     let found = found.unwrap().unwrap();
     assert_eq!((&found.facts, found.head()), (&put.facts, put.head()));
-    assert_eq!(found.whole(), put.whole());
+    assert_eq!(found.bytes(), put.bytes());
     assert_eq!(found.freshness().lifetime, put.freshness().lifetime);
     assert_eq!(found.fields().get_all(SET_COOKIE).iter().count(), 2);
 }
@@ -155,7 +155,7 @@ async fn a_large_object_is_refused(bench: impl Bench) {
 async fn a_body_that_still_arrives_is_refused(bench: impl Bench) {
     let url = of("http://h/a");
     let (_writer, fill) = Fill::open(10, Air::bounded(10).take(0).unwrap());
-    let arriving = url.entry_with(Stored::Arriving { fill, length: Some(1) });
+    let arriving = url.entry_with(Stored::arriving(fill, Some(1)));
     assert!(bench.store().put(&url.place(), arriving).await.is_err());
     bench.settle().await;
     assert_eq!(bench.body(&url, &anything()).await, None);

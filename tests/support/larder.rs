@@ -84,6 +84,19 @@ impl Larder {
         .await
     }
 
+    /// Starts it with this configuration and with limits that this command of a shell sets.
+    pub(crate) async fn start_after(limits: &str, yaml: &str) -> Self {
+        let home = TempDir::new().expect("a temporary directory can be made");
+        let file = home.path().join("larder.yaml");
+        std::fs::write(&file, yaml).expect("the temporary directory can be written");
+        let file = file.to_str().expect("the path is text").to_owned();
+        let arguments = vec!["serve".into(), "--config".into(), file];
+        Self::launch_as(home, arguments, Some("127.0.0.1:0".to_owned()), |command| {
+            *command = after(limits, command);
+        })
+        .await
+    }
+
     async fn launch_at(home: TempDir, arguments: Vec<String>, listen_at: Option<String>) -> Self {
         Self::launch_as(home, arguments, listen_at, |_| {}).await
     }
@@ -333,6 +346,24 @@ fn command(home: &Path, arguments: &[String], listen: Option<&str>, admin: &str)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// The same command, in a shell that does something else before.
+fn after(first: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{first} && exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        shell.current_dir(directory);
+    }
+    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
 }
 
 fn spawn(mut command: Command) -> Child {
