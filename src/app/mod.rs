@@ -14,7 +14,6 @@ mod tripwire;
 mod workers;
 
 use std::fmt;
-use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -192,6 +191,8 @@ async fn serve(plan: Plan, mut inherited: Inherited, threads: Threads) -> Result
     tasks.spawn(tripwire::raise(house.clone(), alarms));
     tasks.spawn(work(refreshes, below, REFRESHING, house.flights.tasks.clone()));
     let grace = settings.limits.drain;
+    // Before anybody is served or told that this serves: from now on a signal drains, and does not kill.
+    let termination = Termination::listen()?;
     let workers = Workers::start(sockets, &front, &Arc::new(limits(&settings)), &drain)?;
     let changing = Changing::new(&settings);
     let desk = Desk {
@@ -220,7 +221,7 @@ async fn serve(plan: Plan, mut inherited: Inherited, threads: Threads) -> Result
     readiness.set(State::Ready);
     ready(&bound);
     handover::ready();
-    terminated().await?;
+    termination.asked().await;
 
     info!("draining");
     handover::stopping();
@@ -243,27 +244,39 @@ async fn finish_flights(house: &House) {
     let _ = tokio::time::timeout(Duration::from_secs(2), house.flights.tasks.wait()).await;
 }
 
-/// Returns when the process is asked to end.
-async fn terminated() -> Result<(), StartError> {
-    let listen = |kind| {
-        signal(kind).map_err(|why| StartError::Failed(format!("cannot listen for signals: {why}")))
-    };
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals by which a process is asked to end.
+struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    /// Listens from now on; before, they end the process.
+    fn listen() -> Result<Self, StartError> {
+        let listen = |kind| {
+            let failed = |why| StartError::Failed(format!("cannot listen for signals: {why}"));
+            signal(kind).map_err(failed)
+        };
+        let terminate = listen(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
     }
-    // A second signal ends at once, as an impatient operator expects.
-    Handle::current().spawn(async move {
+
+    /// Returns when one has come since [`Termination::listen`].
+    async fn asked(mut self) {
+        self.next().await;
+        // A second signal ends at once, as an impatient operator expects.
+        Handle::current().spawn(async move {
+            self.next().await;
+            std::process::exit(1);
+        });
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = pending() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        std::process::exit(1);
-    });
-    Ok(())
+    }
 }
 
 fn log_format(log: settings::Log) -> logs::Format {
