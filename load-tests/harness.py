@@ -83,6 +83,7 @@ http {{
     listen 127.0.0.1:{port};
     location = /status {{ stub_status; }}
     location /pass/ {{ root {dir}/www; rewrite ^ /body break; add_header Cache-Control "no-store"; }}
+    location /vary/ {{ root {dir}/www; rewrite ^ /body break; add_header Cache-Control "max-age=3600"; add_header Vary "Accept-Encoding"; }}
     location / {{ root {dir}/www; rewrite ^ /body break; add_header Cache-Control "max-age=3600"; }}
   }}
 }}

@@ -57,6 +57,7 @@ impl Client {
 
     /// Allocations for a thousand hits, by the count that the background disturbed least.
     fn allocations(&mut self, request: &[u8]) -> usize {
+        self.ask(request);
         for _ in 0..200 {
             assert!(self.ask(request).contains("x-cache: HIT"));
         }
@@ -76,7 +77,7 @@ impl Client {
     }
 }
 
-/// Answers every head with the same.
+/// Answers every head with the same, and says that what is asked for under one path varies.
 fn origin() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -84,9 +85,12 @@ fn origin() -> SocketAddr {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
             let mut room = [0; 4096];
-            while socket.read(&mut room).is_ok_and(|came| came > 0) {
-                let fields =
-                    "Cache-Control: max-age=3600\r\nETag: \"a\"\r\nContent-Type: text/plain";
+            while let Ok(came @ 1..) = socket.read(&mut room) {
+                let varies = room[..came].starts_with(b"GET /varied ");
+                let vary = if varies { "Vary: Accept-Encoding\r\n" } else { "" };
+                let fields = format!(
+                    "{vary}Cache-Control: max-age=3600\r\nETag: \"a\"\r\nContent-Type: text/plain"
+                );
                 let head = format!(
                     "HTTP/1.1 200 OK\r\n{fields}\r\nContent-Length: {}\r\n\r\n",
                     BODY.len()
@@ -125,13 +129,14 @@ fn a_hit_allocates_no_more_than_is_written_here() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut client = Client::connect(larder(origin()));
     let rows = [
-        ("plain", "", 0),
-        ("a browser's", "Accept: */*\r\nCookie: a=b\r\nConnection: keep-alive\r\n", 0),
-        ("not plain", "TE: trailers\r\n", 14),
-        ("confirmed", "If-None-Match: \"a\"\r\n", 18),
+        ("plain", "/x", "", 0),
+        ("a browser's", "/x", "Accept: */*\r\nCookie: a=b\r\nConnection: keep-alive\r\n", 0),
+        ("one of several variants", "/varied", "Accept-Encoding: gzip, br\r\n", 3),
+        ("not plain", "/x", "TE: trailers\r\n", 14),
+        ("confirmed", "/x", "If-None-Match: \"a\"\r\n", 18),
     ];
-    for (name, fields, most) in rows {
-        let request = format!("GET /x HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+    for (name, path, fields, most) in rows {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
         let counted = client.allocations(request.as_bytes());
         let what = format!("{name}: {counted} allocations for a thousand hits");
         assert!(counted <= most * 1000 + TICKS, "{what}, where {most} for each are written");

@@ -78,11 +78,11 @@ impl Slot {
         Self::of(self.variants().iter().filter(|kept| !Arc::ptr_eq(kept, entry)).cloned())
     }
 
-    /// The variant, where there is just one.
-    pub fn only(self) -> Option<Arc<Entry>> {
+    /// What every request finds, where that is so: there is one variant, and it did not vary. The slot again where it is not.
+    pub fn plain(self) -> Result<Arc<Entry>, Self> {
         match self.0 {
-            Variants::One(entry) => Some(entry),
-            Variants::None | Variants::Several(_) => None,
+            Variants::One(entry) if entry.variant.is_plain() => Ok(entry),
+            other => Err(Self(other)),
         }
     }
 

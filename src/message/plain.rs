@@ -22,11 +22,23 @@ pub enum Bears {
     Identity,
 }
 
-/// Answers plain requests at once, without waiting and without allocating, or leaves them to the service.
+/// Answers plain requests at once, without waiting, or leaves them to the service.
 pub trait Shortcut: Send {
-    /// Answers `asked` through `outlet`, or does nothing at all. The answer's head is written at the end of `head`, where
-    /// answers to requests before it may stand.
-    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told;
+    /// Answers `asked`, with these fields, through `outlet`, or does nothing at all. The answer's head is written at the end
+    /// of `head`, where answers to requests before it may stand.
+    fn answer(
+        &self,
+        asked: &Plain<'_>,
+        fields: &dyn Lines,
+        head: &mut Vec<u8>,
+        outlet: &mut dyn Outlet,
+    ) -> Told;
+}
+
+/// The field lines of a plain request, as they were sent.
+pub trait Lines {
+    /// Gives the value of each line with this name, in their order. Looks through all lines.
+    fn each(&self, name: &str, take: &mut dyn FnMut(&[u8]));
 }
 
 /// Where an answer goes.

@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
 
 use crate::entry::Entry;
+use crate::entry::slot::{Found, Slot};
 use crate::key::Key;
 use crate::key::canonical::PlainTarget;
+use crate::key::vary::Selector;
 use crate::lookup::cache_status::{CacheId, push_hit};
 use crate::lookup::outcome::{Layer, Outcome};
 use crate::lookup::record::{BodyEnd, Ended, Record, words};
-use crate::message::plain::{Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::message::fields::is_of_one_hop;
+use crate::message::plain::{Lines, Outlet, Plain, Remainder, Sent, Shortcut, Told};
 use crate::message::shelf::Whole;
 use crate::pipeline::judge::Judge;
 use crate::rate::Rates;
 use crate::route::Route;
+use crate::route::forward::Forward;
 use crate::route::table::RouteTable;
 use crate::store::memory::Memory;
 use crate::telemetry::access::AccessLog;
@@ -52,7 +57,7 @@ impl Glance {
     /// The entry that answers, with its route.
     fn find<'r>(
         &self,
-        asked: &Plain<'_>,
+        (asked, fields): (&Plain<'_>, &dyn Lines),
         routes: &'r RouteTable,
         now: Timestamp,
     ) -> Option<(Arc<Entry>, &'r Arc<Route>)> {
@@ -66,12 +71,11 @@ impl Glance {
         if !route.answers_plainly() || routes.is_ambiguous(route, target.host(), target.path()) {
             return None;
         }
-        let entry = memory.find_plain(Key::of_plain(
-            service,
-            route.id.as_str(),
-            &target,
-            route.key.host,
-        ))?;
+        let key = Key::of_plain(service, route.id.as_str(), &target, route.key.host);
+        let entry = match memory.slot(key)?.plain() {
+            Ok(entry) => entry,
+            Err(slot) => selected(&slot, fields, route)?,
+        };
         judge.lets_pass(route, &entry, asked.bears, now).then_some((entry, route))
     }
 
@@ -93,12 +97,20 @@ impl Glance {
 const HIT: Outcome = Outcome::Hit(Layer::L1);
 
 impl Shortcut for Glance {
-    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+    fn answer(
+        &self,
+        asked: &Plain<'_>,
+        fields: &dyn Lines,
+        head: &mut Vec<u8>,
+        outlet: &mut dyn Outlet,
+    ) -> Told {
         let now = Timestamp::now();
         let Parts { routes, metrics, log, cache, .. } = &*self.parts;
         // What all workers share is lent, not counted: a count that every hit raises and lowers again goes from core to core.
         let routes = routes.load();
-        let Some((entry, route)) = self.find(asked, &routes, now) else { return Told::Left };
+        let Some((entry, route)) = self.find((asked, fields), &routes, now) else {
+            return Told::Left;
+        };
         let Some(body) = entry.whole() else { return Told::Left };
         let mut record = self.record(asked, now);
         entry.hit();
@@ -115,6 +127,32 @@ impl Shortcut for Glance {
                 Told::Begun(Box::new(Rest { parts: self.parts.clone(), record, entry, at }))
             }
         }
+    }
+}
+
+/// The variant that a request with these fields selects; nothing where the stack may see other fields than these.
+fn selected(slot: &Slot, lines: &dyn Lines, route: &Route) -> Option<Arc<Entry>> {
+    if route.forward != Forward::All {
+        return None;
+    }
+    let mut known: SmallVec<[&HeaderName; 4]> = SmallVec::new();
+    let (mut fields, mut is_sound) = (HeaderMap::new(), true);
+    for name in slot.variants().iter().flat_map(|entry| entry.variant.names()) {
+        if known.contains(&name) {
+            continue;
+        }
+        known.push(name);
+        // `Connection` may name it, and then it was never sent.
+        is_sound &= !is_of_one_hop(name.as_str());
+        lines.each(name.as_str(), &mut |value| match HeaderValue::from_bytes(value) {
+            Ok(value) => _ = fields.append(name, value),
+            Err(_) => is_sound = false,
+        });
+    }
+    let found = slot.find(&Selector { fields: &fields, rules: &route.vary })?;
+    match found {
+        Found::Entry(entry) if is_sound => Some(entry),
+        Found::Entry(_) | Found::OtherVariant(_) => None,
     }
 }
 

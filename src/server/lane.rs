@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 
 use crate::message::fields::PERSONAL;
 use crate::message::pieces;
-use crate::message::plain::{Bears, Outlet, Plain, Remainder, Sent, Shortcut, Told};
+use crate::message::plain::{Bears, Lines, Outlet, Plain, Remainder, Sent, Shortcut, Told};
 use crate::message::shelf::Whole;
 use crate::server::desk::Asking;
 use crate::server::exchange::{After, Exchange};
@@ -183,7 +183,9 @@ impl Lane {
         let is_followed = bytes.len() > length;
         let mut outlet = Sending { socket, is_followed, head_sent: 0, failure: None };
         let told = match wants {
-            Wants::Resource => shortcut.answer(&plain, &mut self.head, &mut outlet),
+            Wants::Resource => {
+                shortcut.answer(&plain, &Fields(&fields), &mut self.head, &mut outlet)
+            }
             Wants::More => Told::Left,
         };
         let Sending { head_sent, failure, .. } = outlet;
@@ -383,6 +385,18 @@ pub(crate) enum Wants {
     Resource,
     /// Only what is new, a part, or an answer of a certain age: all that the service decides.
     More,
+}
+
+/// The fields of a request of the lane, and empty ones behind them.
+struct Fields<'a>(&'a [Header<'a>]);
+
+impl Lines for Fields<'_> {
+    fn each(&self, name: &str, take: &mut dyn FnMut(&[u8])) {
+        self.0
+            .iter()
+            .filter(|line| line.name.eq_ignore_ascii_case(name))
+            .for_each(|line| take(line.value));
+    }
 }
 
 /// A request of the lane as the service takes it: what hyper would make of it. `fields` are those of `head`, and empty ones

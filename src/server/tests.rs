@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::*;
-use crate::message::plain::{Outlet, Plain, Remainder, Sent, Told};
+use crate::message::plain::{Lines, Outlet, Plain, Remainder, Sent, Told};
 use crate::message::shelf::Whole;
 use crate::server::shutdown::Ending;
 use crate::server::upload::UploadFailure;
@@ -131,7 +131,13 @@ async fn requests_follow_each_other_on_one_connection() {
 struct Short;
 
 impl Shortcut for Short {
-    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+    fn answer(
+        &self,
+        asked: &Plain<'_>,
+        _: &dyn Lines,
+        head: &mut Vec<u8>,
+        outlet: &mut dyn Outlet,
+    ) -> Told {
         if asked.target != "/short" {
             return Told::Left;
         }
@@ -170,7 +176,13 @@ async fn the_lane_answers_plain_requests_once_the_service_had_one() {
 struct Echo;
 
 impl Shortcut for Echo {
-    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+    fn answer(
+        &self,
+        asked: &Plain<'_>,
+        _: &dyn Lines,
+        head: &mut Vec<u8>,
+        outlet: &mut dyn Outlet,
+    ) -> Told {
         if !asked.target.starts_with("/short") {
             return Told::Left;
         }
@@ -252,9 +264,15 @@ struct Noting {
 }
 
 impl Shortcut for Noting {
-    fn answer(&self, asked: &Plain<'_>, head: &mut Vec<u8>, outlet: &mut dyn Outlet) -> Told {
+    fn answer(
+        &self,
+        asked: &Plain<'_>,
+        fields: &dyn Lines,
+        head: &mut Vec<u8>,
+        outlet: &mut dyn Outlet,
+    ) -> Told {
         self.noted.send(self.turn.load(Ordering::Relaxed)).unwrap();
-        Short.answer(asked, head, outlet)
+        Short.answer(asked, fields, head, outlet)
     }
 }
 

@@ -115,9 +115,9 @@ impl Memory {
         self.0.slots.get(&key)?.find(selector)
     }
 
-    /// What every request for `key` finds, where that is so: there is one variant, and it did not vary.
-    pub fn find_plain(&self, key: Key) -> Option<Arc<Entry>> {
-        self.0.slots.get(&key)?.only().filter(|entry| entry.variant.is_plain())
+    /// All variants under `key`.
+    pub fn slot(&self, key: Key) -> Option<Slot> {
+        self.0.slots.get(&key)
     }
 
     /// Keeps an entry in the place of what it replaces, a part together with what it can be combined with; readers see

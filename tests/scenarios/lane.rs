@@ -103,6 +103,74 @@ async fn what_the_lane_says_of_a_hit_the_stack_says_too() {
     }
 }
 
+/// Which variant a request selects is the same whether it is read from its lines or from a map.
+#[tokio::test]
+async fn the_lane_chooses_among_variants_as_the_stack_does() {
+    let origin = Origin::start().await;
+    origin.on("/first", ok("first"));
+    let varying = [
+        "Accept-Encoding",
+        "Accept-Language, X-Tenant",
+        "Keep-Alive",
+        "X-Forwarded-Host",
+        "Cookie",
+        "User-Agent, X-Tenant",
+    ];
+    for (number, names) in varying.into_iter().enumerate() {
+        let mut answers = 0;
+        origin.with(&format!("/{number}"), move |_| {
+            answers += 1;
+            fresh(answers.to_string()).field("Vary", names)
+        });
+    }
+    let asked = [
+        "",
+        "Accept-Encoding: gzip, br\r\n",
+        "accept-encoding: br;q=0.5\r\nAccept-Encoding:gzip\r\n",
+        "Accept-Encoding: identity\r\n",
+        "Accept-Encoding: \r\n",
+        "Accept-Language: de, en;q=0.5\r\nX-Tenant: a\r\n",
+        "X-Tenant: a\r\nAccept-Language: en; q=0.5 , de\r\n",
+        "Accept-Language: de\r\nX-Tenant: a\r\nX-Tenant: b\r\n",
+        "Connection: keep-alive\r\nKeep-Alive: 5\r\n",
+        "Connection: keep-alive\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\n",
+        "X-Forwarded-Host: a\r\n",
+        "Cookie: a=b\r\n",
+        "Cookie: a=b\r\nCookie: c=d\r\n",
+        "User-Agent: me\r\nX-Tenant: a\r\n",
+        "User-Agent: \u{e4}\r\nX-Tenant: a\r\n",
+    ];
+    let rules = [
+        "",
+        "vary: { normalize: { Accept-Encoding: [br, gzip], Accept-Language: [en] } }",
+        "forward: [User-Agent]",
+    ];
+    for rule in rules {
+        // What other rules stored is there as well: a coding that this one would not let through.
+        let larder = all_to(&origin).start().await;
+        let mut client = Client::of(&larder).await;
+        for fields in asked {
+            client.ask("/0", &format!("{NOT_PLAIN}{fields}")).await;
+        }
+        larder.rewrite(&all_to(&origin).route(rule).text());
+        post(larder.admin("/admin/config/reload")).await.has_status(200);
+        for (number, names) in varying.into_iter().enumerate() {
+            let path = format!("/{number}");
+            for fields in asked {
+                client.ask(&path, &format!("{NOT_PLAIN}{fields}")).await;
+            }
+            for fields in asked {
+                let stack = client.ask(&path, &format!("{NOT_PLAIN}{fields}")).await;
+                assert!(
+                    stack.fields.contains("x-cache: HIT"),
+                    "{rule} {names} {fields}: {stack:?}"
+                );
+                assert_eq!(client.ask(&path, fields).await, stack, "{rule} {names} {fields}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_the_lane_answers_is_counted_and_logged_like_anything_else() {
     let origin = Origin::start().await;

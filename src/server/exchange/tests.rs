@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tower::{Service, service_fn};
 
 use crate::message::interim::Outbox;
-use crate::message::plain::{Outlet, Plain, Shortcut, Told};
+use crate::message::plain::{Lines, Outlet, Plain, Shortcut, Told};
 use crate::server::Welcome;
 use crate::server::limits::Limits;
 use crate::server::shutdown::Ending;
@@ -31,7 +31,7 @@ use crate::server::upload::Upload;
 struct Nobody;
 
 impl Shortcut for Nobody {
-    fn answer(&self, _: &Plain<'_>, _: &mut Vec<u8>, _: &mut dyn Outlet) -> Told {
+    fn answer(&self, _: &Plain<'_>, _: &dyn Lines, _: &mut Vec<u8>, _: &mut dyn Outlet) -> Told {
         Told::Left
     }
 }
