@@ -248,6 +248,14 @@ def start_larder(binary, directory, text, prefix=()):
     fail(f"larder did not start:\n{said.read_text()}")
 
 
+def start_ready(traffic, directory):
+    """What answers everything with the body that the origin has, and looks at nothing."""
+    server = Server("ready-made", SERVER_CORE, [traffic, "ready", str(directory / "www" / "body")], stdout=subprocess.PIPE, text=True)
+    running.append(server)
+    server.port = int(server.process.stdout.readline() or fail("the ready-made answers did not start"))
+    return server
+
+
 def path_of(urls, n):
     return "/x" if urls == 1 else f"/x?n={n}"
 

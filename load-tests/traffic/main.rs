@@ -8,11 +8,13 @@ mod load;
 mod origin;
 mod plain;
 mod proxy;
+mod ready;
 mod resp;
 mod steady;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
@@ -33,6 +35,11 @@ enum Command {
         /// The Redis.
         target: SocketAddr,
     },
+    /// Answers whatever comes with the content of a file, without looking at it.
+    Ready {
+        /// The file.
+        body: PathBuf,
+    },
     /// Asks at a fixed rate, and checks each answer.
     Load(load::Options),
     /// Asks one server for one path at a fixed rate, and tells how long that took.
@@ -51,6 +58,10 @@ async fn main() -> io::Result<()> {
         Command::Proxy { target } => {
             let listener = listen().await?;
             proxy::serve(listener, target, orders()).await
+        }
+        Command::Ready { body } => {
+            let listener = listen().await?;
+            ready::serve(listener, &body).await
         }
         Command::Load(options) => load::run(options, end_of_orders()).await,
         Command::Steady(options) => steady::run(options).await,
