@@ -15,8 +15,9 @@ use crate::message::failure::BodyError;
 use crate::message::fill::Reader;
 use crate::message::shelf::{Extent, Whole};
 
-/// How much is read from a shelf at once.
-const PIECE: usize = 64 << 10;
+/// How much is read from a shelf at once, and so held for a client that does not read on: what one frame of HTTP/2
+/// (RFC 9113 §4.2) and one record of TLS hold at most.
+const PIECE: usize = 16 << 10;
 
 /// A message body. Dropping it ends the reading: a live one closes its connection's stream.
 pub enum Body {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -67,6 +67,8 @@ struct Space {
     page: u64,
     /// Where the next extent begins.
     next: AtomicU64,
+    /// Whether the system was seen to use larger pages: then each body would be written in vain.
+    is_closed: AtomicBool,
 }
 
 /// One body on a shelf. Immutable; its drop frees its pages.
@@ -84,22 +86,29 @@ impl Shelf {
         let file = system::open()?;
         file.set_len(END)?;
         let page = file.metadata()?.blksize();
-        Ok(Self(Arc::new(Space { file, page, next: AtomicU64::new(page) })))
+        let (next, is_closed) = (AtomicU64::new(page), AtomicBool::new(false));
+        Ok(Self(Arc::new(Space { file, page, next, is_closed })))
     }
 
     /// Copies `bytes` to the shelf. An error where there is no memory, or where the system gives so large pages that two
-    /// bodies would share one: a hole in the one that is dropped would be seen in the other, and on its way to clients.
+    /// bodies would share one: a hole in the one that is dropped would be seen in the other, and on its way to clients. Then
+    /// nothing more is put here.
     pub fn put(&self, bytes: &[u8]) -> io::Result<Extent> {
-        let Space { file, page, next } = &*self.0;
+        let Space { file, page, next, is_closed } = &*self.0;
+        let too_large = || io::Error::other("the system's pages for files in memory are too large");
+        if is_closed.load(Ordering::Relaxed) {
+            return Err(too_large());
+        }
         let taken = (bytes.len() as u64).next_multiple_of(*page);
         // A page between two extents stays empty, and tells by that whether they are apart.
         let at = next.fetch_add(taken + page, Ordering::Relaxed);
         let extent = Extent { space: self.0.clone(), at, length: bytes.len() };
         file.write_all_at(bytes, at)?;
-        let is_apart = !system::holds(file, at - page)? && !system::holds(file, at + taken)?;
-        is_apart.then_some(extent).ok_or_else(|| {
-            io::Error::other("the system keeps files in memory in pages larger than theirs")
-        })
+        if system::holds(file, at - page)? || system::holds(file, at + taken)? {
+            is_closed.store(true, Ordering::Relaxed);
+            return Err(too_large());
+        }
+        Ok(extent)
     }
 }
 

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -317,4 +321,43 @@ async fn content_that_finds_no_room_passes_and_neither_it_nor_a_hit_fails() {
     until_nothing_is_in_the_air(&larder).await;
     query().await.is("MISS", "ORIGIN").says("hello");
     query().await.is("HIT", "L1");
+}
+
+/// Of what is stored everybody is given the same bytes; of what has to be copied for a client, no more than it can be sent.
+#[tokio::test]
+async fn large_hits_that_nobody_reads_hold_no_more_than_a_piece_for_each() {
+    const CONNECTIONS: usize = 30;
+    const STREAMS: usize = 100;
+    const PIECE: usize = 16 << 10;
+    let origin = Origin::start().await;
+    origin.on("/large", fresh(vec![b'x'; 4 * MIB]));
+    let larder = large_objects(all_to(&origin)).start().await;
+    get(larder.url("/large")).await.is("MISS", "ORIGIN");
+    get(larder.url("/large")).await.is("HIT", "L1");
+    let before = larder.memory();
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let stream = TcpStream::connect(larder.authority()).await.unwrap();
+        // One byte of each answer is sent, and then the client takes no more.
+        let shaken = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (sender, connection) = shaken.unwrap();
+        let driven = AbortOnDropHandle::new(beside(async move {
+            let _ended = connection.await;
+        }));
+        let mut asking = JoinSet::new();
+        for _ in 0..STREAMS {
+            let mut sender = sender.clone();
+            let request = Request::get(larder.url("/large")).body(Empty::<Bytes>::new()).unwrap();
+            asking.spawn(async move { sender.send_request(request).await.unwrap() });
+        }
+        let answers = within("heads", asking.join_all()).await;
+        assert!(answers.iter().all(|answer| answer.headers()["x-cache"] == "HIT"));
+        held.push((driven, answers));
+    }
+    let (peak, pieces) = (larder.peak_memory(), (CONNECTIONS * STREAMS * PIECE / 1024) as u64);
+    assert!(peak < before + pieces + BESIDE, "{before} KiB, and {peak} KiB at the peak");
+    get(larder.url("/large")).await.is("HIT", "L1");
 }
