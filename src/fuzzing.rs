@@ -14,7 +14,6 @@ use http::header::{
 };
 use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Uri};
-use httparse::EMPTY_HEADER;
 use serde_json::Value as Json;
 
 use crate::config::scalar::address::{Address, Endpoint, HostField, Network, RedisUrl};
@@ -47,9 +46,9 @@ use crate::purge::template::{Holes, Rule};
 use crate::route::json::JsonPath;
 use crate::route::tags::TagRules;
 use crate::server::framing::Framing;
-use crate::server::lane;
 use crate::server::limits::Limits;
 use crate::server::proxied::{self, Heard};
+use crate::server::simple;
 use crate::time::Timestamp;
 
 /// One parser, and texts that reach into it.
@@ -341,8 +340,9 @@ fn scan(pieces: &[&[u8]]) -> (Option<(u64, &'static str)>, Option<u64>) {
 }
 
 fn lane_head(data: &[u8]) -> Option<(String, String, usize)> {
-    let mut fields = [EMPTY_HEADER; lane::FIELDS];
-    let lane::Simple { plain, length, .. } = lane::simple(data, &mut fields, &Limits::default())?;
+    let mut fields = simple::NO_FIELDS;
+    let simple::Simple { plain, length, .. } =
+        simple::simple(data, &mut fields, &Limits::default())?;
     Some((plain.host.to_owned(), plain.target.to_owned(), length))
 }
 
@@ -454,11 +454,11 @@ fn plain_head(data: &[u8]) {
 /// What the lane makes of a plain head is a request that has each line of it, in its order among those of its name. A
 /// target that is none is left to the parser.
 fn same_request(head: &[u8]) {
-    let mut lines = [EMPTY_HEADER; lane::FIELDS];
-    let simple = lane::simple(head, &mut lines, &Limits::default());
-    let Some(lane::Simple { plain, .. }) = simple else { return };
+    let mut lines = simple::NO_FIELDS;
+    let read = simple::simple(head, &mut lines, &Limits::default());
+    let Some(simple::Simple { plain, .. }) = read else { return };
     let target = plain.target.parse::<Uri>();
-    let Some(request) = lane::request(head, plain.target, &lines) else {
+    let Some(request) = simple::request(head, plain.target, &lines) else {
         assert!(target.is_err(), "{target:?} is left");
         return;
     };

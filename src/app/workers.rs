@@ -134,7 +134,7 @@ fn work(
                 Ok(listener) => {
                     let front = front.clone();
                     let make = move |caller: Caller, outbox: &Arc<Outbox>| {
-                        let shortcut = front.shortcut(caller.address, &caller.scheme);
+                        let shortcut = Some(front.shortcut(caller.address, caller.scheme.clone()));
                         let service = front.welcome(caller.address, caller.scheme, outbox);
                         Welcome { service, shortcut }
                     };

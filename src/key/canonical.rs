@@ -23,6 +23,7 @@ pub struct Target {
 /// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlainTarget<'a> {
+    scheme: &'a Scheme,
     host: &'a str,
     path_and_query: &'a str,
     path: &'a str,
@@ -169,7 +170,7 @@ impl Target {
 
 impl<'a> PlainTarget<'a> {
     /// Nothing where [`Target::of`] would rewrite or refuse something, or might.
-    pub fn of(host: &'a str, path_and_query: &'a str, scheme: &Scheme) -> Option<Self> {
+    pub fn of(host: &'a str, path_and_query: &'a str, scheme: &'a Scheme) -> Option<Self> {
         let canonical = authority::is_canonical(host.as_bytes(), scheme)
             && path_and_query.starts_with('/')
             && path_and_query.bytes().all(|byte| PATH[usize::from(byte)]);
@@ -177,7 +178,11 @@ impl<'a> PlainTarget<'a> {
             return None;
         }
         let path = path_and_query.split_once('?').map_or(path_and_query, |(path, _)| path);
-        (!may_have_dots(path)).then_some(Self { host, path_and_query, path })
+        (!may_have_dots(path)).then_some(Self { scheme, host, path_and_query, path })
+    }
+
+    pub fn scheme(&self) -> &'a Scheme {
+        self.scheme
     }
 
     pub fn host(&self) -> &'a str {

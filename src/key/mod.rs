@@ -12,7 +12,6 @@ use std::hash::{Hash, Hasher};
 
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::uri::Scheme;
 use smallvec::SmallVec;
 
 use crate::key::canonical::{PlainTarget, Target};
@@ -101,7 +100,7 @@ impl Key {
     pub fn of_plain(service: &str, route: &str, target: &PlainTarget<'_>, host: HostRule) -> Self {
         let mut text = Text::new();
         text.part(b"key").part(service.as_bytes()).part(route.as_bytes());
-        text.url(Scheme::HTTP.as_str(), target.host().as_bytes(), target.path_and_query(), host);
+        text.url(target.scheme().as_str(), target.host().as_bytes(), target.path_and_query(), host);
         text.digest()
     }
 

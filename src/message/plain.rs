@@ -1,5 +1,7 @@
 //! Plain requests, and those who answer them from their bytes.
 
+use http::HeaderMap;
+
 use crate::message::shelf::Whole;
 
 /// A GET for an origin-form target, without content and without any field that asks for more than the resource: what
@@ -13,6 +15,8 @@ pub struct Plain<'a> {
     /// `X-Request-Id`; empty where there is none.
     pub request_id: &'a [u8],
     pub bears: Bears,
+    /// Whether a field says how a proxy was asked.
+    pub is_forwarded: bool,
 }
 
 /// Whether a request has a field that says who asks.
@@ -35,10 +39,16 @@ pub trait Shortcut: Send {
     ) -> Told;
 }
 
-/// The field lines of a plain request, as they were sent.
+/// The field lines of a request, as they were sent.
 pub trait Lines {
-    /// Gives the value of each line with this name, in their order. Looks through all lines.
+    /// Gives the value of each line with this name, in their order.
     fn each(&self, name: &str, take: &mut dyn FnMut(&[u8]));
+}
+
+impl Lines for HeaderMap {
+    fn each(&self, name: &str, take: &mut dyn FnMut(&[u8])) {
+        self.get_all(name).iter().for_each(|value| take(value.as_bytes()));
+    }
 }
 
 /// Where an answer goes.

@@ -20,6 +20,7 @@ use crate::message::fields::is_of_one_hop;
 use crate::message::plain::{Lines, Outlet, Plain, Remainder, Sent, Shortcut, Told};
 use crate::message::shelf::Whole;
 use crate::pipeline::judge::Judge;
+use crate::pipeline::onward::Trusted;
 use crate::rate::Rates;
 use crate::route::Route;
 use crate::route::forward::Forward;
@@ -35,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) cache: CacheId,
     pub(crate) routes: Arc<ArcSwap<RouteTable>>,
     pub(crate) rates: Rates,
+    pub(crate) trusted: Trusted,
     pub(crate) judge: Arc<Judge>,
     pub(crate) memory: Memory,
     pub(crate) metrics: Metrics,
@@ -47,11 +49,13 @@ pub(crate) struct Parts {
 pub(crate) struct Glance {
     parts: Arc<Parts>,
     client: IpAddr,
+    /// Of the connection.
+    scheme: Scheme,
 }
 
 impl Glance {
-    pub(crate) fn new(parts: Arc<Parts>, client: IpAddr) -> Self {
-        Self { parts, client }
+    pub(crate) fn new(parts: Arc<Parts>, client: IpAddr, scheme: Scheme) -> Self {
+        Self { parts, client, scheme }
     }
 
     /// The entry that answers, with its route.
@@ -61,12 +65,19 @@ impl Glance {
         routes: &'r RouteTable,
         now: Timestamp,
     ) -> Option<(Arc<Entry>, &'r Arc<Route>)> {
-        let Parts { service, rates, judge, memory, .. } = &*self.parts;
+        let Parts { service, rates, trusted, judge, memory, .. } = &*self.parts;
         // Who asks is in fields that are not looked at here, and where it stands is in others that are not written.
         if rates.is_on() {
             return None;
         }
-        let target = PlainTarget::of(asked.host, asked.target, &Scheme::HTTP)?;
+        let told;
+        let scheme = if asked.is_forwarded {
+            told = trusted.told_scheme(self.client, self.scheme.clone(), fields);
+            &told
+        } else {
+            &self.scheme
+        };
+        let target = PlainTarget::of(asked.host, asked.target, scheme)?;
         let route = routes.find(target.host(), target.path());
         if !route.answers_plainly() || routes.is_ambiguous(route, target.host(), target.path()) {
             return None;

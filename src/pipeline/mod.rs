@@ -134,6 +134,7 @@ where
         cache: cache.clone(),
         routes: parts.routes.clone(),
         rates: parts.rates.clone(),
+        trusted: parts.trusted.clone(),
         judge: judge.clone(),
         memory: memory.clone(),
         metrics: metrics.clone(),
@@ -189,11 +190,9 @@ impl<St, Le, Lo> Front<St, Le, Lo> {
         self.observatory.observe(client, scheme, outbox.clone(), self.gate.clone())
     }
 
-    /// What answers the plain requests of one connection where it can, before the stack is asked; nobody where TLS is
-    /// spoken, whose keys have another scheme, and whose records want a flush.
-    pub(crate) fn shortcut(&self, client: IpAddr, scheme: &Scheme) -> Option<Box<dyn Shortcut>> {
-        (*scheme == Scheme::HTTP)
-            .then(|| -> Box<dyn Shortcut> { Box::new(Glance::new(self.glances.clone(), client)) })
+    /// What answers the plain requests of one connection where it can, before the stack is asked.
+    pub(crate) fn shortcut(&self, client: IpAddr, scheme: Scheme) -> Box<dyn Shortcut> {
+        Box::new(Glance::new(self.glances.clone(), client, scheme))
     }
 }
 

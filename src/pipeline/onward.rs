@@ -24,6 +24,7 @@ use crate::message::fields::{
     remove_hop_by_hop, remove_steering,
 };
 use crate::message::network::Network;
+use crate::message::plain::Lines;
 use crate::message::range::RangeSpec;
 use crate::policy::revalidate::{conditions, quoted};
 use crate::route::Route;
@@ -68,10 +69,20 @@ impl Trusted {
     /// asked itself.
     pub(crate) fn scheme(&self, peer: IpAddr, connection: Scheme, fields: &HeaderMap) -> Scheme {
         let says = fields.keys().any(|name| *name == X_FORWARDED_PROTO || *name == FORWARDED);
-        if !says || self.trust(peer) == Trust::Stranger {
-            return connection;
+        if says { self.told_scheme(peer, connection, fields) } else { connection }
+    }
+
+    /// The same for a request that has fields which may say so.
+    pub(crate) fn told_scheme(
+        &self,
+        peer: IpAddr,
+        connection: Scheme,
+        fields: &dyn Lines,
+    ) -> Scheme {
+        match self.trust(peer) {
+            Trust::Stranger => connection,
+            Trust::Proxy => forwarded_scheme(fields).unwrap_or(connection),
         }
-        forwarded_scheme(fields).unwrap_or(connection)
     }
 
     /// The client's address: the peer's, unless that is a trusted proxy, which says for whom it asks. Nothing where
@@ -100,21 +111,29 @@ impl Trusted {
 }
 
 /// How the last proxy was asked, where it says so in a way that is understood.
-fn forwarded_scheme(fields: &HeaderMap) -> Option<Scheme> {
-    // Each proxy adds its own word behind those before it.
-    let last = |name: &HeaderName| {
-        let line = fields.get_all(name).iter().next_back()?;
-        Some(line.to_str().ok()?.rsplit(',').next()?.trim())
+fn forwarded_scheme(fields: &dyn Lines) -> Option<Scheme> {
+    let known = |word: &str| {
+        [Scheme::HTTPS, Scheme::HTTP].into_iter().find(|it| word.eq_ignore_ascii_case(it.as_str()))
     };
-    let word = match last(&X_FORWARDED_PROTO) {
-        Some(word) => word,
-        // RFC 7239 §4: "for=192.0.2.60;proto=http;by=203.0.113.43".
-        None => last(&FORWARDED)?.split(';').find_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
-        })?,
+    // Each proxy adds its own word behind those before it. Nothing where there is no line, and none where the last word of
+    // the last one is not understood.
+    let last = |name: &HeaderName, read: fn(&str) -> Option<&str>| {
+        let mut found = None;
+        fields.each(name.as_str(), &mut |line| {
+            let word = str::from_utf8(line).ok().and_then(|line| line.rsplit(',').next());
+            found = Some(word.and_then(|word| read(word.trim())).and_then(known));
+        });
+        found
     };
-    [Scheme::HTTPS, Scheme::HTTP].into_iter().find(|it| word.eq_ignore_ascii_case(it.as_str()))
+    last(&X_FORWARDED_PROTO, |word| Some(word)).or_else(|| last(&FORWARDED, proto)).flatten()
+}
+
+/// RFC 7239 §4: "for=192.0.2.60;proto=http;by=203.0.113.43".
+fn proto(element: &str) -> Option<&str> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
+    })
 }
 
 /// What is missing of a part that is held, and the tag under which it may be combined with that, where one range more

@@ -12,11 +12,12 @@ mod crowd;
 mod desk;
 mod exchange;
 pub(crate) mod framing;
-pub(crate) mod lane;
+mod lane;
 mod line;
 pub(crate) mod proxied;
 mod pulse;
 mod reception;
+pub(crate) mod simple;
 mod stream;
 
 use std::convert::Infallible;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::answer::{fresh, ok, status};
@@ -11,11 +11,12 @@ use crate::support::client::post;
 use crate::support::larder::Larder;
 use crate::support::origin::Origin;
 use crate::support::raw::head;
+use crate::support::tls::Authority;
 use crate::support::within;
 use crate::support::yaml::all_to;
 
 /// A keep-alive connection whose first request is over: from now on the lane is open.
-struct Client(TcpStream);
+struct Client<S = TcpStream>(S);
 
 /// An answer's status line, its fields without what counts seconds, and its body.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +28,13 @@ struct Said {
 
 impl Client {
     async fn of(larder: &Larder) -> Self {
-        let mut client = Self(TcpStream::connect(larder.authority()).await.unwrap());
+        Self::over(TcpStream::connect(larder.authority()).await.unwrap()).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn over(stream: S) -> Self {
+        let mut client = Self(stream);
         client.ask("/first", "").await;
         client
     }
@@ -83,7 +90,18 @@ async fn what_the_lane_says_of_a_hit_the_stack_says_too() {
     origin.on("/gone", status(410).field("Cache-Control", "max-age=60"));
     origin.on("/a", fresh("query"));
     let larder = all_to(&origin).start().await;
-    let mut client = Client::of(&larder).await;
+    are_told_as_by_the_stack(&mut Client::of(&larder).await).await;
+
+    let authority = Authority::new();
+    authority.issue("shop", &["shop.example"]);
+    let larder =
+        all_to(&origin).top(&format!("tls: {{ {} }}", authority.pair("shop"))).start().await;
+    let tls = authority.client("shop.example").offering(&["http/1.1"]);
+    let stream = tls.connect(larder.authority()).await.unwrap();
+    are_told_as_by_the_stack(&mut Client::over(stream).await).await;
+}
+
+async fn are_told_as_by_the_stack(client: &mut Client<impl AsyncRead + AsyncWrite + Unpin>) {
     for path in [
         "/plain",
         "/from-a-cache",
@@ -99,6 +117,39 @@ async fn what_the_lane_says_of_a_hit_the_stack_says_too() {
         assert!(stack.fields.contains("x-cache: HIT"), "{path}: {stack:?}");
         for fields in ["", "Connection: keep-alive\r\nUser-Agent: a\r\nCookie: a=b\r\n"] {
             assert_eq!(client.ask(path, fields).await, stack, "{path}");
+        }
+    }
+}
+
+/// By which scheme a client asked is a part of the key; a proxy says it, and is believed where it is trusted.
+#[tokio::test]
+async fn the_lane_believes_proxies_of_the_scheme_as_the_stack_does() {
+    let origin = Origin::start().await;
+    origin.on("/first", ok("first"));
+    origin.with("/x", |asked| fresh(asked.field("x-forwarded-proto").to_owned()));
+    let asked = [
+        ("", "http"),
+        ("X-Forwarded-Proto: https\r\n", "https"),
+        ("x-forwarded-proto: HTTPS\r\n", "https"),
+        ("X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n", "http"),
+        ("X-Forwarded-Proto: http , https\r\n", "https"),
+        ("X-Forwarded-Proto: ftp\r\nForwarded: proto=https\r\n", "http"),
+        ("Forwarded: for=192.0.2.60;proto=\"https\";by=203.0.113.43\r\n", "https"),
+        ("Forwarded: proto=https, for=192.0.2.60\r\n", "http"),
+        ("X-Forwarded-Proto: \r\n", "http"),
+    ];
+    for (trusted, believes) in [("trusted_proxies: [127.0.0.1]", true), ("", false)] {
+        let larder = all_to(&origin).top(trusted).start().await;
+        let mut client = Client::of(&larder).await;
+        for fields in [asked[0].0, asked[1].0] {
+            client.ask("/x", &format!("{NOT_PLAIN}{fields}")).await;
+        }
+        for (fields, says) in asked {
+            let stack = client.ask("/x", &format!("{NOT_PLAIN}{fields}")).await;
+            assert!(stack.fields.contains("x-cache: HIT"), "{fields}: {stack:?}");
+            let expected = if believes { says } else { "http" };
+            assert_eq!(stack.body, expected.as_bytes(), "{fields}");
+            assert_eq!(client.ask("/x", fields).await, stack, "{fields}");
         }
     }
 }
@@ -263,8 +314,20 @@ async fn a_client_that_reads_slowly_gets_all_of_it_and_then_its_next_answer() {
     let large: Vec<u8> = (0..=250).cycle().take(12_000_000).collect();
     origin.on("/first", fresh("first"));
     origin.on("/large", fresh(large.clone()));
-    let larder = all_to(&origin).top("l1: { capacity: 256MiB, max_object: 16MiB }").start().await;
-    let mut client = Client::of(&larder).await;
+    let room = "l1: { capacity: 256MiB, max_object: 16MiB }";
+    let larder = all_to(&origin).top(room).start().await;
+    reads_slowly(&mut Client::of(&larder).await, &large).await;
+
+    let authority = Authority::new();
+    authority.issue("shop", &["shop.example"]);
+    let tls = format!("tls: {{ {} }}", authority.pair("shop"));
+    let larder = all_to(&origin).top(room).top(&tls).start().await;
+    let tls = authority.client("shop.example").offering(&["http/1.1"]);
+    let stream = tls.connect(larder.authority()).await.unwrap();
+    reads_slowly(&mut Client::over(stream).await, &large).await;
+}
+
+async fn reads_slowly(client: &mut Client<impl AsyncRead + AsyncWrite + Unpin>, large: &[u8]) {
     client.ask("/large", "").await;
     let requests = [
         request("/large", ""),
@@ -273,7 +336,7 @@ async fn a_client_that_reads_slowly_gets_all_of_it_and_then_its_next_answer() {
         request("/large", ""),
     ];
     client.send(&requests.concat()).await;
-    for expected in [&large[..], b"first", &large, &large] {
+    for expected in [large, b"first", large, large] {
         let said = client.read().await;
         assert!(said.fields.contains("x-cache: HIT"), "{:?}", said.fields);
         assert!(said.body == expected, "{} bytes", said.body.len());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,7 +20,7 @@ pub(crate) async fn converse(authority: &str, bytes: &[u8]) -> String {
 }
 
 /// Reads from the socket until the text ends in an empty line, and returns it.
-pub(crate) async fn head(socket: &mut TcpStream) -> String {
+pub(crate) async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
     let mut said = Vec::new();
     while !said.ends_with(b"\r\n\r\n") {
         match within("a head", socket.read_u8()).await {
