@@ -48,7 +48,7 @@ use crate::route::tags::TagRules;
 use crate::server::framing::Framing;
 use crate::server::limits::Limits;
 use crate::server::proxied::{self, Heard};
-use crate::server::simple;
+use crate::server::simple::{self, Simple};
 use crate::time::Timestamp;
 
 /// One parser, and texts that reach into it.
@@ -340,10 +340,9 @@ fn scan(pieces: &[&[u8]]) -> (Option<(u64, &'static str)>, Option<u64>) {
 }
 
 fn lane_head(data: &[u8]) -> Option<(String, String, usize)> {
-    let mut fields = simple::NO_FIELDS;
-    let simple::Simple { plain, length, .. } =
-        simple::simple(data, &mut fields, &Limits::default())?;
-    Some((plain.host.to_owned(), plain.target.to_owned(), length))
+    let mut room = simple::room();
+    let Simple { plain, head, .. } = Simple::read(data, &mut room, &Limits::default())?;
+    Some((plain.host.to_owned(), plain.target.to_owned(), head.len()))
 }
 
 fn header_length(data: &[u8]) -> Option<usize> {
@@ -454,18 +453,16 @@ fn plain_head(data: &[u8]) {
 /// What the lane makes of a plain head is a request that has each line of it, in its order among those of its name. A
 /// target that is none is left to the parser.
 fn same_request(head: &[u8]) {
-    let mut lines = simple::NO_FIELDS;
-    let read = simple::simple(head, &mut lines, &Limits::default());
-    let Some(simple::Simple { plain, .. }) = read else { return };
-    let target = plain.target.parse::<Uri>();
-    let Some(request) = simple::request(head, plain.target, &lines) else {
+    let mut room = simple::room();
+    let Some(read) = Simple::read(head, &mut room, &Limits::default()) else { return };
+    let target = read.plain.target.parse::<Uri>();
+    let Some(request) = read.request() else {
         assert!(target.is_err(), "{target:?} is left");
         return;
     };
     assert_eq!(Some(request.uri()), target.ok().as_ref());
-    let lines = lines.iter().take_while(|line| !line.name.is_empty());
     let mut fields = HeaderMap::new();
-    for line in lines {
+    for line in read.fields.0 {
         let name = HeaderName::from_bytes(line.name.as_bytes()).expect("a name");
         fields.append(name, HeaderValue::from_bytes(line.value).expect("a value"));
     }

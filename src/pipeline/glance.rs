@@ -170,7 +170,8 @@ fn selected(slot: &Slot, lines: &dyn Lines, route: &Route) -> Option<Arc<Entry>>
 /// What `deliver` and `observe` make of a hit, without a map in between.
 fn write_head(head: &mut Vec<u8>, entry: &Entry, length: usize, cache: &CacheId, now: Timestamp) {
     let words = words(&HIT);
-    let age = entry.freshness().age(now).as_secs();
+    let freshness = entry.freshness();
+    let age = freshness.age(now).as_secs();
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     let [alike, own] = entry.lines.common();
     let mut number = itoa::Buffer::new();
@@ -189,7 +190,7 @@ fn write_head(head: &mut Vec<u8>, entry: &Entry, length: usize, cache: &CacheId,
     ] {
         head.extend_from_slice(part);
     }
-    push_hit(head, cache, entry.freshness().ttl(now));
+    push_hit(head, cache, freshness.ttl(now));
     head.extend_from_slice(b"\r\n\r\n");
 }
 

@@ -15,7 +15,7 @@ use crate::server::exchange::{After, Exchange};
 use crate::server::limits::Limits;
 use crate::server::line::Line;
 use crate::server::pulse::{Busy, Pulse};
-use crate::server::simple::{Fields, NO_FIELDS, Simple, Wants, request, simple};
+use crate::server::simple::{Simple, Wants, room};
 
 /// What the room for a head may keep between two answers.
 const ROOM: usize = 4096;
@@ -165,16 +165,14 @@ impl Lane {
     /// Answers the first request, and tells its length.
     fn answer(&mut self, bytes: &[u8], socket: &mut Socket<'_, '_>) -> io::Result<Option<usize>> {
         let Some(Fast { shortcut, desk }) = &mut self.fast else { return Ok(None) };
-        let mut fields = NO_FIELDS;
-        let Some(Simple { plain, length, wants }) = simple(bytes, &mut fields, &self.limits) else {
-            return Ok(None);
-        };
+        let mut room = room();
+        let Some(asked) = Simple::read(bytes, &mut room, &self.limits) else { return Ok(None) };
+        let Simple { plain, fields, wants, head } = &asked;
+        let length = head.len();
         let is_followed = bytes.len() > length;
         let mut outlet = Sending { socket, is_followed, head_sent: 0, failure: None };
         let told = match wants {
-            Wants::Resource => {
-                shortcut.answer(&plain, &Fields(&fields), &mut self.head, &mut outlet)
-            }
+            Wants::Resource => shortcut.answer(plain, fields, &mut self.head, &mut outlet),
             Wants::More => Told::Left,
         };
         let Sending { head_sent, failure, .. } = outlet;
@@ -183,9 +181,7 @@ impl Lane {
         }
         match told {
             Told::Left => {
-                let Some(request) = request(&bytes[..length], plain.target, &fields) else {
-                    return Ok(None);
-                };
+                let Some(request) = asked.request() else { return Ok(None) };
                 self.pulse.outbox().begin();
                 desk.ask(request);
                 self.exchange = Some(Exchange::begin(Busy::begin(&self.pulse)));

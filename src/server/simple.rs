@@ -1,9 +1,11 @@
 //! Requests that the lane takes, read from their bytes.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
 use http::Request;
 use http::uri::PathAndQuery;
-use httparse::{EMPTY_HEADER, Header, Status};
+use httparse::{Header, Status};
 use smallvec::SmallVec;
 
 use crate::message::fields::PERSONAL;
@@ -16,16 +18,20 @@ use crate::server::upload::Upload;
 /// Heads with more fields are the parser's.
 const FIELDS: usize = 32;
 
-/// Room for the fields of a head.
-pub(crate) const NO_FIELDS: [Header<'static>; FIELDS] = [EMPTY_HEADER; FIELDS];
+/// Room for the fields of a head. It is not written before they are: that would cost each hit a kilobyte of zeros.
+pub(crate) type Room<'a> = [MaybeUninit<Header<'a>>; FIELDS];
+
+pub(crate) const fn room<'a>() -> Room<'a> {
+    [const { MaybeUninit::uninit() }; FIELDS]
+}
 
 /// A request that the lane takes: a GET of HTTP/1.1 whose head says all of it, and nothing of the connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Simple<'a> {
+pub(crate) struct Simple<'r, 'a> {
     pub(crate) plain: Plain<'a>,
-    /// Of its head.
-    pub(crate) length: usize,
+    pub(crate) fields: Fields<'r, 'a>,
     pub(crate) wants: Wants,
+    pub(crate) head: &'a [u8],
 }
 
 /// What a request of the lane wants.
@@ -37,10 +43,11 @@ pub(crate) enum Wants {
     More,
 }
 
-/// The fields of a request of the lane, and empty ones behind them.
-pub(super) struct Fields<'a>(pub(super) &'a [Header<'a>]);
+/// The field lines of a request, in their order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields<'r, 'a>(pub(crate) &'r [Header<'a>]);
 
-impl Lines for Fields<'_> {
+impl Lines for Fields<'_, '_> {
     fn each(&self, name: &str, take: &mut dyn FnMut(&[u8])) {
         self.0
             .iter()
@@ -49,56 +56,56 @@ impl Lines for Fields<'_> {
     }
 }
 
-/// A request of the lane as the service takes it: what hyper would make of it. `fields` are those of `head`, and empty ones
-/// behind them.
-pub(crate) fn request(head: &[u8], target: &str, fields: &[Header<'_>]) -> Option<Request<Upload>> {
-    let at = |part: &[u8]| pieces::place(head, part);
-    let lines = fields.iter().take_while(|line| !line.name.is_empty());
-    let lines: SmallVec<[pieces::Line; FIELDS]> =
-        lines.map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
-    let target = at(target.as_bytes());
-    let head = Bytes::copy_from_slice(head);
-    let mut request = Request::new(Upload::none());
-    *request.uri_mut() = PathAndQuery::from_maybe_shared(head.slice(target)).ok()?.into();
-    *request.headers_mut() = pieces::fields(&head, &lines, 0)?;
-    Some(request)
-}
-
-/// The request at the beginning of `bytes`, if it is one for the lane and all of its head is there.
-pub(crate) fn simple<'a>(
-    bytes: &'a [u8],
-    fields: &mut [Header<'a>],
-    limits: &Limits,
-) -> Option<Simple<'a>> {
-    let mut request = httparse::Request::new(fields);
-    let Ok(Status::Complete(length)) = request.parse(bytes) else { return None };
-    let (Some("GET"), Some(target), Some(1)) = (request.method, request.path, request.version)
-    else {
-        return None;
-    };
-    let within = length <= limits.header_bytes
-        && target.len() <= limits.target_bytes
-        && request.headers.len() <= limits.header_fields;
-    // The parser forgives lines without CR; they are the framing's to refuse.
-    if !within || !target.starts_with('/') || Framing::default().pass(&bytes[..length]).is_some() {
-        return None;
-    }
-    let (mut host, mut request_id, mut bears) = (None, None, Bears::Nothing);
-    let (mut wants, mut is_forwarded) = (Wants::Resource, false);
-    for field in request.headers.iter() {
-        match sort(field) {
-            Sort::Host if host.is_none() => host = str::from_utf8(field.value).ok(),
-            Sort::RequestId => request_id = request_id.or(Some(field.value)),
-            Sort::Personal => bears = Bears::Identity,
-            Sort::Asking => wants = Wants::More,
-            Sort::Forwarded => is_forwarded = true,
-            Sort::Idle => {}
-            Sort::Host | Sort::Framing => return None,
+impl<'r, 'a> Simple<'r, 'a> {
+    /// The request at the beginning of `bytes`, if it is one for the lane and all of its head is there.
+    pub(crate) fn read(bytes: &'a [u8], room: &'r mut Room<'a>, limits: &Limits) -> Option<Self> {
+        let mut request = httparse::Request::new(&mut []);
+        let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(bytes, room) else {
+            return None;
+        };
+        let (Some("GET"), Some(target), Some(1)) = (request.method, request.path, request.version)
+        else {
+            return None;
+        };
+        let (head, fields) = (&bytes[..length], &*request.headers);
+        let within = length <= limits.header_bytes
+            && target.len() <= limits.target_bytes
+            && fields.len() <= limits.header_fields;
+        // The parser forgives lines without CR; they are the framing's to refuse.
+        if !within || !target.starts_with('/') || Framing::default().pass(head).is_some() {
+            return None;
         }
+        let (mut host, mut request_id, mut bears) = (None, None, Bears::Nothing);
+        let (mut wants, mut is_forwarded) = (Wants::Resource, false);
+        for field in fields {
+            match sort(field) {
+                Sort::Host if host.is_none() => host = str::from_utf8(field.value).ok(),
+                Sort::RequestId => request_id = request_id.or(Some(field.value)),
+                Sort::Personal => bears = Bears::Identity,
+                Sort::Asking => wants = Wants::More,
+                Sort::Forwarded => is_forwarded = true,
+                Sort::Idle => {}
+                Sort::Host | Sort::Framing => return None,
+            }
+        }
+        let request_id = request_id.unwrap_or_default();
+        let plain = Plain { host: host?, target, request_id, bears, is_forwarded };
+        Some(Self { plain, fields: Fields(fields), wants, head })
     }
-    let request_id = request_id.unwrap_or_default();
-    let plain = Plain { host: host?, target, request_id, bears, is_forwarded };
-    Some(Simple { plain, length, wants })
+
+    /// The same as the service takes it: what hyper would make of it.
+    pub(crate) fn request(&self) -> Option<Request<Upload>> {
+        let at = |part: &[u8]| pieces::place(self.head, part);
+        let Fields(lines) = self.fields;
+        let lines: SmallVec<[pieces::Line; FIELDS]> =
+            lines.iter().map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
+        let target = at(self.plain.target.as_bytes());
+        let head = Bytes::copy_from_slice(self.head);
+        let mut request = Request::new(Upload::none());
+        *request.uri_mut() = PathAndQuery::from_maybe_shared(head.slice(target)).ok()?.into();
+        *request.headers_mut() = pieces::fields(&head, &lines, 0)?;
+        Some(request)
+    }
 }
 
 /// What a field means for a request that memory may answer.
@@ -157,9 +164,10 @@ mod tests {
     use super::*;
 
     fn target(head: &str) -> Option<String> {
-        let mut fields = NO_FIELDS;
-        let Simple { plain, length, wants } =
-            simple(head.as_bytes(), &mut fields, &Limits::default())?;
+        let mut room = room();
+        let read = Simple::read(head.as_bytes(), &mut room, &Limits::default())?;
+        let Simple { plain, wants, head, .. } = read;
+        let length = head.len();
         let more = if wants == Wants::More { " and more" } else { "" };
         let by = if plain.is_forwarded { " by a proxy" } else { "" };
         Some(format!("{} {} {length}{more}{by}", plain.host, plain.target))
@@ -187,9 +195,9 @@ mod tests {
     fn the_service_gets_every_line_as_it_came() {
         let head =
             b"GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX-A: 1\r\nX-Blank: \r\nx-a:2\r\n\r\n";
-        let mut fields = NO_FIELDS;
-        let found = simple(head, &mut fields, &Limits::default()).expect("it is simple");
-        let request = request(head, found.plain.target, &fields).expect("it is a request");
+        let mut room = room();
+        let found = Simple::read(head, &mut room, &Limits::default()).expect("it is simple");
+        let request = found.request().expect("it is a request");
         assert_eq!(
             (request.method(), request.uri().to_string()),
             (&http::Method::GET, "/a?b".into())
@@ -258,14 +266,13 @@ mod tests {
     #[test]
     fn limits_hold_in_the_lane_too() {
         let head = b"GET /abc HTTP/1.1\r\nHost: h\r\nAccept: a\r\n\r\n";
-        let mut fields = NO_FIELDS;
         for limits in [
             Limits { header_bytes: head.len() - 1, ..Limits::default() },
             Limits { header_fields: 1, ..Limits::default() },
             Limits { target_bytes: 3, ..Limits::default() },
         ] {
-            assert!(simple(head, &mut fields, &limits).is_none(), "{limits:?}");
+            assert!(Simple::read(head, &mut room(), &limits).is_none(), "{limits:?}");
         }
-        assert!(simple(head, &mut fields, &Limits::default()).is_some());
+        assert!(Simple::read(head, &mut room(), &Limits::default()).is_some());
     }
 }
