@@ -17,8 +17,8 @@ use crate::server::tls::H2;
 /// segments before the first has been sent, and behind whole multiples of 64 KiB a head's length is left over.
 const AT_ONCE: usize = 44 << 10;
 
-/// The content of one TLS record at most (RFC 8446 §5.1).
-const RECORD: usize = 16 << 10;
+/// How much of a body on a shelf is read to be encrypted: three records of TLS (RFC 8446 §5.1), which go out together.
+const RECORDS: usize = 3 * (16 << 10);
 
 /// A closed set, so that plain connections pay one comparison for the others.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ impl Line {
                 }
             },
             Self::Tls(stream) => {
-                // What does not go out is read again: seldom, and of one record's length.
-                let piece = body.read(at, RECORD)?;
+                // What finds no room is read again, which is seldom: nothing more is read for a client that reads no further.
+                let piece = body.read(at, RECORDS)?;
                 let slices = [IoSlice::new(head), IoSlice::new(&piece)];
                 Pin::new(stream).poll_write_vectored(context, &slices)
             }
