@@ -80,7 +80,7 @@ pub enum Stored {
 /// A stored body that is not in the entry itself.
 #[derive(Clone)]
 pub enum Apart {
-    /// Whole, on a shelf: memory puts large ones there.
+    /// Whole, on a shelf: memory puts large ones there, for clients that are sent them from it.
     Shelved(Arc<Extent>),
     Arriving {
         fill: Fill,
@@ -201,12 +201,17 @@ impl Entry {
         }
     }
 
-    /// The same entry, whose body is on a shelf.
+    /// The same entry, whose body is on a shelf: with all that is known of it.
     #[must_use]
     pub fn shelved(&self, extent: Extent) -> Self {
-        let taken = self.taken.load(Ordering::Relaxed).into();
         let body = Stored::Apart(Apart::Shelved(Arc::new(extent)));
-        Self { taken, ..self.with_body(body) }
+        Self {
+            verified: self.verified_at().into(),
+            tags: self.tags,
+            taken: self.taken.load(Ordering::Relaxed).into(),
+            hits: self.hits().into(),
+            ..self.with_body(body)
+        }
     }
 
     /// The same entry with another head: how a validation updates it.

@@ -78,6 +78,15 @@ impl Slot {
         Self::of(self.variants().iter().filter(|kept| !Arc::ptr_eq(kept, entry)).cloned())
     }
 
+    /// This slot with `new` in the place of `old`, of which it is a copy; nothing where `old` is not here any more.
+    pub fn replaced(&self, old: &Arc<Entry>, new: &Arc<Entry>) -> Option<Self> {
+        let is_old = |entry: &Arc<Entry>| Arc::ptr_eq(entry, old);
+        self.variants().iter().any(is_old).then(|| {
+            let variants = self.variants().iter();
+            Self::of(variants.map(|entry| if is_old(entry) { new } else { entry }.clone()))
+        })
+    }
+
     /// What every request finds, where that is so: there is one variant, and it did not vary. The slot again where it is not.
     pub fn plain(self) -> Result<Arc<Entry>, Self> {
         match self.0 {

@@ -56,6 +56,9 @@ pub trait Outlet {
     /// Sends as much of an answer as goes out at once, and tells how much of the body that was; or takes all of it over,
     /// to send it with those that follow.
     fn send(&mut self, head: &mut Vec<u8>, body: Whole<'_>) -> Sent;
+
+    /// Whether what is on a shelf is sent from there, and not copied first.
+    fn sends_from_shelf(&self) -> bool;
 }
 
 /// How much of an answer went out, or is certain to go out first.

@@ -58,13 +58,13 @@ impl Glance {
         Self { parts, client, scheme }
     }
 
-    /// The entry that answers, with its route.
+    /// The entry that answers, with its key and its route.
     fn find<'r>(
         &self,
         (asked, fields): (&Plain<'_>, &dyn Lines),
         routes: &'r RouteTable,
         now: Timestamp,
-    ) -> Option<(Arc<Entry>, &'r Arc<Route>)> {
+    ) -> Option<(Key, Arc<Entry>, &'r Arc<Route>)> {
         let Parts { service, rates, trusted, judge, memory, .. } = &*self.parts;
         // Who asks is in fields that are not looked at here, and where it stands is in others that are not written.
         if rates.is_on() {
@@ -87,7 +87,7 @@ impl Glance {
             Ok(entry) => entry,
             Err(slot) => selected(&slot, fields, route)?,
         };
-        judge.lets_pass(route, &entry, asked.bears, now).then_some((entry, route))
+        judge.lets_pass(route, &entry, asked.bears, now).then_some((key, entry, route))
     }
 
     /// The record of a hit, but for its route.
@@ -116,12 +116,17 @@ impl Shortcut for Glance {
         outlet: &mut dyn Outlet,
     ) -> Told {
         let now = Timestamp::now();
-        let Parts { routes, metrics, log, cache, .. } = &*self.parts;
+        let Parts { routes, memory, metrics, log, cache, .. } = &*self.parts;
         // What all workers share is lent, not counted: a count that every hit raises and lowers again goes from core to core.
         let routes = routes.load();
-        let Some((entry, route)) = self.find((asked, fields), &routes, now) else {
+        let Some((key, mut entry, route)) = self.find((asked, fields), &routes, now) else {
             return Told::Left;
         };
+        if outlet.sends_from_shelf()
+            && let Some(shelved) = memory.put_on_shelf(key, &entry)
+        {
+            entry = shelved;
+        }
         let Some(body) = entry.whole() else { return Told::Left };
         let mut record = self.record(asked, now);
         entry.hit();

@@ -352,4 +352,8 @@ impl Outlet for Sending<'_, '_, '_> {
         head.clear();
         Sent::All
     }
+
+    fn sends_from_shelf(&self) -> bool {
+        self.socket.stream.sends_from_shelf()
+    }
 }

@@ -72,6 +72,14 @@ impl Line {
         }
     }
 
+    /// Whether what is on a shelf is sent from there.
+    pub(crate) fn sends_from_shelf(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(_) => false,
+        }
+    }
+
     /// Whether what was written may still be here, and not with the system.
     pub(crate) fn holds_back(&self) -> bool {
         match self {

@@ -25,7 +25,17 @@ async fn begin(origin: &Origin) -> Larder {
     for path in ["/large", "/small"] {
         get(larder.url(path)).await.is("MISS", "ORIGIN");
     }
+    send_from_shelf(larder.authority(), &own_request(&larder, "/large")).await;
     larder
+}
+
+/// Asks on a connection that goes on, and is sent the body by the system: from now on it lies on the shelf.
+async fn send_from_shelf(at: &str, asked: &str) {
+    let mut client = TcpStream::connect(at).await.unwrap();
+    for _ in 0..2 {
+        client.write_all(asked.as_bytes()).await.unwrap();
+        assert!(read(&mut client).await.0.contains("x-cache: HIT"));
+    }
 }
 
 async fn read(socket: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>) {
@@ -38,6 +48,11 @@ async fn read(socket: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>) {
     let mut body = vec![0; length.unwrap().parse().unwrap()];
     within("a body", socket.read_exact(&mut body)).await.unwrap();
     (head, body)
+}
+
+/// A request by the name by which `get` asks.
+fn own_request(larder: &Larder, path: &str) -> String {
+    request(path, "").replace("shop.example", larder.authority())
 }
 
 fn request(path: &str, fields: &str) -> String {
@@ -75,23 +90,41 @@ async fn every_byte_comes_over_tls() {
     let (authority, origin) = (Authority::new(), Origin::start().await);
     origin.on("/large", fresh(large(0)));
     authority.issue("shop", &["shop.test"]);
-    let tls = format!("tls: {{ {} }}\nl1: {{ max_object: 16MiB }}", authority.pair("shop"));
-    let larder = all_to(&origin).top(&tls).start().await;
+    let top = format!(
+        "listen: [ \"127.0.0.1:0\", {{ address: \"127.0.0.1:0\", tls: true }} ]\n\
+         tls: {{ {} }}\ntrusted_proxies: [ 127.0.0.1 ]\nl1: {{ max_object: 16MiB }}",
+        authority.pair("shop")
+    );
+    let larder = Larder::start_as_written(&all_to(&origin).top(&top).text()).await;
+    let listeners = larder.listeners();
+    let at = |scheme: &str| {
+        let found = listeners.iter().find_map(|it| it.strip_prefix(scheme)?.strip_prefix("://"));
+        found.unwrap().to_owned()
+    };
+    let (plain, secure) = (at("http"), at("https"));
+    let url = format!("https://{secure}/large");
     let h2 = authority.client("shop.test");
-    get(larder.url("/large")).over_tls(&h2).await.is("MISS", "ORIGIN");
-    for client in [&h2.clone().offering(&["http/1.1"]), &h2] {
-        let reply = get(larder.url("/large")).over_tls(client).await;
-        assert!(reply.is("HIT", "L1").body == large(0));
-        let part = get(larder.url("/large")).with("Range", "bytes=70000-").over_tls(client).await;
-        assert!(part.is("HIT", "L1").has_status(206).body == large(0)[70_000..]);
-    }
-    let mut stream = h2.offering(&["http/1.1"]).connect(larder.authority()).await.unwrap();
-    for _ in 0..3 {
-        stream
-            .write_all(request("/large", "").replace("shop.example", "shop.test").as_bytes())
-            .await
-            .unwrap();
-        assert!(read(&mut stream).await.1 == large(0));
+    get(&url).over_tls(&h2).await.is("MISS", "ORIGIN");
+    // From the memory of the process; and from the shelf, where a client put it whose proxy had spoken TLS.
+    for is_shelved in [false, true] {
+        if is_shelved {
+            let asked = request("/large", "X-Forwarded-Proto: https\r\n");
+            send_from_shelf(&plain, &asked.replace("shop.example", &secure)).await;
+        }
+        for client in [&h2.clone().offering(&["http/1.1"]), &h2] {
+            let reply = get(&url).over_tls(client).await;
+            assert!(reply.is("HIT", "L1").body == large(0));
+            let part = get(&url).with("Range", "bytes=70000-").over_tls(client).await;
+            assert!(part.is("HIT", "L1").has_status(206).body == large(0)[70_000..]);
+        }
+        let mut stream = h2.clone().offering(&["http/1.1"]).connect(&secure).await.unwrap();
+        let asked = request("/large", "").replace("shop.example", &secure);
+        for _ in 0..3 {
+            stream.write_all(asked.as_bytes()).await.unwrap();
+            assert!(read(&mut stream).await.1 == large(0));
+        }
+        #[cfg(target_os = "linux")]
+        assert!(shelved(&larder).is_none_or(|held| (held > 0) == is_shelved));
     }
 }
 
@@ -192,6 +225,9 @@ async fn large_bodies_in_memory_are_a_file_of_the_systems_that_shrinks_with_them
     origin.on("/other", fresh(large(1)));
     get(larder.url("/other")).await.is("MISS", "ORIGIN");
     get(larder.url("/other")).await.is("HIT", "L1");
+    assert_eq!(shelved(&larder), Some(one), "nobody was sent it from there");
+    send_from_shelf(larder.authority(), &own_request(&larder, "/other")).await;
+    send_from_shelf(larder.authority(), &own_request(&larder, "/other")).await;
     assert_eq!(shelved(&larder), Some(2 * one));
     let off = post(larder.admin("/admin/layers")).with("Content-Type", "application/json");
     off.body(r#"{"l1": "off"}"#).await.has_status(200);
