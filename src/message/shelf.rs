@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 /// How much of a body is given to the system in one go. 15 pages and a head make one segment of less than 64 KiB: of what is
 /// longer, a congestion control that paces (BBR does) keeps a rest back for a timer, and a body of 128 KiB then takes 72 µs in
-/// the place of 24. 2,000 URLs of 128 KiB take 28 µs each from here, and 39 from the process's own memory.
+/// the place of 22. 2,000 URLs of 128 KiB take 23 µs each from here, and 36 from the process's own memory.
 const AT_ONCE: usize = 60 << 10;
 
 /// What the file ends at: further than can ever be shelved.
