@@ -168,6 +168,7 @@ impl Memory {
         self.0.slots.replace_with_lifecycle(key, slot, true, &mut fallen).ok()?;
         let others = fallen.iter().filter(|(other, _)| *other != key);
         self.0.counts.evict(others.map(|(_, old)| old.variants().len()).sum());
+        // The tripwire may have drawn the old one since it was copied.
         if entry.sharing().is_watched() {
             shelved.sharing().watch();
         }

@@ -96,12 +96,7 @@ async fn every_byte_comes_over_tls() {
         authority.pair("shop")
     );
     let larder = Larder::start_as_written(&all_to(&origin).top(&top).text()).await;
-    let listeners = larder.listeners();
-    let at = |scheme: &str| {
-        let found = listeners.iter().find_map(|it| it.strip_prefix(scheme)?.strip_prefix("://"));
-        found.unwrap().to_owned()
-    };
-    let (plain, secure) = (at("http"), at("https"));
+    let (plain, secure) = (larder.listener("http"), larder.listener("https"));
     let url = format!("https://{secure}/large");
     let h2 = authority.client("shop.test");
     get(&url).over_tls(&h2).await.is("MISS", "ORIGIN");

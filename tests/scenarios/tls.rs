@@ -318,20 +318,15 @@ async fn on_a_connection_that_goes_on_no_answer_for_the_other_scheme_is_taken() 
         authority.pair("shop")
     );
     let larder = Larder::start_as_written(&all_to(&origin).top(&top).text()).await;
-    let listeners = larder.listeners();
-    let at = |scheme: &str| {
-        let found = listeners.iter().find_map(|it| it.strip_prefix(scheme)?.strip_prefix("://"));
-        found.unwrap().to_owned()
-    };
     let x = "GET /x HTTP/1.1\r\nHost: shop.test\r\n\r\n";
     let proxied = "GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\n\r\n";
     let forwarded = "GET /x HTTP/1.1\r\nHost: shop.test\r\nForwarded: proto=https\r\n\r\n";
-    let mut plain = TcpStream::connect(at("http")).await.unwrap();
+    let mut plain = TcpStream::connect(larder.listener("http")).await.unwrap();
     let asked = [x, x, proxied, x, forwarded, proxied, x];
     let bodies = in_turn(&mut plain, &asked).await;
     assert_eq!(bodies, ["http", "http", "https", "http", "https", "https", "http"]);
     let client = authority.client("shop.test").offering(&["http/1.1"]);
-    let mut secure = client.connect(&at("https")).await.unwrap();
+    let mut secure = client.connect(&larder.listener("https")).await.unwrap();
     let bodies = in_turn(&mut secure, &[x, x, x]).await;
     assert_eq!(bodies, ["https", "https", "https"]);
 }

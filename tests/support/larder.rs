@@ -34,20 +34,14 @@ pub(crate) struct Larder {
 impl Larder {
     /// Starts it with this configuration, on free ports.
     pub(crate) async fn start(yaml: &str) -> Self {
-        let home = TempDir::new().expect("a temporary directory can be made");
-        let file = home.path().join("larder.yaml");
-        std::fs::write(&file, yaml).expect("the temporary directory can be written");
-        let file = file.to_str().expect("the path is text").to_owned();
-        Self::launch(home, vec!["serve".into(), "--config".into(), file]).await
+        let (home, arguments) = written(yaml);
+        Self::launch(home, arguments).await
     }
 
     /// Starts it with this configuration, listening for clients as that says.
     pub(crate) async fn start_as_written(yaml: &str) -> Self {
-        let home = TempDir::new().expect("a temporary directory can be made");
-        let file = home.path().join("larder.yaml");
-        std::fs::write(&file, yaml).expect("the temporary directory can be written");
-        let file = file.to_str().expect("the path is text").to_owned();
-        Self::launch_at(home, vec!["serve".into(), "--config".into(), file], None).await
+        let (home, arguments) = written(yaml);
+        Self::launch_at(home, arguments, None).await
     }
 
     /// Starts `larder serve` with these arguments and no file, on free ports.
@@ -72,11 +66,7 @@ impl Larder {
         sockets: &[&TcpListener],
         notify: Option<&Path>,
     ) -> Self {
-        let home = TempDir::new().expect("a temporary directory can be made");
-        let file = home.path().join("larder.yaml");
-        std::fs::write(&file, yaml).expect("the temporary directory can be written");
-        let file = file.to_str().expect("the path is text").to_owned();
-        let arguments = vec!["serve".into(), "--config".into(), file];
+        let (home, arguments) = written(yaml);
         Self::launch_as(home, arguments, None, |command| {
             hand_over(command, sockets.iter().map(|it| it.try_clone().expect("a handle").into()));
             command.envs(notify.map(|path| ("NOTIFY_SOCKET", path)));
@@ -86,11 +76,7 @@ impl Larder {
 
     /// Starts it with this configuration and with limits that this command of a shell sets.
     pub(crate) async fn start_after(limits: &str, yaml: &str) -> Self {
-        let home = TempDir::new().expect("a temporary directory can be made");
-        let file = home.path().join("larder.yaml");
-        std::fs::write(&file, yaml).expect("the temporary directory can be written");
-        let file = file.to_str().expect("the path is text").to_owned();
-        let arguments = vec!["serve".into(), "--config".into(), file];
+        let (home, arguments) = written(yaml);
         Self::launch_as(home, arguments, Some("127.0.0.1:0".to_owned()), |command| {
             *command = after(limits, command);
         })
@@ -156,6 +142,12 @@ impl Larder {
     pub(crate) fn listeners(&self) -> Vec<String> {
         let said = self.errors.text();
         said.lines().filter_map(|line| line.strip_prefix(LISTENING)).map(str::to_owned).collect()
+    }
+
+    /// Where it listens for this scheme.
+    pub(crate) fn listener(&self, scheme: &str) -> String {
+        let at = |it: &String| Some(it.strip_prefix(scheme)?.strip_prefix("://")?.to_owned());
+        self.listeners().iter().find_map(at).expect("it listens for it")
     }
 
     /// Where operators ask.
@@ -346,6 +338,15 @@ fn command(home: &Path, arguments: &[String], listen: Option<&str>, admin: &str)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// A home with this configuration, and how it is served.
+fn written(yaml: &str) -> (TempDir, Vec<String>) {
+    let home = TempDir::new().expect("a temporary directory can be made");
+    let file = home.path().join("larder.yaml");
+    std::fs::write(&file, yaml).expect("the temporary directory can be written");
+    let file = file.to_str().expect("the path is text").to_owned();
+    (home, vec!["serve".into(), "--config".into(), file])
 }
 
 /// The same command, in a shell that does something else before.
