@@ -631,7 +631,7 @@ fn conditions(data: &[u8]) {
         let _ = evaluate(&request, &method, StatusCode::OK, &stored);
         assert_eq!(evaluate(&request, &method, StatusCode::NOT_FOUND, &stored), Condition::Send);
     }
-    let _ = not_modified(&stored);
+    let _ = not_modified(stored.clone());
     let any = named(&[IF_NONE_MATCH], b"*");
     assert_eq!(evaluate(&any, &Method::GET, StatusCode::OK, &stored), Condition::NotModified);
 }

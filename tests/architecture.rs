@@ -141,6 +141,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("x509_parser", &["certificate.rs"]),
     ("mimalloc", &["main.rs"]),
     ("rustix", &["main.rs", "message/shelf.rs"]),
+    ("xxhash_rust", &["entry/"]),
 ];
 
 /// What only these may import, whatever the table says.

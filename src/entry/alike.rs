@@ -1,8 +1,9 @@
 //! Texts that many entries have alike, kept once for each thread that stores.
 
 use std::cell::RefCell;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A text that entries share. One pointer, since each entry has one.
 pub(super) type Shared = Arc<Box<[u8]>>;
@@ -41,7 +42,7 @@ impl Alike {
     }
 
     fn share(&mut self, text: &[u8]) -> Option<Shared> {
-        let hash = hash(text);
+        let hash = xxh3_64(text);
         let set = &mut self.kept[place(hash, SETS)];
         if let Some(found) = set.iter().flatten().find(|kept| ****kept == *text) {
             return Some(found.clone());
@@ -56,12 +57,6 @@ impl Alike {
         set[way] = Some(new.clone());
         Some(new)
     }
-}
-
-fn hash(text: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text);
-    hasher.finish()
 }
 
 fn place(hash: u64, of: usize) -> usize {

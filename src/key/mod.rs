@@ -7,6 +7,7 @@ pub mod host;
 pub mod pattern;
 pub mod vary;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -79,36 +80,37 @@ impl KeyRules {
 impl Key {
     /// The key of a request. Costs one digest over about a hundred bytes and allocates only for long URLs.
     pub fn of(identity: &Identity<'_>) -> Self {
-        let mut text = Text::new();
-        match &identity.question {
-            None => text.part(b"key"),
-            Some(question) => text.part(b"question").question(question, identity.fields),
-        };
-        text.part(identity.service.as_bytes()).part(identity.route.as_bytes());
-        text.target(identity.target, identity.rules.host);
-        for name in &identity.rules.headers {
-            let values = identity.fields.get_all(name).iter();
-            text.values(name.as_str(), values.map(HeaderValue::as_bytes));
-        }
-        for name in &identity.rules.cookies {
-            text.values(name, canonical::cookies(identity.fields, name));
-        }
-        text.digest()
+        key_of(|text| {
+            match &identity.question {
+                None => text.part(b"key"),
+                Some(question) => text.part(b"question").question(question, identity.fields),
+            };
+            text.part(identity.service.as_bytes()).part(identity.route.as_bytes());
+            text.target(identity.target, identity.rules.host);
+            for name in &identity.rules.headers {
+                let values = identity.fields.get_all(name).iter();
+                text.values(name.as_str(), values.map(HeaderValue::as_bytes));
+            }
+            for name in &identity.rules.cookies {
+                text.values(name, canonical::cookies(identity.fields, name));
+            }
+        })
     }
 
     /// The key of a GET for `target` on a route whose rules are plain ([`KeyRules::is_plain`]).
     pub fn of_plain(service: &str, route: &str, target: &PlainTarget<'_>, host: HostRule) -> Self {
-        let mut text = Text::new();
-        text.part(b"key").part(service.as_bytes()).part(route.as_bytes());
-        text.url(target.scheme().as_str(), target.host().as_bytes(), target.path_and_query(), host);
-        text.digest()
+        let (scheme, name) = (target.scheme().as_str(), target.host().as_bytes());
+        key_of(|text| {
+            text.part(b"key").part(service.as_bytes()).part(route.as_bytes());
+            text.url(scheme, name, target.path_and_query(), host);
+        })
     }
 
     /// The key of a URL alone, whatever its route adds: what a purge by URL names.
     pub fn of_url(target: &Target, host: HostRule) -> Self {
-        let mut text = Text::new();
-        text.part(b"url").target(target, host);
-        text.digest()
+        key_of(|text| {
+            text.part(b"url").target(target, host);
+        })
     }
 
     pub const fn from_bits(bits: u128) -> Self {
@@ -143,30 +145,11 @@ impl fmt::Debug for Key {
 }
 
 /// Parts with their lengths before them, so that no two lists of parts read the same.
-struct Text {
-    /// The text, where it is short: a growing vector cost 900 instructions for each key, of 2,200.
-    short: [u8; 384],
-    length: usize,
-    /// The whole text, where it is not.
-    long: Vec<u8>,
-}
+struct Text<'a>(&'a mut Vec<u8>);
 
-impl Text {
-    fn new() -> Self {
-        Self { short: [0; 384], length: 0, long: Vec::new() }
-    }
-
+impl Text<'_> {
     fn push(&mut self, bytes: &[u8]) {
-        if self.long.is_empty() {
-            let end = self.length + bytes.len();
-            if let Some(room) = self.short.get_mut(self.length..end) {
-                room.copy_from_slice(bytes);
-                self.length = end;
-                return;
-            }
-            self.long.extend_from_slice(&self.short[..self.length]);
-        }
-        self.long.extend_from_slice(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     fn part(&mut self, bytes: &[u8]) -> &mut Self {
@@ -221,15 +204,50 @@ impl Text {
         };
         self.part(path.as_bytes())
     }
+}
 
-    fn digest(&self) -> Key {
-        let text = if self.long.is_empty() { &self.short[..self.length] } else { &self.long };
-        let digest = blake3::hash(text);
-        let mut bits = [0; 16];
-        bits.copy_from_slice(&digest.as_bytes()[..16]);
-        Key(bits)
+/// The key of the text that `write` writes.
+fn key_of(write: impl FnOnce(&mut Text<'_>)) -> Key {
+    TEXTS.with_borrow_mut(|texts| {
+        write(&mut Text(&mut texts.next));
+        texts.digest()
+    })
+}
+
+thread_local! {
+    /// No two threads wait for each other here, and a key depends on nothing but its text.
+    static TEXTS: RefCell<Texts> = RefCell::default();
+}
+
+/// The text that this thread digested last, and room for the next: what memory was asked for and did not have is digested
+/// once more by the stack, at once. To digest it costs 600 instructions, and to compare it 30.
+#[derive(Default)]
+struct Texts {
+    last: Vec<u8>,
+    key: Option<Key>,
+    next: Vec<u8>,
+}
+
+impl Texts {
+    fn digest(&mut self) -> Key {
+        let Self { last, key, next } = self;
+        let known = key.filter(|_| last == next);
+        let digested = known.unwrap_or_else(|| {
+            let digest = blake3::hash(next);
+            let mut bits = [0; 16];
+            bits.copy_from_slice(&digest.as_bytes()[..16]);
+            Key(bits)
+        });
+        *key = Some(digested);
+        std::mem::swap(last, next);
+        next.clear();
+        next.shrink_to(ROOM);
+        digested
     }
 }
+
+/// What the room for a text may keep.
+const ROOM: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -274,11 +292,9 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_the_same_wherever_it_is_kept() {
+    fn a_key_is_the_digest_of_its_text_however_often_it_is_asked_for() {
         for length in [0, 1, 189, 190, 191, 254, 255, 256, 376, 384, 5000] {
             let piece = vec![b'x'; length];
-            let mut text = Text::new();
-            text.part(&piece).part(b"y").part(&piece);
             let mut whole = Vec::new();
             for piece in [&piece[..], b"y", &piece] {
                 match u8::try_from(piece.len()) {
@@ -288,7 +304,10 @@ mod tests {
                 whole.extend_from_slice(piece);
             }
             let digest = blake3::hash(&whole);
-            assert_eq!(text.digest().bits().to_be_bytes(), digest.as_bytes()[..16], "{length}");
+            for _ in 0..2 {
+                let key = key_of(|text| _ = text.part(&piece).part(b"y").part(&piece));
+                assert_eq!(key.bits().to_be_bytes(), digest.as_bytes()[..16], "{length}");
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use crate::message::date;
+use crate::message::fields::Named;
 
 /// What the conditions of a request make of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub fn evaluate(
     request_fields: &HeaderMap,
     method: &Method,
     status: StatusCode,
-    stored_fields: &HeaderMap,
+    stored_fields: &impl Named,
 ) -> Condition {
     // RFC 9110 §13.2.1: "A server MUST ignore all received preconditions if its response to the same request
     // without those conditions [...] would have been a status code other than a 2xx (Successful) or 412".
@@ -76,25 +77,30 @@ pub fn evaluate(
     }
 }
 
-/// The fields that a 304 carries, of those of the response in whose place it stands.
+/// Whether a 304 leaves a field with this name, in lower case, out of those of the response in whose place it stands.
 ///
 /// RFC 9110 §15.4.5 demands `Content-Location`, `Date`, `ETag`, `Vary`, `Cache-Control` and `Expires`, and advises
 /// against other *representation metadata*; whatever is no such metadata (CORS and security fields) is kept.
-pub fn not_modified(fields: &HeaderMap) -> HeaderMap {
-    const METADATA: [HeaderName; 7] = [
-        CONTENT_TYPE,
-        CONTENT_LENGTH,
-        CONTENT_ENCODING,
-        CONTENT_LANGUAGE,
-        CONTENT_RANGE,
-        TRANSFER_ENCODING,
-        HeaderName::from_static("content-md5"),
-    ];
-    let mut kept = fields.clone();
+pub fn is_left_out(name: &[u8]) -> bool {
+    METADATA.iter().any(|left| left.as_str().as_bytes() == name)
+}
+
+const METADATA: [HeaderName; 7] = [
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_RANGE,
+    TRANSFER_ENCODING,
+    HeaderName::from_static("content-md5"),
+];
+
+/// The fields that a 304 carries; see [`is_left_out`].
+pub fn not_modified(mut fields: HeaderMap) -> HeaderMap {
     for name in METADATA {
-        kept.remove(name);
+        fields.remove(name);
     }
-    kept
+    fields
 }
 
 impl<'a> EntityTag<'a> {
@@ -111,8 +117,8 @@ impl<'a> EntityTag<'a> {
     }
 
     /// The tag of a response.
-    pub fn of_response(fields: &'a HeaderMap) -> Option<Self> {
-        fields.get(ETAG).and_then(|value| Self::of(value.as_bytes()))
+    pub fn of_response(fields: &'a impl Named) -> Option<Self> {
+        fields.named(&ETAG).next().and_then(Self::of)
     }
 
     /// "two entity tags are equivalent if their opaque-tags match character-by-character, regardless of either or
@@ -136,20 +142,20 @@ pub fn share_strong_tag(one: &HeaderMap, other: &HeaderMap) -> bool {
 }
 
 /// When a response was last modified, if it says so.
-pub fn last_modified(fields: &HeaderMap) -> Option<u64> {
+pub fn last_modified(fields: &impl Named) -> Option<u64> {
     only_date(fields, &LAST_MODIFIED)
 }
 
 /// The date that a field is; nothing when it is absent, has several lines or is no date.
-pub fn only_date(fields: &HeaderMap, name: &HeaderName) -> Option<u64> {
-    let mut lines = fields.get_all(name).iter();
+pub fn only_date(fields: &impl Named, name: &HeaderName) -> Option<u64> {
+    let mut lines = fields.named(name);
     let line = lines.next()?;
-    lines.next().is_none().then(|| date::parse(line.as_bytes()))?
+    lines.next().is_none().then(|| date::parse(line))?
 }
 
 /// RFC 9111 §4.3.2: where there is no `Last-Modified`, the response's `Date` stands for it.
-fn modified_or_dated(fields: &HeaderMap) -> Option<u64> {
-    if fields.contains_key(LAST_MODIFIED) {
+fn modified_or_dated(fields: &impl Named) -> Option<u64> {
+    if fields.named(&LAST_MODIFIED).next().is_some() {
         last_modified(fields)
     } else {
         only_date(fields, &DATE)
@@ -159,7 +165,7 @@ fn modified_or_dated(fields: &HeaderMap) -> Option<u64> {
 fn is_listed(
     request_fields: &HeaderMap,
     name: &HeaderName,
-    stored_fields: &HeaderMap,
+    stored_fields: &impl Named,
     comparison: Strength,
 ) -> bool {
     let stored = EntityTag::of_response(stored_fields);
@@ -331,7 +337,7 @@ mod tests {
         for name in must.iter().chain(&metadata).chain(&["access-control-allow-origin"]) {
             stored.append(HeaderName::from_static(name), HeaderValue::from_static("x"));
         }
-        let sent = not_modified(&stored);
+        let sent = not_modified(stored);
         assert!(must.iter().all(|name| sent.contains_key(*name)), "{sent:?}");
         assert!(sent.contains_key("access-control-allow-origin"));
         assert!(!metadata.iter().any(|name| sent.contains_key(*name)), "{sent:?}");

@@ -30,6 +30,18 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub static CONDITIONS: [HeaderName; 6] =
     [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
+/// Fields that are asked for by their names.
+pub trait Named {
+    /// The value of each line with this name, in their order.
+    fn named(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]>;
+}
+
+impl Named for HeaderMap {
+    fn named(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+}
+
 /// Whether a field is of one hop.
 pub fn is_of_one_hop(name: &str) -> bool {
     matches!(

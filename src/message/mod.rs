@@ -12,6 +12,7 @@ pub mod failure;
 pub mod fields;
 pub mod fill;
 pub mod interim;
+pub mod lead;
 pub mod network;
 pub mod pieces;
 pub mod plain;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use memchr::{memchr, memchr_iter};
 
 /// Where the name and the value of a field line stand in a head.
 pub type Line = (Range<usize>, Range<usize>);
@@ -23,6 +24,51 @@ pub fn fields(head: &Bytes, lines: &[Line], spare: usize) -> Option<HeaderMap> {
         fields.append(name(&head[at.clone()])?, value);
     }
     Some(fields)
+}
+
+/// Where a line stands in a text of lines, each a name, `: `, a value and CR LF.
+pub struct Span {
+    begin: usize,
+    colon: usize,
+    end: usize,
+}
+
+impl Span {
+    pub fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.begin..self.colon]
+    }
+
+    pub fn value<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.colon + 2..self.end]
+    }
+}
+
+/// The lines of a text. What a name and a value may hold makes them unambiguous.
+pub fn spans(text: &[u8]) -> impl Iterator<Item = Span> {
+    let mut begin = 0;
+    std::iter::from_fn(move || {
+        let colon = begin + memchr(b':', text.get(begin..)?)?;
+        let end = colon + memchr(b'\r', &text[colon..])?;
+        let span = Span { begin, colon, end };
+        begin = end + 2;
+        Some(span)
+    })
+}
+
+/// The lines of a text as a map with room for `spare` more, which shares its bytes. Costs an allocation, and some forty
+/// nanoseconds for each field.
+pub fn fields_of(text: &Bytes, spare: usize) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(memchr_iter(b'\n', text).count() + spare);
+    for span in spans(text) {
+        // What was a name and a value is one.
+        if let (Some(name), Ok(value)) = (
+            name(span.name(text)),
+            HeaderValue::from_maybe_shared(text.slice(span.colon + 2..span.end)),
+        ) {
+            fields.append(name, value);
+        }
+    }
+    fields
 }
 
 /// A field's name; nothing where these bytes are none. The library lowers and hashes every one, for 165 instructions; the

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 
 use crate::message::conditional::{EntityTag, last_modified, only_date};
 use crate::message::date;
+use crate::message::fields::Named;
 
 /// Which part of a stored response a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ const MOST: usize = 8;
 /// not hold, is ignored, as the clause allows. Costs one look-up where there is none.
 pub fn select(
     request_fields: &HeaderMap,
-    stored_fields: &HeaderMap,
+    stored_fields: &impl Named,
     status: StatusCode,
     length: u64,
 ) -> Ranges {
@@ -101,7 +102,7 @@ fn written(text: String) -> HeaderValue {
 /// RFC 9110 §13.1.5: "If the HTTP-date validator provided exactly matches the `Last-Modified` field value", and is
 /// strong; "If the entity-tag validator provided exactly matches the `ETag` field value [...] using the strong
 /// comparison function".
-fn if_range_holds(request_fields: &HeaderMap, stored_fields: &HeaderMap) -> bool {
+fn if_range_holds(request_fields: &HeaderMap, stored_fields: &impl Named) -> bool {
     let Some(value) = request_fields.get(IF_RANGE) else { return true };
     match date::parse(value.as_bytes()) {
         // RFC 9110 §8.8.2.2: a modification date is strong where it is at least a second before `Date`.
@@ -110,7 +111,7 @@ fn if_range_holds(request_fields: &HeaderMap, stored_fields: &HeaderMap) -> bool
                 && only_date(stored_fields, &DATE).is_some_and(|dated| dated > named)
         }
         None => EntityTag::of(value.as_bytes())
-            .zip(stored_fields.get(ETAG).and_then(|tag| EntityTag::of(tag.as_bytes())))
+            .zip(EntityTag::of_response(stored_fields))
             .is_some_and(|(named, stored)| named.is_strongly(&stored)),
     }
 }

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use crate::entry::Entry;
 use crate::entry::facts::{Mark, RouteId, Standing};
 use crate::entry::freshness::UseWithoutAsking;
-use crate::key::HostRule;
-use crate::key::Key;
 use crate::key::canonical::Target;
+use crate::key::{HostRule, Key};
 use crate::lookup::Lookup;
 use crate::lookup::outcome::Outcome;
 use crate::message::cache_control::RequestDirectives;
@@ -32,10 +32,10 @@ pub(crate) struct Board {
 
 const SHARDS: usize = 64;
 
-type Shard = Mutex<HashMap<FlightName, Arc<Flight>>>;
+type Shard = Mutex<HashMap<FlightName, Arc<Flight>, RandomState>>;
 
 /// One fetch that many requests share.
-struct Flight {
+pub(crate) struct Flight {
     target: Target,
     host: HostRule,
     /// Its key and its text; most flights nobody else comes aboard of, and so nobody asks.
@@ -43,14 +43,13 @@ struct Flight {
     route: RouteId,
     as_of: Mark,
     turn: u64,
-    news: watch::Receiver<News>,
+    /// Told once: at its end at the latest.
+    news: SetOnce<News>,
 }
 
-/// What is known of a flight.
+/// What came of a flight.
 #[derive(Clone)]
 pub(crate) enum News {
-    /// Its head has not come yet.
-    Aloft,
     /// Its answer may be shared; its body may still arrive. With it goes what its leader asked of stored responses.
     Landed(Arc<Entry>, Outcome, RequestDirectives),
     /// Its answer is for the leader alone: everybody goes by themselves.
@@ -61,16 +60,15 @@ pub(crate) enum News {
 /// How a lookup takes part.
 pub(crate) enum Part {
     Lead(Captain),
-    Follow(watch::Receiver<News>),
+    Follow(Arc<Flight>),
 }
 
 /// The leader's side of a flight. Dropped, it strikes the flight off the board; followers who have heard nothing
-/// then see it closed.
+/// then hear that it was abandoned.
 pub(crate) struct Captain {
     board: Arc<Board>,
     name: FlightName,
     flight: Arc<Flight>,
-    tell: watch::Sender<News>,
 }
 
 impl Board {
@@ -92,9 +90,8 @@ impl Board {
         if let Some(flight) = shard.get(&name)
             && flight.may_be_joined(ledger, lookup.now)
         {
-            return Part::Follow(flight.news.clone());
+            return Part::Follow(flight.clone());
         }
-        let (tell, news) = watch::channel(News::Aloft);
         let flight = Arc::new(Flight {
             target: lookup.target.clone(),
             host: lookup.route.key.host,
@@ -102,12 +99,12 @@ impl Board {
             route: lookup.route.id.clone(),
             as_of: ledger.known(),
             turn: ledger.turn(),
-            news,
+            news: SetOnce::new(),
         });
         if shard.insert(name, flight.clone()).is_none() {
             self.aloft.fetch_add(1, Ordering::Relaxed);
         }
-        Part::Lead(Captain { board: self.clone(), name, flight, tell })
+        Part::Lead(Captain { board: self.clone(), name, flight })
     }
 
     fn shard(&self, (key, ..): FlightName) -> &Shard {
@@ -125,13 +122,19 @@ impl Flight {
             let (route, as_of, turn) = (&self.route, self.as_of, self.turn);
             Expected { url_key: *url_key, url, route, as_of, turn }
         };
-        match &*self.news.borrow() {
-            News::Aloft => ledger.may_join(&expected(), now),
-            News::Landed(entry, outcome, _) => {
+        match self.news.get() {
+            // Its head has not come yet.
+            None => ledger.may_join(&expected(), now),
+            Some(News::Landed(entry, outcome, _)) => {
                 ledger.standing(entry, now) == Standing::Good && may_be_shared(entry, outcome)
             }
-            News::Released | News::Failed(_) => false,
+            Some(News::Released | News::Failed(_)) => false,
         }
+    }
+
+    /// Waits for what comes of it.
+    pub(crate) async fn news(&self) -> News {
+        self.news.wait().await.clone()
     }
 }
 
@@ -156,14 +159,18 @@ pub(crate) fn may_be_shared(entry: &Entry, outcome: &Outcome) -> bool {
 }
 
 impl Captain {
-    /// Tells everybody aboard.
+    /// Tells everybody aboard, once; whatever is told later is not heard.
     pub(crate) fn tell(&self, news: News) {
-        self.tell.send_replace(news);
+        let _ = self.flight.news.set(news);
     }
 }
 
 impl Drop for Captain {
     fn drop(&mut self) {
+        // Nothing was told: a panic, or the end of its runtime.
+        if !self.flight.news.initialized() {
+            self.tell(News::Failed(OriginFailure::Abandoned));
+        }
         let mut shard = self.board.shard(self.name).lock();
         let is_ours = shard.get(&self.name).is_some_and(|known| Arc::ptr_eq(known, &self.flight));
         if is_ours {

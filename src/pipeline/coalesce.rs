@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::layer::layer_fn;
@@ -20,7 +19,7 @@ use crate::lookup::outcome::{Forwarded, Kept, Layer as CacheLayer, Outcome, Sour
 use crate::lookup::{Company, Held, Lookup, Until};
 use crate::message::fill::Fill;
 use crate::origin::failure::OriginFailure;
-use crate::pipeline::board::{Board, Captain, News, Part, may_be_shared};
+use crate::pipeline::board::{Board, Captain, Flight, News, Part, may_be_shared};
 use crate::pipeline::judge::{Judge, stand_in};
 use crate::pipeline::peek::Descent;
 use crate::pipeline::unshared::Unshared;
@@ -96,18 +95,18 @@ where
             return self.alone(lookup).await;
         }
         for _ in 0..=CHANGES {
-            let news = match parts.board.board(&lookup, &parts.judge.ledger) {
+            let flight = match parts.board.board(&lookup, &parts.judge.ledger) {
                 Part::Lead(captain) => {
                     parts.metrics.counts().flights.one();
                     let flight = Box::pin(self.clone().fly(captain, lookup));
                     return Leading { flight: Some(flight), tasks: &parts.tasks }.await;
                 }
-                Part::Follow(news) => {
+                Part::Follow(flight) => {
                     parts.metrics.counts().followers.one();
-                    news
+                    flight
                 }
             };
-            match hear(news).await {
+            match hear(&flight).await {
                 News::Landed(entry, outcome, wanted) => {
                     if !is_for_all(&outcome) && wanted != lookup.directives {
                         break;
@@ -140,7 +139,7 @@ where
                 News::Failed(failure) => {
                     return Self::or_stale(failure, &lookup, &parts.judge.ledger);
                 }
-                News::Released | News::Aloft => break,
+                News::Released => break,
             }
         }
         let company = if awaits_clearance(&lookup) { Company::Unshared } else { Company::Alone };
@@ -271,14 +270,8 @@ fn awaits_clearance(lookup: &Lookup) -> bool {
 }
 
 /// Waits for the news of a flight.
-async fn hear(mut news: watch::Receiver<News>) -> News {
-    let told = timeout(LONGEST_WAIT, news.wait_for(|news| !matches!(news, News::Aloft))).await;
-    match told {
-        Ok(Ok(news)) => news.clone(),
-        // The flight ended without a word: a panic, or the end of its runtime.
-        Ok(Err(_)) => News::Failed(OriginFailure::Abandoned),
-        Err(_) => News::Released,
-    }
+async fn hear(flight: &Flight) -> News {
+    timeout(LONGEST_WAIT, flight.news()).await.unwrap_or(News::Released)
 }
 
 /// The body that still arrives, if one does.

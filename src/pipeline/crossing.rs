@@ -14,6 +14,7 @@ use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::message::body::Body;
 use crate::message::interim::Interim;
+use crate::message::lead::Lead;
 use crate::message::problem;
 use crate::origin::failure::OriginFailure;
 use crate::route::Route;
@@ -46,6 +47,8 @@ pub(crate) struct Passage {
 /// A response, and what is to be said of its request.
 pub(crate) struct Departure {
     pub(crate) response: Response<Body>,
+    /// Lines that go before the response's fields.
+    pub(crate) lead: Option<Lead>,
     pub(crate) outcome: Outcome,
     pub(crate) route: Option<Arc<Route>>,
     /// What `Cache-Status` tells besides the outcome.
@@ -61,6 +64,14 @@ impl Departure {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let outcome = Outcome::Failed(errand, failure);
-        Self { response, outcome, route: Some(route), status: Status::default() }
+        Self { lead: None, response, outcome, route: Some(route), status: Status::default() }
+    }
+
+    /// The response, all of whose fields are in its map.
+    pub(crate) fn folded(&mut self) -> &mut Response<Body> {
+        if let Some(lead) = self.lead.take() {
+            lead.fold_into(self.response.headers_mut());
+        }
+        &mut self.response
     }
 }

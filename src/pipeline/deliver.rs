@@ -21,9 +21,10 @@ use crate::lookup::answer::{Answer, Content};
 use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Kept, Outcome};
 use crate::message::body::Body;
-use crate::message::conditional::{Condition, evaluate, not_modified};
-use crate::message::fields::remove_hop_by_hop;
+use crate::message::conditional::{Condition, evaluate, is_left_out, not_modified};
+use crate::message::fields::{CONDITIONS, remove_hop_by_hop};
 use crate::message::fill::Reader;
+use crate::message::lead::Lead;
 use crate::message::problem;
 use crate::message::range::{self, Ranges};
 use crate::origin::failure::OriginFailure;
@@ -42,7 +43,7 @@ pub(crate) struct Deliver<S> {
 struct Asked {
     route: Arc<Route>,
     method: Method,
-    /// The request's fields, where some of them ask for a part or only for what is new.
+    /// What of the request's fields asks for a part or only for what is new.
     conditions: Option<Box<HeaderMap>>,
     /// What the request is looked up by, where the route shows it.
     key: Option<Box<str>>,
@@ -83,7 +84,7 @@ where
             // A POST has none here: RFC 9110 §13.1.2 answers its `If-None-Match` with 412, which is for writers.
             conditions: (is_conditional(&lookup.request.headers)
                 && lookup.request.method != Method::POST)
-                .then(|| Box::new(lookup.request.headers.clone())),
+                .then(|| Box::new(conditions_of(&lookup.request.headers))),
             key: (lookup.route.server_fields == ServerFields::Debug).then(|| key(&lookup)),
             now: lookup.now,
         };
@@ -116,7 +117,7 @@ impl Asked {
     fn deliver(mut self, answer: Answer) -> Departure {
         let Answer { content, outcome, forwarded, landing: _, own } = answer;
         let mut status = Status { forwarded, key: self.key.take(), ..Status::default() };
-        let mut response = match content {
+        let (mut response, lead) = match content {
             Content::Stored(entry) => {
                 self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, None, &outcome)
@@ -127,13 +128,13 @@ impl Asked {
             }
             Content::Once(response) => {
                 status.forwarded_status = Some(response.status());
-                self.once(*response, &outcome)
+                (self.once(*response, &outcome), None)
             }
         };
         if let Some(own) = own {
             response.headers_mut().extend(*own);
         }
-        Departure { response, outcome, route: Some(self.route), status }
+        Departure { response, lead, outcome, route: Some(self.route), status }
     }
 
     fn describe(&self, entry: &Entry, outcome: &Outcome, status: &mut Status) {
@@ -157,24 +158,31 @@ impl Asked {
         };
     }
 
-    /// A response from an entry: whole, a part of it, or word that the client has it already.
+    /// A response from an entry: whole, a part of it, or word that the client has it already. The lines that go before its
+    /// fields are apart, where they go out as they are stored.
     fn stored(
         &self,
         entry: &Arc<Entry>,
         reader: Option<Reader>,
         outcome: &Outcome,
-    ) -> Response<Body> {
-        let fields = entry.fields();
+    ) -> (Response<Body>, Option<Lead>) {
         let shape = match &self.conditions {
             None => Shape::Whole,
-            Some(conditions) => self.shape(conditions, entry, &fields),
+            Some(conditions) => self.shape(conditions, entry),
         };
         let shape = if is_there(&shape, entry) { shape } else { Shape::Missing };
+        // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
+        // this request"; what was fetched for it keeps the Age that it came with. One without is told how old it
+        // was when it came, where that is a second or more: the time that the origin took counts (§4.2.3).
+        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated(_));
+        let age = entry.freshness().age(self.now).as_secs();
+        let lead = self.lead(&shape, entry, fetched);
+        let fields = || if lead.is_some() { room() } else { entry.fields() };
         let mut response = match shape {
-            Shape::Whole => whole(entry, fields, reader),
-            Shape::Part(range, length) => part(entry, fields, reader, (range, length)),
-            Shape::Several(ranges) => several(entry, fields, reader, &ranges),
-            Shape::NotModified => bare(StatusCode::NOT_MODIFIED, not_modified(&fields)),
+            Shape::Whole => whole(entry, fields(), reader),
+            Shape::Part(range, length) => part(entry, fields(), reader, (range, length)),
+            Shape::Several(ranges) => several(entry, fields(), reader, &ranges),
+            Shape::NotModified => bare(StatusCode::NOT_MODIFIED, not_modified(fields())),
             Shape::Failed => bare(StatusCode::PRECONDITION_FAILED, HeaderMap::new()),
             Shape::Unsatisfiable(length) => {
                 let mut fields = HeaderMap::new();
@@ -183,14 +191,9 @@ impl Asked {
             }
             Shape::Missing => {
                 let text = "the answer has not all that the request asks for";
-                return problem::response(StatusCode::BAD_GATEWAY, text);
+                return (problem::response(StatusCode::BAD_GATEWAY, text), None);
             }
         };
-        // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
-        // this request"; what was fetched for it keeps the Age that it came with. One without is told how old it
-        // was when it came, where that is a second or more: the time that the origin took counts (§4.2.3).
-        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated(_));
-        let age = entry.freshness().age(self.now).as_secs();
         if !fetched || age > 0 && !response.headers().contains_key(AGE) {
             response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
         }
@@ -198,11 +201,33 @@ impl Asked {
         if self.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
         }
-        response
+        (response, lead)
     }
 
-    fn shape(&self, conditions: &HeaderMap, entry: &Entry, fields: &HeaderMap) -> Shape {
-        let status = entry.status;
+    /// What of an entry goes out line by line as it is stored; nothing where something of it is changed or is not sent. What
+    /// each answer says for itself stands in the place of what was stored under its name, unless that is this very answer's.
+    fn lead(&self, shape: &Shape, entry: &Entry, fetched: bool) -> Option<Lead> {
+        let route = &self.route;
+        let is_changed = route.client_ttl.is_some() || route.server_fields == ServerFields::Minimal;
+        if is_changed || fetched && !entry.lines.are_common() {
+            return None;
+        }
+        match shape {
+            Shape::Whole => Some(Lead::of(entry.lines.common())),
+            Shape::NotModified => {
+                let lines = entry.lines.common_lines();
+                Some(Lead::of_lines(lines.filter(|(name, _)| !is_left_out(name))))
+            }
+            Shape::Part(..)
+            | Shape::Several(_)
+            | Shape::Failed
+            | Shape::Unsatisfiable(_)
+            | Shape::Missing => None,
+        }
+    }
+
+    fn shape(&self, conditions: &HeaderMap, entry: &Entry) -> Shape {
+        let (status, fields) = (entry.status, &entry.lines);
         match evaluate(conditions, &self.method, status, fields) {
             Condition::NotModified => return Shape::NotModified,
             Condition::Failed => return Shape::Failed,
@@ -235,7 +260,8 @@ impl Asked {
             && evaluate(conditions, &self.method, response.status(), response.headers())
                 == Condition::NotModified
         {
-            return bare(StatusCode::NOT_MODIFIED, not_modified(response.headers()));
+            let fields = std::mem::take(response.headers_mut());
+            return bare(StatusCode::NOT_MODIFIED, not_modified(fields));
         }
         response
     }
@@ -258,6 +284,21 @@ impl Asked {
 fn key(lookup: &Lookup) -> Box<str> {
     let url = lookup.target.url_under(lookup.route.key.host);
     format!("{url} {}", lookup.key).into()
+}
+
+/// The fields that ask for a part or for what is new, of all that a client sent.
+fn conditions_of(fields: &HeaderMap) -> HeaderMap {
+    let conditions = fields.iter().filter(|(name, _)| CONDITIONS.contains(name));
+    let mut kept = HeaderMap::with_capacity(2);
+    for (name, value) in conditions {
+        kept.append(name, value.clone());
+    }
+    kept
+}
+
+/// A map with room for what each answer says for itself.
+fn room() -> HeaderMap {
+    HeaderMap::with_capacity(6)
 }
 
 /// How much of an entry a client gets.

@@ -307,7 +307,8 @@ fn malformed(detail: &str) -> Departure {
 fn refuse(status: StatusCode, detail: &str, why: WhyRefused) -> Departure {
     let mut response = problem::response(status, detail);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    Departure { response, outcome: Outcome::Refused(why), route: None, status: Status::default() }
+    let outcome = Outcome::Refused(why);
+    Departure { response, lead: None, outcome, route: None, status: Status::default() }
 }
 
 impl<L, P> Clone for Gate<L, P> {
@@ -378,7 +379,7 @@ where
             let gate = self.clone();
             return Either::Right(Either::Left(Box::pin(async move {
                 let mut departure = gate.go(decision).await?;
-                told.tell(&mut departure.response);
+                told.tell(departure.folded());
                 Ok(departure)
             })));
         }

@@ -132,10 +132,13 @@ where
         let this = self.project();
         let Ok(departure) = ready!(this.departure.poll(context));
         let mut opened = this.opened.take().expect("polled again after it was ready");
-        let Departure { mut response, outcome, route, mut status } = departure;
+        let Departure { mut response, lead, outcome, route, mut status } = departure;
         status.forwarded_status.take_if(|told| *told == response.status());
         let shown = route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
         opened.parts.sign(response.headers_mut(), shown, &outcome, &status);
+        if let Some(lead) = lead {
+            response.extensions_mut().insert(lead);
+        }
         opened.record.status = response.status();
         opened.record.outcome = outcome;
         opened.record.route = route;

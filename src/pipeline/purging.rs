@@ -34,6 +34,7 @@ pub(crate) async fn purge<L: PurgeLog>(
     let address = trusted.client(client, &request.headers);
     let rule = route.purge_method.as_ref();
     let depart = |response, outcome| Departure {
+        lead: None,
         response,
         outcome,
         route: Some(route.clone()),

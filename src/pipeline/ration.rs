@@ -63,6 +63,7 @@ fn refusal(wait: u64, told: &Told, route: Arc<Route>) -> Departure {
     told.tell(&mut response);
     Departure {
         response,
+        lead: None,
         outcome: Outcome::Refused(WhyRefused::RateLimited),
         route: Some(route),
         status: Status::default(),

@@ -10,6 +10,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::message::date;
 use crate::message::fields::members;
+use crate::message::lead::Lead;
 use crate::server::desk::{Asking, Length};
 use crate::server::lane::Socket;
 use crate::server::pulse::{Busy, Order};
@@ -230,7 +231,10 @@ fn write_head(head: &mut Vec<u8>, answer: &Response<Length>, after: After, left:
         None => head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
     }
     head.extend_from_slice(b"\r\n");
-    let mut is_dated = false;
+    let lead = answer.extensions().get::<Lead>();
+    head.extend_from_slice(lead.map_or(&[], Lead::as_bytes));
+    // What is stored has a date.
+    let mut is_dated = lead.is_some();
     for (name, value) in answer.headers() {
         // All three are this connection's, and written below where they are due.
         if name == CONTENT_LENGTH || name == TRANSFER_ENCODING || name == CONNECTION {

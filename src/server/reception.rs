@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use crate::message::lead::fold;
 use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Order, Phase, Pulse};
 use crate::server::upload::Upload;
@@ -182,6 +183,7 @@ where
 }
 
 fn sending<B>(mut response: Response<B>, busy: Option<Busy>) -> Response<Sending<B>> {
+    fold(&mut response);
     let pulse = busy.as_ref().map(Busy::pulse);
     if let Some(pulse) = pulse {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

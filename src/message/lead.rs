@@ -1,0 +1,82 @@
+//! The first field lines of a response, ready to be sent, beside the map of its other fields.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use crate::message::pieces;
+
+/// Lines that stand before the fields of a response, each a name, `: `, a value and CR LF.
+///
+/// A response has them among its extensions: who writes its head as bytes copies them, and whoever needs its fields as a map
+/// folds them into it. To make a map of eight stored fields, to print it and to drop it costs 8,000 instructions, of the
+/// 58,000 of a hit in Redis; to copy their lines 200.
+#[derive(Clone, Debug)]
+pub struct Lead(Bytes);
+
+impl Lead {
+    /// These lines, one part behind the other.
+    pub fn of(parts: [&[u8]; 2]) -> Self {
+        Self(parts.concat().into())
+    }
+
+    /// These names and values.
+    pub fn of_lines<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let mut text = Vec::with_capacity(512);
+        for (name, value) in lines {
+            for part in [name, b": ", value, b"\r\n"] {
+                text.extend_from_slice(part);
+            }
+        }
+        Self(text.into())
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Puts the lines before the fields that are there.
+    pub fn fold_into(self, fields: &mut HeaderMap) {
+        let behind = std::mem::take(fields);
+        *fields = pieces::fields_of(&self.0, behind.len());
+        let mut named = None;
+        for (name, value) in behind {
+            named = name.or(named);
+            if let Some(name) = &named {
+                fields.append(name, value);
+            }
+        }
+    }
+}
+
+/// Has a response say in its fields all that it says.
+pub fn fold<B>(response: &mut Response<B>) {
+    if let Some(lead) = response.extensions_mut().remove::<Lead>() {
+        lead.fold_into(response.headers_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_folded_stands_before_what_was_there_and_keeps_its_lines() {
+        let mut response = Response::builder()
+            .header("age", "1")
+            .header("via", "b")
+            .header("via", "c")
+            .extension(Lead::of([b"Via: a\r\n", b"date: x\r\n"]))
+            .body(())
+            .unwrap();
+        for _ in 0..2 {
+            fold(&mut response);
+            let fields = response.headers();
+            assert_eq!(fields.get_all("via").iter().collect::<Vec<_>>(), ["a", "b", "c"]);
+            assert_eq!(fields.len(), 5);
+            assert_eq!(
+                (&fields["date"], &fields["age"]),
+                (&"x".parse().unwrap(), &"1".parse().unwrap())
+            );
+        }
+    }
+}
