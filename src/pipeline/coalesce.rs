@@ -219,13 +219,14 @@ where
         let (key, company) = (lookup.key, lookup.company);
         let answer = self.0.inner.clone().call(lookup).await?;
         let Answer { content, outcome, forwarded, landing, own } = answer;
+        let is_kept = !matches!(content, Content::Once(_));
         if !landing.is_done() {
             let unshared = self.0.unshared.clone();
             self.end(async move {
                 // Only what was really kept shows that the URL may be shared again; a part may be one of what is too
                 // large as a whole.
                 let whole = landing.run().await.is_some_and(|entry| entry.part().is_none());
-                if whole && company == Company::Unshared {
+                if whole && is_kept && company == Company::Unshared {
                     unshared.forget(key);
                 }
             });

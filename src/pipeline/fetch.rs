@@ -37,7 +37,7 @@ use crate::pipeline::onward::{self, Rest, Trusted, via};
 use crate::pipeline::peek::Descent;
 use crate::policy::deception::contradicts;
 use crate::policy::head::{Told, outdated, told};
-use crate::policy::revalidate::{Validation, validation};
+use crate::policy::revalidate::{Validation, supersedes, validation, withdrawn};
 use crate::policy::storable::{Exchange, Storable, WhyNot, storable, strip};
 use crate::purge::ledger::Ledger;
 use crate::route::switches::Switches;
@@ -210,7 +210,14 @@ impl Fetch {
                     Freshness { use_without_asking: UseWithoutAsking::Never, ..known.freshness() };
                 let entry = known.with_head(&head).with_freshness(freshness);
                 let outcome = Outcome::Revalidated(Kept::Left(why));
-                Answer { own, ..Answer::stored(Arc::new(entry), outcome) }
+                // RFC 9111 §4.3.4: the cache "MUST update its header fields with the header fields provided in the 304": what is
+                // stored is not to be kept either. Not so for a cookie, which is for who asked.
+                let landing = if why.is_of_the_response() && why != WhyNot::SetCookie {
+                    withdrawal(known, asked.received)
+                } else {
+                    Landing::done()
+                };
+                Answer { landing, own, ..Answer::stored(Arc::new(entry), outcome) }
             }
         }
     }
@@ -265,7 +272,11 @@ impl Fetch {
         let verdict = verdict.and_then(|keeping| counted(lookup, keeping, asked.received));
         let Keeping { facts, freshness, variant, tags } = match verdict {
             Ok(keeping) => keeping,
-            Err(why) => return Ok(Answer::once(asked.response, Outcome::Miss(Kept::Left(why)))),
+            Err(why) => {
+                let landing = self.superseded(lookup, &asked, why);
+                let outcome = Outcome::Miss(Kept::Left(why));
+                return Ok(Answer { landing, ..Answer::once(asked.response, outcome) });
+            }
         };
         let (parts, mut body) = asked.response.into_parts();
         // Not before it is to be kept: of most that is not, nothing is copied.
@@ -320,6 +331,23 @@ impl Fetch {
         let (before, after) = (Bytes::new(), Bytes::new());
         let inflow = Inflow { before, after, body, expected, tagging };
         Ok(Answer { own, ..arrive(entry, writer, inflow) })
+    }
+
+    /// What becomes of what is held when the answer in its place is not kept. What is fresh, and was asked about because the
+    /// client wished so, stays.
+    fn superseded(&self, lookup: &Lookup, asked: &Asked, why: WhyNot) -> Landing {
+        let now = asked.received;
+        match &lookup.held {
+            Some(Held { entry, until: Until::Validated(_), .. })
+                if why.is_of_the_response()
+                    && supersedes(asked.response.status())
+                    && !(entry.freshness().is_fresh(now)
+                        && self.0.ledger.standing(entry, now) == Standing::Good) =>
+            {
+                withdrawal(entry, now)
+            }
+            Some(_) | None => Landing::done(),
+        }
     }
 
     /// Leaves what may be stored of a head, and dates it. Returns what is for this request alone.
@@ -401,6 +429,12 @@ impl Fetch {
         let may_be_kept = in_memory && route.graphql().is_none();
         part.is_whole() || may_be_kept && part.length() <= self.0.limits.l1
     }
+}
+
+/// Leaves of a stored response what nobody gets without the origin's word.
+fn withdrawal(known: &Entry, now: Timestamp) -> Landing {
+    let freshness = withdrawn(&known.freshness(), now);
+    Landing::whole(Arc::new(known.with_freshness(freshness)))
 }
 
 /// What is to be kept, if its route may have its key stored.

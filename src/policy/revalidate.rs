@@ -5,7 +5,10 @@ use http::header::{
     ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 
+use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::message::conditional::{EntityTag, last_modified};
+use crate::policy::head::outdated;
+use crate::time::Timestamp;
 
 /// What the answer to a conditional request says about the stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,21 @@ pub fn validation(status: StatusCode, stored: &HeaderMap, answer: &HeaderMap) ->
         500 | 502 | 503 | 504 => Validation::Failed,
         _ => Validation::Replaced,
     }
+}
+
+/// Whether an answer that is not kept takes a stored response with it, which was asked about because it was stale.
+///
+/// RFC 9111 §4.3.3: a full response "indicates that none of the stored responses nominated in the conditional request are
+/// suitable". Word that the origin cannot answer now is no such response: there stale windows are for (RFC 5861).
+pub fn supersedes(status: StatusCode) -> bool {
+    let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    !status.is_informational() && !status.is_server_error() && !busy.contains(&status)
+}
+
+/// The freshness of a stored response of which the origin's last word is that it is not to be had any more, or not to be
+/// kept: from `now` on it answers nobody without the origin's word.
+pub fn withdrawn(freshness: &Freshness, now: Timestamp) -> Freshness {
+    Freshness { use_without_asking: UseWithoutAsking::Never, ..outdated(freshness, now) }
 }
 
 /// The tag in quotes, as it must be sent; nothing where it is empty.

@@ -85,6 +85,37 @@ pub enum WhyNot {
     Tripwire,
 }
 
+impl WhyNot {
+    /// Whether it is the response that is not to be kept, whoever asked for it, and however much is stored already.
+    pub fn is_of_the_response(self) -> bool {
+        match self {
+            Self::NotUnderstood
+            | Self::NoStore
+            | Self::Private
+            | Self::SetCookie
+            | Self::VaryStar
+            | Self::NoLifetime
+            | Self::ArrivedStale
+            | Self::Vetoed
+            | Self::TooLarge
+            | Self::TooManyTags
+            | Self::TagsUnreadable
+            | Self::Contradiction
+            | Self::GraphQlErrors
+            | Self::GraphQlUnread => true,
+            Self::Method
+            | Self::Status
+            | Self::Part
+            | Self::ClientNoStore
+            | Self::Authorization
+            | Self::NoLayer
+            | Self::NoRoom
+            | Self::TooManyKeys
+            | Self::Tripwire => false,
+        }
+    }
+}
+
 /// What the response says, whichever field says it.
 pub(crate) struct Statement {
     pub(crate) directives: ResponseDirectives,

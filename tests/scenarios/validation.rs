@@ -1,6 +1,6 @@
 //! What is no longer fresh is validated: the origin is asked whether it changed, and its 304 renews the entry.
 
-use crate::support::answer::{fresh, ok, status};
+use crate::support::answer::{Answer, fresh, ok, status};
 use crate::support::client::{ask, get};
 use crate::support::larder::Larder;
 use crate::support::origin::Origin;
@@ -119,7 +119,7 @@ async fn a_304_for_another_representation_does_not_renew_this_one() {
 }
 
 /// GETs are answered with a tagged body that has to be validated, HEADs with `answer`.
-fn head_with(origin: &Origin, answer: crate::support::answer::Answer) {
+fn head_with(origin: &Origin, answer: Answer) {
     origin.with("/x", move |asked| match asked.method.as_str() {
         "HEAD" => answer.clone(),
         _ if asked.field("if-none-match") == "\"v1\"" => status(304).field("ETag", "\"v1\""),
@@ -216,4 +216,111 @@ async fn a_head_brings_nothing_back_that_a_purge_has_taken_or_marked_stale() {
         ask("HEAD", larder.url("/x")).await.is("MISS", "ORIGIN").has_status(200);
         get(larder.url("/x")).await.is_not("HIT").says("hello");
     }
+}
+
+#[tokio::test]
+async fn a_304_that_forbids_to_keep_leaves_nothing_for_others() {
+    for (name, value) in
+        [("Cache-Control", "private"), ("Cache-Control", "no-store"), ("Vary", "*")]
+    {
+        let origin = Origin::start().await;
+        let forbids = status(304).field("ETag", "\"v1\"").field(name, value);
+        origin.with("/x", move |asked| match asked.field("if-none-match") {
+            "" => fresh("hello").field("ETag", "\"v1\""),
+            _ => forbids.clone(),
+        });
+        let larder = all_to(&origin).route("stale_while_revalidate: 1h").start().await;
+        get(larder.url("/x")).await.is("MISS", "ORIGIN");
+        get(larder.url("/x")).await.is("HIT", "L1");
+        let asks = ask("GET", larder.url("/x")).with("Cache-Control", "no-cache").await;
+        asks.is("REVALIDATED", "ORIGIN").says("hello").has(name, value);
+        for _ in 0..2 {
+            get(larder.url("/x")).await.is("REVALIDATED", "ORIGIN").says("hello").has(name, value);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_304_with_a_cookie_leaves_what_is_fresh_as_it_is() {
+    let origin = Origin::start().await;
+    origin.with("/x", |asked| match asked.field("if-none-match") {
+        "" => fresh("hello").field("ETag", "\"v1\""),
+        _ => status(304).field("ETag", "\"v1\"").field("Set-Cookie", "a=1"),
+    });
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let asks = ask("GET", larder.url("/x")).with("Cache-Control", "no-cache").await;
+    asks.is("REVALIDATED", "ORIGIN").says("hello");
+    get(larder.url("/x")).await.is("HIT", "L1").lacks("set-cookie");
+}
+
+/// What stood in a stale window, and how the origin answers from then on.
+async fn outlived(route: &str, tag: Option<&str>, answer: Answer) -> (Origin, Larder, Reply) {
+    let origin = Origin::start().await;
+    let first = ok("hello");
+    let first = match tag {
+        Some(tag) => first.field("ETag", tag),
+        None => first,
+    };
+    origin.script("/x", [first, answer]);
+    let larder = all_to(&origin).route("ttl: 300ms").route(route).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let reply = first_non_hit(&larder.url("/x")).await;
+    (origin, larder, reply)
+}
+
+#[tokio::test]
+async fn what_an_answer_that_is_not_kept_has_replaced_is_served_to_nobody_in_its_window() {
+    for answer in [
+        status(410).field("Cache-Control", "no-store"),
+        status(404),
+        status(302).field("Location", "/y"),
+        ok("new").field("Cache-Control", "no-store"),
+        ok("new").field("Cache-Control", "private"),
+        ok("new").field("Set-Cookie", "a=1"),
+        status(403).field("Cache-Control", "no-store"),
+    ] {
+        for tag in [Some("\"v1\""), None] {
+            let route = "stale_while_revalidate: 1h";
+            let (_origin, larder, reply) = outlived(route, tag, answer.clone()).await;
+            reply.is("STALE", "L1").says("hello");
+            // The refresh is nobody's; what it brings takes effect when it comes.
+            let next =
+                async || Some(get(larder.url("/x")).await).filter(|it| it.outcome() != "STALE");
+            let next = until("it is not served any more", next).await;
+            assert_ne!(next.text(), "hello", "{next:?}");
+            let next = get(larder.url("/x")).await;
+            assert_ne!(next.text(), "hello", "{next:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_cannot_answer_now_replaces_nothing() {
+    for busy in [429, 503] {
+        let route = "stale_while_revalidate: 1h";
+        let (origin, larder, reply) = outlived(route, Some("\"v1\""), status(busy)).await;
+        reply.is("STALE", "L1");
+        // Each asks for a refresh, once the one before is over.
+        for seen in [2, 3] {
+            until("the origin is asked once more", async || {
+                get(larder.url("/x")).await.is("STALE", "L1").says("hello");
+                (origin.count("/x") > seen).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_replaced_does_not_stand_in_for_a_failure_either() {
+    let origin = Origin::start().await;
+    let gone = status(410).field("Cache-Control", "no-store");
+    origin.script("/x", [ok("hello").field("ETag", "\"v1\""), gone, status(503)]);
+    let larder = all_to(&origin).route("ttl: 300ms").route("stale_if_error: 1h").start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    first_non_hit(&larder.url("/x")).await.is("MISS", "ORIGIN").has_status(410);
+    get(larder.url("/x")).await.has_status(503);
+    let asks = ask("GET", larder.url("/x")).with("Cache-Control", "max-stale").await;
+    asks.has_status(503);
 }
