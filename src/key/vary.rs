@@ -2,10 +2,11 @@
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderMap, HeaderName, HeaderValue, VARY,
+    VIA,
 };
 use smallvec::SmallVec;
 
-use crate::message::fields::{list, members};
+use crate::message::fields::{X_FORWARDED_FOR, list, members};
 
 /// How a route compares the fields that `Vary` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,14 +76,20 @@ type Normal = SmallVec<[u8; 128]>;
 impl Variant {
     /// The variant that a response with these fields is, for the request that `selector` speaks of.
     ///
-    /// Fails on a member `*` on any line, and on a member that is no field name: nothing could match it.
+    /// Fails on a member `*` on any line, and on a member that is no field name: nothing could match it. So it does on fields
+    /// that we write anew for every request.
     pub fn of(response: &HeaderMap, selector: &Selector<'_>) -> Result<Self, Unselectable> {
         let mut names = Vec::new();
         for member in members(response, &VARY) {
             if member == b"*" {
                 return Err(Unselectable);
             }
-            names.push(HeaderName::from_bytes(member).map_err(|_| Unselectable)?);
+            let name = HeaderName::from_bytes(member).map_err(|_| Unselectable)?;
+            // The origin sees another value than the client sent, and another one from each client.
+            if name == X_FORWARDED_FOR || name == VIA {
+                return Err(Unselectable);
+            }
+            names.push(name);
         }
         Ok(Self::from_parts(names.into_iter().map(|name| {
             let value = selector.value(&name);
@@ -255,29 +262,61 @@ fn combined(fields: &HeaderMap, name: &HeaderName) -> Normal {
     normal
 }
 
-/// The codings that are accepted, as a set: what has no weight is not accepted, other weights do not count.
-fn codings(fields: &HeaderMap) -> Normal {
-    let mut set: SmallVec<[SmallVec<[u8; 16]>; 8]> = members(fields, &ACCEPT_ENCODING)
-        .map(Weighted::parse)
-        .filter(|coding| coding.weight > 0)
-        .map(|coding| lower(coding.name))
-        .collect();
-    set.sort_unstable();
-    set.dedup();
-    joined(set.iter().map(SmallVec::as_slice))
+/// Members of an `Accept-…` field with their weights, in lower case.
+type Ranking = SmallVec<[(u16, SmallVec<[u8; 16]>); 8]>;
+
+/// The members of a field without those that refuse nothing; case and order do not count.
+///
+/// RFC 9110 §12.4.2: "a value of 0 means 'not acceptable'". It says something where the member would be acceptable
+/// without it.
+fn ranking(
+    fields: &HeaderMap,
+    name: &HeaderName,
+    says: impl Fn(&[u8], &[Weighted<'_>]) -> bool,
+) -> Ranking {
+    let all: SmallVec<[Weighted<'_>; 8]> = members(fields, name).map(Weighted::parse).collect();
+    let counts = |member: &&Weighted<'_>| member.weight > 0 || says(member.name, &all);
+    let mut ranking: Ranking =
+        all.iter().filter(counts).map(|member| (member.weight, lower(member.name))).collect();
+    ranking.sort_unstable();
+    ranking.dedup();
+    ranking
 }
 
-/// The languages that are accepted, each with its weight; case and order do not count.
-fn languages(fields: &HeaderMap) -> Normal {
-    let mut ranges: SmallVec<[(u16, SmallVec<[u8; 16]>); 8]> = members(fields, &ACCEPT_LANGUAGE)
-        .map(Weighted::parse)
-        .filter(|range| range.weight > 0)
-        .map(|range| (range.weight, lower(range.name)))
-        .collect();
-    ranges.sort_unstable();
-    ranges.dedup();
+/// The codings that are accepted and refused, each with its weight. One that is not listed is refused, but for `identity`, and
+/// where there is a wildcard (RFC 9110 §12.5.3).
+fn codings(fields: &HeaderMap) -> Normal {
+    let ranking = ranking(fields, &ACCEPT_ENCODING, |refused, all| {
+        refused == b"*"
+            || refused.eq_ignore_ascii_case(b"identity")
+            || all.iter().any(|other| other.name == b"*" && other.weight > 0)
+    });
     let mut normal = Normal::new();
-    for (weight, range) in ranges {
+    for (weight, coding) in ranking {
+        push(&mut normal, &coding);
+        // Nearly all are written without a weight.
+        if weight < 1000 {
+            normal.extend_from_slice(b";");
+            normal.extend_from_slice(&weight.to_be_bytes());
+        }
+    }
+    normal
+}
+
+/// The languages that are accepted, each with its weight, and those that are refused of a range that is accepted (RFC 4647
+/// §3.3.1).
+fn languages(fields: &HeaderMap) -> Normal {
+    let ranking = ranking(fields, &ACCEPT_LANGUAGE, |refused, all| {
+        all.iter().any(|other| {
+            let range = other.name;
+            let is_within = refused.len() > range.len()
+                && refused[range.len()] == b'-'
+                && refused[..range.len()].eq_ignore_ascii_case(range);
+            other.weight > 0 && (range == b"*" || is_within)
+        })
+    });
+    let mut normal = Normal::new();
+    for (weight, range) in ranking {
         push(&mut normal, &range);
         normal.extend_from_slice(b";");
         normal.extend_from_slice(&weight.to_be_bytes());
@@ -296,12 +335,6 @@ fn best_language(fields: &HeaderMap) -> Option<SmallVec<[u8; 16]>> {
 
 fn lower(name: &[u8]) -> SmallVec<[u8; 16]> {
     name.iter().map(u8::to_ascii_lowercase).collect()
-}
-
-fn joined<'a>(members: impl Iterator<Item = &'a [u8]>) -> Normal {
-    let mut normal = Normal::new();
-    members.for_each(|member| push(&mut normal, member));
-    normal
 }
 
 fn push(normal: &mut Normal, member: &[u8]) {
@@ -497,7 +530,9 @@ mod tests {
     /// match."
     #[test]
     fn a_star_anywhere_or_a_member_that_is_no_name_selects_nothing() {
-        let rows: [&[&str]; 9] = [
+        let rows: [&[&str]; 11] = [
+            &["X-Forwarded-For"],
+            &["foo, via"],
             &["*"],
             &["*, *"],
             &["*", "*"],
@@ -546,6 +581,12 @@ mod tests {
             ("en;q=0.5, de;q=1.0", "de, en;q=0.500", true),
             ("en;q=0.5, de", "en, de;q=0.5", false),
             ("en, fr;q=0", "en", true),
+            ("en, *, fr;q=0", "en, *", false),
+            ("en, EN-gb;q=0", "en", false),
+            ("en, en-gb;q=0", "EN-GB;q=0, en", true),
+            ("en, en-gb, en-gb-x;q=0", "en, en-gb", false),
+            ("en, ens;q=0", "en", true),
+            ("de-at, de;q=0", "de-at", true),
             ("en", "en-gb", false),
             ("en", "en, de", false),
             ("en", "", false),
@@ -610,10 +651,18 @@ mod tests {
     }
 
     #[test]
-    fn accepted_codings_are_a_set_without_what_has_no_weight() {
+    fn accepted_codings_match_in_any_order_and_refusals_count_where_they_say_something() {
         let rows = [
             ("gzip, br", "br,GZIP", true),
-            ("gzip, br", "br;q=0.9, gzip;q=1", true),
+            ("gzip, br", "br;q=1.0, gzip;q=1", true),
+            ("gzip, br", "br;q=0.9, gzip", false),
+            ("gzip, br;q=0.1", "br, gzip;q=0.1", false),
+            ("*", "*, gzip;q=0", false),
+            ("*, gzip;q=0", "GZIP;q=0.0, *", true),
+            ("gzip", "gzip, identity;q=0", false),
+            ("gzip", "gzip, *;q=0", false),
+            ("", "identity;q=0", false),
+            ("gzip, *;q=0", "gzip, *;q=0, br;q=0", true),
             ("gzip, gzip", "gzip", true),
             ("gzip, br;q=0", "gzip", true),
             ("gzip, br; q=0.000", "gzip", true),

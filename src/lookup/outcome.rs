@@ -113,4 +113,6 @@ pub enum WhyRefused {
     RateLimited,
     /// The client may not purge.
     PurgeForbidden,
+    /// The request is to go no further (`Max-Forwards`).
+    LastRecipient,
 }

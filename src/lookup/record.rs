@@ -197,7 +197,8 @@ pub const fn words(outcome: &Outcome) -> Words {
             | WhyRefused::NoRoute
             | WhyRefused::MethodNotAllowed
             | WhyRefused::RateLimited
-            | WhyRefused::PurgeForbidden,
+            | WhyRefused::PurgeForbidden
+            | WhyRefused::LastRecipient,
         ) => ("BYPASS", "ORIGIN", Ending::Refused),
     };
     Words { cache, layer, ending }
@@ -240,6 +241,7 @@ impl WhyRefused {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::RateLimited => "rate-limited",
             Self::PurgeForbidden => "purge-forbidden",
+            Self::LastRecipient => "max-forwards",
         }
     }
 }

@@ -30,6 +30,21 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub static CONDITIONS: [HeaderName; 6] =
     [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
+/// Makes one line of several `Cookie` lines, as HTTP/2 clients send them.
+///
+/// RFC 9113 §8.2.3: they "MUST be concatenated into a single octet string using the two-octet delimiter of 0x3B, 0x20 (the
+/// ASCII string "; ") before being passed into a non-HTTP/2 context".
+pub fn join_cookies(fields: &mut HeaderMap) {
+    let mut lines = fields.get_all(COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let lines: Vec<_> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        fields.insert(COOKIE, joined);
+    }
+}
+
 /// Fields that are asked for by their names.
 pub trait Named {
     /// The value of each line with this name, in their order.

@@ -392,6 +392,9 @@ fn several(
     let mut response = bare(StatusCode::PARTIAL_CONTENT, fields);
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, multipart.content_type);
+    // RFC 9110 §15.3.7.2: "MUST NOT generate a Content-Range header field in the HTTP header section of a multiple part
+    // response".
+    fields.remove(CONTENT_RANGE);
     fields.insert(CONTENT_LENGTH, HeaderValue::from(multipart.body.len()));
     *response.body_mut() = Body::from(multipart.body);
     response

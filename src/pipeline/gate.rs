@@ -11,9 +11,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, UPGRADE,
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue,
+    MAX_FORWARDS, UPGRADE,
 };
-use http::{Method, Request, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use tower::Service;
 
 use crate::key::canonical::{Target, is_sound};
@@ -83,10 +84,15 @@ impl<L, P> Gate<L, P> {
     }
 
     fn decide(&self, arrival: Arrival) -> (Decision, Told) {
-        let Arrival { request, client, scheme, interim, now } = arrival;
+        let Arrival { mut request, client, scheme, interim, now } = arrival;
         let refused = |departure| (Decision::Refuse(departure), Told::default());
         if let Some(refusal) = refusal(&request) {
             return refused(refusal);
+        }
+        if request.method() == Method::OPTIONS
+            && let Some(answer) = step(request.headers_mut())
+        {
+            return refused(answer);
         }
         let scheme = self.0.trusted.scheme(client, scheme, request.headers());
         let target = match Target::of(&request, scheme) {
@@ -294,6 +300,26 @@ fn expectation(fields: &HeaderMap) -> Option<Departure> {
     let text = "nothing but one 100-continue can be expected";
     Some(refuse(StatusCode::EXPECTATION_FAILED, text, WhyRefused::Malformed))
 }
+
+/// Counts one step of a request that may take so many, and answers one that may take none.
+///
+/// RFC 9110 §7.6.2: "If the received value is zero (0), the intermediary MUST NOT forward the request; instead, the
+/// intermediary MUST respond as the final recipient." Of the two methods it is for, the other is refused whatever it says.
+fn step(fields: &mut HeaderMap) -> Option<Departure> {
+    let left: u64 = fields.get(MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()?;
+    if let Some(left) = left.checked_sub(1) {
+        fields.insert(MAX_FORWARDS, HeaderValue::from(left));
+        return None;
+    }
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(ALLOWED));
+    let outcome = Outcome::Refused(WhyRefused::LastRecipient);
+    Some(Departure { response, lead: None, outcome, route: None, status: Status::default() })
+}
+
+/// What Larder takes of anybody, wherever it forwards it.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY";
 
 fn unsound(request: &Request<Body>) -> Option<Departure> {
     is_sound(request).err().map(|why| malformed(&why.to_string()))

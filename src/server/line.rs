@@ -45,6 +45,17 @@ impl Line {
         }
     }
 
+    /// Has the connection be reset when it is dropped: what did not go out is lost.
+    pub(crate) fn reset(&self) {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        if let Err(error) = tcp.set_zero_linger() {
+            tracing::debug!(%error, "a cut-off answer ends like a whole one");
+        }
+    }
+
     /// Sends as much of a head, and of a body on a shelf from `at` on, as goes out at once.
     pub(crate) fn poll_send(
         &mut self,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -124,6 +124,8 @@ pub(crate) struct Pulse {
     active: AtomicU32,
     /// Heads that were handed to the service.
     heads: AtomicU64,
+    /// Whether an answer without an end of its own was cut off.
+    is_cut_off: AtomicBool,
     /// Response bodies that have given a piece and were not asked for the next one yet.
     lent: AtomicU32,
     /// When the phase began, or the last byte was written in it.
@@ -149,6 +151,7 @@ impl Pulse {
             order: AtomicU8::new(Order::Continue as u8),
             active: AtomicU32::new(0),
             heads: AtomicU64::new(0),
+            is_cut_off: AtomicBool::new(false),
             lent: AtomicU32::new(0),
             since: AtomicU64::new(now),
             blocked: AtomicU64::new(0),
@@ -256,6 +259,15 @@ impl Pulse {
     /// The request that must be refused, if there is one.
     pub(crate) fn doubtful(&self) -> Option<&Doubtful> {
         self.doubtful.get()
+    }
+
+    /// What was being sent came to no end, and nothing but the connection could tell.
+    pub(crate) fn cut_off(&self) {
+        self.is_cut_off.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.is_cut_off.load(Ordering::Relaxed)
     }
 
     /// A response body gave a piece and has more.

@@ -7,13 +7,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use crate::message::fields::join_cookies;
 use crate::message::lead::fold;
 use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Order, Phase, Pulse};
@@ -61,6 +63,9 @@ impl<S> Reception<S> {
             refusal(StatusCode::URI_TOO_LONG, "the target is too long")
         } else if request.headers().len() > self.header_fields {
             refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many fields")
+        } else if request.headers().get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+            // Of HTTP/1 the framing knows; HTTP/2 takes lengths that are equal as numbers.
+            refusal(StatusCode::BAD_REQUEST, "there are several lengths")
         } else if !is_plainly_coded(request.headers()) {
             // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it does not
             // understand SHOULD respond with 501 (Not Implemented)."
@@ -119,9 +124,14 @@ where
         // hyper's server has no way.
         let hearing =
             if request.version() == Version::HTTP_11 { Hearing::NotYet } else { Hearing::Never };
-        let request = request.map(|body| Upload::new(body, &self.pulse, head, self.body_timeout));
+        let version = request.version();
+        let mut request =
+            request.map(|body| Upload::new(body, &self.pulse, head, self.body_timeout));
+        if version == Version::HTTP_2 {
+            join_cookies(request.headers_mut());
+        }
         let answer = self.service.clone().call(request);
-        Answering::Called { answer, hearing, busy }
+        Answering::Called { answer, version, hearing, busy }
     }
 }
 
@@ -138,7 +148,7 @@ pin_project! {
     /// An answer on its way.
     #[project = AnsweringProjection]
     pub(crate) enum Answering<F, B> {
-        Called { #[pin] answer: F, hearing: Hearing, busy: Option<Busy> },
+        Called { #[pin] answer: F, version: Version, hearing: Hearing, busy: Option<Busy> },
         /// It is there, and what precedes it is not sent yet.
         HeldBack { response: Option<Response<B>>, busy: Option<Busy> },
         Refused { refusal: Refusal, busy: Option<Busy> },
@@ -148,12 +158,13 @@ pin_project! {
 impl<F, B> Future for Answering<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
+    B: Body,
 {
     type Output = Result<Response<Sending<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (response, busy) = match self.as_mut().project() {
-            AnsweringProjection::Called { answer, hearing, busy } => {
+        let (response, version, busy) = match self.as_mut().project() {
+            AnsweringProjection::Called { answer, version, hearing, busy } => {
                 let Poll::Ready(Ok(response)) = answer.poll(cx) else {
                     if let (Hearing::NotYet | Hearing::Listens, Some(busy)) = (*hearing, busy) {
                         busy.pulse().outbox().listen(cx);
@@ -162,13 +173,14 @@ where
                     return Poll::Pending;
                 };
                 if *hearing != Hearing::Listens {
-                    return Poll::Ready(Ok(sending(response, busy.take())));
+                    return Poll::Ready(Ok(sending(response, *version, busy.take())));
                 }
-                (response, busy.take())
+                (response, *version, busy.take())
             }
             AnsweringProjection::HeldBack { response, busy } => {
                 let Some(response) = response.take() else { return Poll::Pending };
-                (response, busy.take())
+                // Only clients of this version hear what precedes an answer.
+                (response, Version::HTTP_11, busy.take())
             }
             AnsweringProjection::Refused { refusal, busy } => {
                 return Poll::Ready(Ok(refusal.response(busy.take())));
@@ -178,12 +190,30 @@ where
             self.set(Self::HeldBack { response: Some(response), busy });
             return Poll::Pending;
         }
-        Poll::Ready(Ok(sending(response, busy)))
+        Poll::Ready(Ok(sending(response, version, busy)))
     }
 }
 
-fn sending<B>(mut response: Response<B>, busy: Option<Busy>) -> Response<Sending<B>> {
+fn sending<B: Body>(
+    mut response: Response<B>,
+    version: Version,
+    busy: Option<Busy>,
+) -> Response<Sending<B>> {
     fold(&mut response);
+    if response.status().canonical_reason().is_none()
+        && response.extensions().get::<ReasonPhrase>().is_none()
+    {
+        // The library has a word of its own for none.
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+    }
+    let ends_with_connection = version < Version::HTTP_11
+        && response.body().size_hint().exact().is_none()
+        && !response.headers().contains_key(CONTENT_LENGTH);
+    if ends_with_connection {
+        // Of a response of HTTP/1.1 the library tells an older client that the connection goes on, whatever it says itself.
+        *response.version_mut() = Version::HTTP_10;
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let pulse = busy.as_ref().map(Busy::pulse);
     if let Some(pulse) = pulse {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -193,8 +223,8 @@ fn sending<B>(mut response: Response<B>, busy: Option<Busy>) -> Response<Sending
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    let served = |body| Sending { content: Content::Served { body }, busy, lent: Lent::No };
-    response.map(served)
+    let content = |body| Content::Served { body, ends_with_connection };
+    response.map(|body| Sending { content: content(body), busy, lent: Lent::No })
 }
 
 pin_project! {
@@ -217,7 +247,8 @@ pin_project! {
 pin_project! {
     #[project = ContentProjection]
     enum Content<B> {
-        Served { #[pin] body: B },
+        // Of some nothing but the connection's end tells where they end (RFC 9112 §6.3).
+        Served { #[pin] body: B, ends_with_connection: bool },
         /// A refusal's text, until it is given out.
         Problem { text: Option<Bytes> },
     }
@@ -249,8 +280,10 @@ impl<B: Body<Data = Bytes>> Body for Sending<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         give_back(this.lent, this.busy.as_ref());
-        let mut body = match this.content.project() {
-            ContentProjection::Served { body } => body,
+        let (mut body, ends_with_connection) = match this.content.project() {
+            ContentProjection::Served { body, ends_with_connection } => {
+                (body, *ends_with_connection)
+            }
             ContentProjection::Problem { text } => {
                 return Poll::Ready(text.take().map(|text| Ok(Frame::data(text))));
             }
@@ -262,21 +295,26 @@ impl<B: Body<Data = Bytes>> Body for Sending<B> {
                 busy.pulse().lend();
             }
             (Some(Ok(_)), _) => {}
-            (Some(Err(_)) | None, _) => *this.busy = None,
+            (end @ (Some(Err(_)) | None), busy) => {
+                if let (Some(_), true, Some(busy)) = (end, ends_with_connection, busy) {
+                    busy.pulse().cut_off();
+                }
+                *this.busy = None;
+            }
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Served { body } => body.is_end_stream(),
+            Content::Served { body, .. } => body.is_end_stream(),
             Content::Problem { text } => text.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Served { body } => body.size_hint(),
+            Content::Served { body, .. } => body.size_hint(),
             Content::Problem { text } => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }

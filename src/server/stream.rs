@@ -40,6 +40,15 @@ enum End {
     Ours,
 }
 
+/// An end would be that of what was being sent, where nothing else tells it: its client is to see that there is none.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.pulse.is_cut_off() {
+            self.line.reset();
+        }
+    }
+}
+
 impl Stream {
     /// `held` lives as long as the connection.
     pub(crate) fn new(line: Line, fast: Lane, pulse: Arc<Pulse>, held: (Seat, Place)) -> Self {

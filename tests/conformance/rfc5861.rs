@@ -44,6 +44,11 @@ fn while_revalidate() -> Vec<Clause> {
                 get().after(2).origin(not_modified().with("Cache-Control", "max-age=3600")).reuses_and_refreshes(1),
                 get().after(1).reuses(1).has("Cache-Control", "max-age=3600").has_date("Date", -1),
             ])
+            .row("a refresh that may not be kept at all ends what was served", [
+                get().origin(window()),
+                get().after(2).origin(controlled("private")).reuses_and_refreshes(1),
+                get().after(1),
+            ])
             .row("a refresh that may not be kept ends what was served", [
                 get().origin(controlled("max-age=1, stale-while-revalidate=4").with("ETag", TAG)),
                 get().after(3).origin(controlled("no-cache").with("ETag", "\"b\"")).reuses_and_refreshes(1),

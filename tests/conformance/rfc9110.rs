@@ -30,6 +30,9 @@ fn messages() -> Vec<Clause> {
             .row("the target of a POST arrives as it is", [post().to("/a?b=c").origin_saw_target("/a?b=c")]),
         clause("7.7", Must, "A proxy MUST NOT transform the content of a response message that contains a no-transform cache directive")
             .row("content stays as it is", [get().with("Accept-Encoding", "gzip").origin(controlled("no-transform").content("aaaaaaaaaaaaaaaaaaaaaaaa")).lacks("Content-Encoding")]),
+        clause("7.6.2", Must, "an intermediary that receives an OPTIONS request with a Max-Forwards header field MUST check and update its value prior to forwarding the request")
+            .row("a step is counted", [ask("OPTIONS").with("Max-Forwards", "5").origin_saw("Max-Forwards", "4")])
+            .row("at none left the intermediary answers", [ask("OPTIONS").with("Max-Forwards", "0").asked(0).says_of_itself().status(204).has_some("Allow")]),
         clause("8.6", Must, "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or 204 (No Content).")
             .row("a 204 has none, on the miss and on the hit", [
                 get().origin(status(204).with("Cache-Control", "max-age=3600")).lacks("Content-Length"),

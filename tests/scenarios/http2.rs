@@ -100,3 +100,27 @@ async fn fields_of_http1_that_h2_forbids_do_not_appear() {
             .lacks("transfer-encoding");
     }
 }
+
+/// RFC 9113 §8.2.3.
+#[tokio::test]
+async fn cookies_that_h2_splits_are_one_line_for_an_origin_of_http1() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    let larder = all_to(&origin).start().await;
+    for method in ["GET", "POST"] {
+        let asking = ask(method, larder.url("/x")).over_h2c();
+        asking.with("Cookie", "a=1").with("Cookie", "b=2").with("Cookie", "c=3").await;
+        let asked = origin.last();
+        let lines: Vec<_> = asked.fields.get_all("cookie").iter().collect();
+        assert_eq!(lines, ["a=1; b=2; c=3"], "{method}");
+    }
+}
+
+#[tokio::test]
+async fn several_lengths_are_refused_over_h2_as_over_http1() {
+    let origin = Origin::start().await;
+    let larder = all_to(&origin).start().await;
+    let asking = post(larder.url("/x")).over_h2c().body("abc");
+    asking.with("Content-Length", "3").with("Content-Length", "3").await.has_status(400);
+    assert_eq!(origin.count("/x"), 0);
+}

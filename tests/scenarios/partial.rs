@@ -667,3 +667,16 @@ async fn parts_stay_in_memory_and_the_whole_goes_to_the_second_level() {
     get(larder.url("/x")).await.is("HIT", "L1").says(BODY);
     assert_eq!(origin.count("/x"), 3);
 }
+
+/// RFC 9110 §15.3.7.2.
+#[tokio::test]
+async fn a_multipart_answer_has_no_content_range_whatever_the_origin_said() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("0123456789").field("Content-Range", "foo 1"));
+    let larder = all_to(&origin).start().await;
+    for _ in 0..2 {
+        let parts = get(larder.url("/x")).with("Range", "bytes=0-1,5-6").await;
+        parts.has_status(206).lacks("content-range");
+        assert!(parts.field("content-type").starts_with("multipart/byteranges"), "{parts:?}");
+    }
+}

@@ -5,9 +5,10 @@ use tokio::net::TcpStream;
 
 use crate::support::answer::{Gate, echo, fresh, ok, status, upgrade};
 use crate::support::client::{ask, get, post};
+use crate::support::larder::Larder;
 use crate::support::origin::Origin;
-use crate::support::raw::{converse, head};
-use crate::support::yaml::all_to;
+use crate::support::raw::{Afterwards, RawOrigin, converse, head};
+use crate::support::yaml::{all_to, all_to_url};
 use crate::support::{beside, until, within};
 
 #[tokio::test]
@@ -248,4 +249,74 @@ async fn the_body_of_a_cached_get_does_not_steer_the_origin() {
     assert!(
         origin.requests("/x").iter().all(|asked| asked.body().is_empty() || asked.method != "GET")
     );
+}
+
+/// RFC 9110 §7.6.2.
+#[tokio::test]
+async fn options_go_no_further_than_they_may() {
+    let origin = Origin::start().await;
+    origin.on("/x", status(204).field("X-From", "origin"));
+    let larder = all_to(&origin).start().await;
+    let options = |steps: &str| ask("OPTIONS", larder.url("/x")).with("Max-Forwards", steps);
+    let last = options("0").await;
+    last.has_status(204).lacks("x-from");
+    assert!(last.field("allow").contains("GET, HEAD"), "{last:?}");
+    assert!(last.field("cache-status").ends_with("detail=max-forwards"), "{last:?}");
+    assert_eq!(origin.count("/x"), 0);
+    for (steps, left) in [("1", "0"), ("5", "4"), ("many", "many")] {
+        options(steps).await.has_status(204).has("x-from", "origin");
+        assert_eq!(origin.last().field("max-forwards"), left);
+    }
+    // It means nothing to other methods.
+    get(larder.url("/x")).with("Max-Forwards", "0").await.has("x-from", "origin");
+}
+
+/// What a client of HTTP/1.0 is sent, and whether the connection came to a proper end.
+async fn to_an_old_client(larder: &Larder, path: &str) -> (String, bool) {
+    let mut socket = TcpStream::connect(larder.authority()).await.unwrap();
+    let asking = format!("GET {path} HTTP/1.0\r\nHost: shop.example\r\n\r\n");
+    socket.write_all(asking.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    let end = within("the end of the connection", socket.read_to_end(&mut said)).await;
+    (String::from_utf8_lossy(&said).to_lowercase(), end.is_ok())
+}
+
+/// RFC 9112 §6.3: to them, what nothing else ends is ended by the connection.
+#[tokio::test]
+async fn a_client_of_http_1_0_sees_what_was_cut_off() {
+    let begin = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    for (rest, is_whole) in [("", false), ("0\r\n\r\n", true)] {
+        let origin = RawOrigin::start(format!("{begin}{rest}"), Afterwards::Close).await;
+        let larder = all_to_url(&origin.url()).start().await;
+        let (said, ended) = to_an_old_client(&larder, "/x").await;
+        assert_eq!(ended, is_whole, "{said}");
+        assert!(!is_whole || said.ends_with("\r\n\r\nabc"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_is_told_that_the_connection_ends_with_the_answer() {
+    let (origin, gate) = (Origin::start().await, Gate::closed());
+    origin.on("/x", ok("abc").pause(&gate).chunk("def"));
+    let larder = all_to(&origin).start().await;
+    let mut socket = TcpStream::connect(larder.authority()).await.unwrap();
+    let asking = "GET /x HTTP/1.0\r\nHost: shop.example\r\nConnection: keep-alive\r\n\r\n";
+    socket.write_all(asking.as_bytes()).await.unwrap();
+    let said = head(&mut socket).await.to_lowercase();
+    gate.open();
+    assert!(said.contains("\r\nconnection: close\r\n") && !said.contains("keep-alive"), "{said}");
+    let mut body = String::new();
+    within("the end of the body", socket.read_to_string(&mut body)).await.unwrap();
+    assert_eq!(body, "abcdef");
+}
+
+#[tokio::test]
+async fn a_status_without_a_usual_reason_has_none_on_any_way() {
+    let answer = "HTTP/1.1 299 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let origin = RawOrigin::start(answer, Afterwards::Close).await;
+    let larder = all_to_url(&origin.url()).start().await;
+    let asking = "GET /x HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+    let last = asking.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let said = converse(larder.authority(), format!("{asking}{asking}{last}").as_bytes()).await;
+    assert_eq!(said.matches("HTTP/1.1 299 \r\n").count(), 3, "{said}");
 }

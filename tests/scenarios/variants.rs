@@ -187,3 +187,30 @@ async fn by_default_a_stored_language_answers_nobody_who_asked_for_others_too() 
     assert_eq!(ask("de").await, "MISS");
     assert_eq!(ask("fr;q=0.5, de;q=1.0").await, "MISS");
 }
+
+#[tokio::test]
+async fn what_varies_by_a_field_that_is_written_for_each_client_is_shared_with_nobody() {
+    let origin = Origin::start().await;
+    for (path, name) in [("/a", "X-Forwarded-For"), ("/b", "Accept, via")] {
+        origin.on(path, fresh("hello").field("Vary", name));
+    }
+    let larder = all_to(&origin).start().await;
+    for path in ["/a", "/b"] {
+        for _ in 0..2 {
+            get(larder.url(path)).await.is("MISS", "ORIGIN");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_is_refused_is_not_sent() {
+    let origin = Origin::start().await;
+    origin.with("/x", |asked| {
+        let coding = if asked.field("accept-encoding") == "*" { "gzip" } else { "identity" };
+        fresh(coding).field("Vary", "Accept-Encoding").field("Content-Encoding", coding)
+    });
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).with("Accept-Encoding", "*").await.says("gzip");
+    let refuses = get(larder.url("/x")).with("Accept-Encoding", "*, gzip;q=0").await;
+    refuses.is("MISS", "ORIGIN").says("identity");
+}

@@ -148,6 +148,11 @@ fn answered() -> Vec<Clause> {
                     get().reuses(2),
                 ]
             })
+            .each("what was replaced by a {} is gone, also from its stale window", &[404, 410, 403], |number| [
+                get().origin(controlled("max-age=1, stale-while-revalidate=3600").with("ETag", TAG)),
+                get().after(3).origin(status(number).with("Cache-Control", "no-store")).reuses_and_refreshes(1),
+                get().after(1),
+            ])
             .row("what was replaced is gone", [
                 get().origin(tagged()),
                 get().after(2).origin(ok().with("Cache-Control", "no-store")),
@@ -203,6 +208,11 @@ fn freshened() -> Vec<Clause> {
                 get().origin(tagged()),
                 get().after(2).origin(not_modified().with("Cache-Control", "no-store")).validates(1, [("If-None-Match", TAG)]),
                 get(),
+            ])
+            .each("a 304 with {} ends what was fresh for long", &["private", "no-store"], |directive| [
+                get().origin(fresh().with("ETag", TAG)),
+                get().with("Cache-Control", "no-cache").origin(not_modified().with("Cache-Control", directive)).validates(1, [("If-None-Match", TAG)]),
+                get().origin(fresh()),
             ]),
         clause("4.3.4", Must, "If none of the initial set contains at least one of the same strong validators, then the cache MUST NOT use the new response to update any stored responses.")
             .row("a 304 with another strong tag: the origin is asked without conditions", [
