@@ -140,7 +140,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["server/line.rs", "server/tls.rs"]),
     ("x509_parser", &["certificate.rs"]),
     ("mimalloc", &["main.rs"]),
-    ("rustix", &["main.rs", "message/shelf.rs"]),
+    ("rustix", &["main.rs", "message/shelf.rs", "store/room.rs"]),
     ("xxhash_rust", &["entry/"]),
 ];
 

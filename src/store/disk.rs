@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
@@ -23,6 +24,7 @@ use crate::key::vary::Selector;
 use crate::store::bundle::Bundle;
 use crate::store::index::{Listed, Slot};
 use crate::store::queue::{Before, Queue, Work};
+use crate::store::room::has_room;
 use crate::store::{Counts, Place, Store, StoreError, nonce};
 use crate::time::Timestamp;
 
@@ -34,6 +36,10 @@ const BUFFER: usize = 32 << 20;
 const BREATH: usize = 8 << 20;
 /// The space on the disk that is freed at a time; no value is larger.
 const BLOCK: u64 = 16 << 20;
+/// How long nothing is tried again after a write went wrong.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long an engine that is given up may take to close.
+const LAST: Duration = Duration::from_secs(5);
 /// The disk works with whole pages.
 const PAGE: u64 = 4096;
 /// Nobody with the name of this file in the directory but who holds its lock uses the directory.
@@ -60,7 +66,7 @@ pub struct Settings {
 pub struct Disk(Arc<Parts>);
 
 struct Parts {
-    cache: Cache,
+    engine: Arc<Engine>,
     queue: Arc<Queue>,
     counts: Arc<Counts>,
     timeout: Duration,
@@ -74,6 +80,29 @@ struct Parts {
 }
 
 type Cache = HybridCache<u128, Blob>;
+
+/// The engine that has the files, and how to begin another one with them: one whose write failed writes no more.
+struct Engine {
+    current: ArcSwap<Cache>,
+    settings: Settings,
+    block: u64,
+    background: Handle,
+}
+
+impl Engine {
+    fn cache(&self) -> Arc<Cache> {
+        self.current.load_full()
+    }
+
+    /// Begins anew with what lies on the disk. On the background's runtime, where recovery is to stay.
+    async fn reopen(&self) -> foyer::Result<()> {
+        // No two write to one file; one that has died may never say that it is closed.
+        let _closed = timeout(LAST, self.cache().close()).await;
+        let new = cache(self.settings.clone(), self.block, self.background.clone()).await?;
+        self.current.store(Arc::new(new));
+        Ok(())
+    }
+}
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,19 +127,27 @@ impl Disk {
         let opening = background.spawn(cache(settings.clone(), block, background.clone()));
         let cache = opening.await.map_err(|ended| unusable(ended.to_string()))?;
         let cache = cache.map_err(|error| unusable(error.to_string()))?;
+        let engine = Arc::new(Engine {
+            current: ArcSwap::from_pointee(cache),
+            settings: settings.clone(),
+            block,
+            background: background.clone(),
+        });
         let queue = Arc::new(Queue::new(settings.write_queue));
         let counts = Arc::new(Counts::default());
         let writer = Writer {
-            cache: cache.clone(),
+            engine: engine.clone(),
             queue: queue.clone(),
             counts: counts.clone(),
             most: most(block),
             seal: settings.seal.clone(),
+            unsettled: Unsettled::default(),
+            failed: None,
             _lock: lock.clone(),
         };
         let writer = background.spawn(writer.write_all());
         Ok(Self(Arc::new(Parts {
-            cache,
+            engine,
             queue,
             counts,
             timeout: settings.timeout,
@@ -139,10 +176,9 @@ impl Disk {
 
     /// Returns when all that is queued is on the disk or lost, at most when `patience` is over.
     pub async fn flush(&self, patience: Duration) {
-        let cache = self.0.cache.clone();
         let written = async {
             self.0.queue.drained().await;
-            cache.storage().wait().await;
+            self.0.engine.cache().storage().wait().await;
         };
         // What is not written by then is lost, which costs misses.
         let _late = timeout(patience, written).await;
@@ -156,13 +192,13 @@ impl Disk {
         }
         self.flush(patience).await;
         self.0.queue.close();
-        let (cache, writer) = (self.0.cache.clone(), self.0.writer.lock().take());
+        let (engine, writer) = (self.0.engine.clone(), self.0.writer.lock().take());
         let closing = self.0.background.spawn(async move {
             if let Some(writer) = writer {
                 // One that ended badly has nothing left to write either.
                 let _ended = writer.await;
             }
-            cache.close().await
+            engine.cache().close().await
         });
         match timeout(patience, closing).await {
             Ok(Ok(Ok(()))) => {}
@@ -181,7 +217,7 @@ impl Disk {
 
     async fn read(&self, place: &Place) -> Result<Option<Bytes>, StoreError> {
         let limit = self.0.timeout;
-        match timeout(limit, self.0.cache.get(&place.key.bits())).await {
+        match timeout(limit, self.0.engine.cache().get(&place.key.bits())).await {
             Err(_) => Err(StoreError::Late(limit)),
             Ok(Err(error)) => Err(StoreError::Failed(error.to_string())),
             Ok(Ok(found)) => Ok(found.map(|found| found.value().0.clone())),
@@ -308,35 +344,99 @@ async fn cache(settings: Settings, block: u64, background: Handle) -> foyer::Res
 
 /// The one writer, so that reading, changing and writing a slot needs no lock.
 struct Writer {
-    cache: Cache,
+    engine: Arc<Engine>,
     queue: Arc<Queue>,
     counts: Arc<Counts>,
     /// The most bytes that a slot may have.
     most: usize,
     seal: Seal,
+    unsettled: Unsettled,
+    /// When a write last went wrong, until one goes right again.
+    failed: Option<Instant>,
     /// The directory stays taken until the last write.
     _lock: Arc<File>,
 }
 
+/// What the engine was given and may not have on the disk yet.
+#[derive(Default)]
+struct Unsettled {
+    bytes: usize,
+    entries: u64,
+    /// The last one.
+    key: Option<u128>,
+}
+
 impl Writer {
-    async fn write_all(self) {
-        let mut written = 0;
-        while let Some(job) = self.queue.next().await {
-            written += self.write(&job.work).await;
-            if written > BREATH {
-                self.cache.storage().wait().await;
-                written = 0;
+    async fn write_all(mut self) {
+        let queue = self.queue.clone();
+        while let Some(job) = queue.next().await {
+            // An engine ends with its first write that fails, and so it is given none that would.
+            if self.may_write() {
+                self.write(&job.work).await;
+            } else {
+                self.lose(job.work.entries.len() as u64, "the disk is full, or cannot be written");
+            }
+            if self.unsettled.bytes > BREATH || queue.len() == 0 {
+                self.settle().await;
             }
         }
     }
 
-    /// Returns how many bytes were written.
-    async fn write(&self, work: &Work) -> usize {
+    fn may_write(&mut self) -> bool {
+        if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
+            return false;
+        }
+        let has_room = has_room(&self.engine.settings.directory);
+        if !has_room {
+            self.fail("there is no room left for its files");
+        }
+        has_room
+    }
+
+    /// Waits until the disk has what was written. The engine drops what it cannot write, and tells nobody: whether it has
+    /// the last one is how it is known.
+    async fn settle(&mut self) {
+        let Unsettled { entries, key, .. } = std::mem::take(&mut self.unsettled);
+        let Some(key) = key else { return };
+        let cache = self.engine.cache();
+        cache.storage().wait().await;
+        if cache.storage().may_contains(&key) {
+            if self.failed.take().is_some() {
+                tracing::info!("the cache directory is written to again");
+            }
+            return;
+        }
+        self.lose(entries, "the disk could not be written");
+        self.fail("what was written is not there");
+        if let Err(error) = self.engine.reopen().await {
+            tracing::warn!(
+                disk.cause = error.message(),
+                "the cache directory cannot be opened anew"
+            );
+        }
+    }
+
+    /// Counts entries that were queued and are not kept.
+    fn lose(&self, entries: u64, why: &str) {
+        for _ in 0..entries {
+            self.counts.lose(&StoreError::Failed(why.into()));
+        }
+    }
+
+    /// Leaves the disk alone for a while.
+    fn fail(&mut self, cause: &str) {
+        if self.failed.replace(Instant::now()).is_none() {
+            tracing::warn!(disk.cause = cause, "nothing is written to the cache directory for now");
+        }
+    }
+
+    async fn write(&mut self, work: &Work) {
+        let cache = self.engine.cache();
         let key = work.place.key.bits();
         let old = match work.before {
             Before::Remove => None,
             // A slot that cannot be read is replaced.
-            Before::Nothing => self.cache.get(&key).await.ok().flatten(),
+            Before::Nothing => cache.get(&key).await.ok().flatten(),
         };
         let old = old.map(|old| old.value().0.clone());
         let mut bundle = old.as_ref().and_then(Bundle::parse).unwrap_or_default();
@@ -353,18 +453,19 @@ impl Writer {
             added += usize::from(bundle.add(listed, &encoded, work.place.max_variants, now));
         }
         if added == 0 && work.before == Before::Nothing {
-            return 0;
+            return;
         }
         // An update that is dropped under load would leave the old value readable, so the old one goes first.
-        self.cache.remove(&key);
-        let bytes = bundle.bytes(self.most);
-        if let Some(bytes) = &bytes {
-            self.cache.insert(key, Blob(bytes.clone()));
-            self.counts.written.fetch_add(added as u64, Ordering::Relaxed);
-        } else {
+        cache.remove(&key);
+        let Some(bytes) = bundle.bytes(self.most) else {
             self.counts.lose(&StoreError::TooLarge);
-        }
-        bytes.map_or(0, |bytes| bytes.len())
+            return;
+        };
+        self.unsettled.bytes += bytes.len();
+        self.unsettled.entries += added as u64;
+        self.unsettled.key = Some(key);
+        cache.insert(key, Blob(bytes));
+        self.counts.written.fetch_add(added as u64, Ordering::Relaxed);
     }
 }
 
@@ -390,5 +491,87 @@ impl Code for Blob {
 
     fn estimated_size(&self) -> usize {
         8 + self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::entry::facts::{Facts, Mark, RouteId};
+    use crate::entry::freshness::{Freshness, UseWithoutAsking};
+    use crate::entry::{Head, Stored};
+    use crate::key::Key;
+    use crate::key::vary::{Variant, VaryRules};
+
+    fn place(number: u128) -> Place {
+        let (key, route) = (Key::from_bits(number), RouteId::new("r"));
+        Place { key, route, max_variants: 4, max_ttl: None }
+    }
+
+    fn entry(number: u128) -> Arc<Entry> {
+        let facts = Facts {
+            key: Key::from_bits(number),
+            url_key: Key::from_bits(number),
+            url: "http://h/".into(),
+            route: RouteId::new("r"),
+            tags: [].into(),
+            as_of: Mark::new(1, 0),
+        };
+        let freshness = Freshness {
+            received: Timestamp::now(),
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_hours(1),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            keep: Duration::ZERO,
+            fetch_time: Duration::ZERO,
+            use_without_asking: UseWithoutAsking::Allowed,
+        };
+        let head = Head { status: StatusCode::OK, fields: HeaderMap::new() };
+        let body = Stored::Whole(Bytes::from_static(b"hello"));
+        Arc::new(Entry::new(facts, &head, freshness, Variant::default(), body))
+    }
+
+    async fn has(disk: &Disk, number: u128) -> bool {
+        let (fields, rules) = (HeaderMap::new(), VaryRules::default());
+        let selector = Selector { fields: &fields, rules: &rules };
+        disk.get(&place(number), &selector).await.is_ok_and(|found| found.is_some())
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_writes_no_more_loses_what_it_was_given_and_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            directory: directory.path().to_owned(),
+            capacity: 16 << 20,
+            max_object: 1 << 20,
+            timeout: Duration::from_secs(10),
+            write_queue: 100,
+            seal: Seal::default(),
+        };
+        let disk = Disk::open(settings.clone(), &Handle::current()).await.unwrap();
+        let put = async |number| {
+            disk.put(&place(number), entry(number)).await.unwrap();
+            disk.flush(LAST).await;
+        };
+        put(1).await;
+        let lost = || disk.counts().lost.load(Ordering::Relaxed);
+        assert_eq!(lost(), 0);
+        disk.0.engine.cache().close().await.unwrap();
+        put(2).await;
+        assert_eq!(lost(), 1, "it is known that it is not there");
+        assert!(has(&disk, 1).await, "what was there is there");
+        let begun = Instant::now();
+        while !has(&disk, 3).await {
+            assert!(begun.elapsed() < 4 * PAUSE, "nothing is written any more");
+            put(3).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        disk.close(LAST).await;
+        let disk = Disk::open(settings, &Handle::current()).await.unwrap();
+        assert!(has(&disk, 1).await && has(&disk, 3).await);
+        disk.close(LAST).await;
     }
 }

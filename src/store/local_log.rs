@@ -75,7 +75,7 @@ struct LogFile {
 
 /// Why a log's file cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("the purge log {} cannot be opened: {cause}", path.display())]
+#[error("the purge log {} cannot be opened: {cause}; make room or choose another directory, or do without (`l2: none`)", path.display())]
 pub struct OpenError {
     pub path: PathBuf,
     pub cause: io::Error,
@@ -90,12 +90,16 @@ impl LocalLog {
     /// The log in the file `path`, which is made where there is none. Reads the whole file.
     ///
     /// A record that was being written when the process ended is ignored; any other damage means that purges may be
-    /// missing, so the log then begins anew in an epoch of its own, and older entries are not vouched for.
+    /// missing, so the log then begins anew in an epoch of its own, and older entries are not vouched for. A file that is
+    /// sound is gone on with as it is, so that a full disk holds up no start.
     pub fn open(path: &Path, instance: &str, retention: Retention) -> Result<Self, OpenError> {
-        let opened = read(path).and_then(|state| {
+        let opened = read(path).and_then(|(state, sound)| {
             let state = state.trimmed(retention);
-            // Written anew: without what was torn, damaged or trimmed.
-            Ok((LogFile::write(path, &state)?, state))
+            let file = match sound {
+                Some(sound) => LogFile::go_on(path, &sound),
+                None => LogFile::write(path, &state),
+            };
+            Ok((file?, state))
         });
         let (file, state) = opened.map_err(|cause| OpenError { path: path.to_owned(), cause })?;
         Ok(Self::new(instance, retention, Some(file), state))
@@ -312,8 +316,14 @@ fn frame(bytes: &[u8]) -> Next {
     }
 }
 
-/// What the file holds; a new log where there is none.
-fn read(path: &Path) -> io::Result<State> {
+/// How much of a file is sound, where it can be gone on with.
+struct Sound {
+    bytes: u64,
+    frames: usize,
+}
+
+/// What the file holds; a new log where there is none, or where it is damaged.
+fn read(path: &Path) -> io::Result<(State, Option<Sound>)> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Ok(mut file) => file.read_to_end(&mut bytes)?,
@@ -321,22 +331,38 @@ fn read(path: &Path) -> io::Result<State> {
         Err(error) => return Err(error),
     };
     let mut state = State::beginning_at(Mark::ZERO);
-    let mut rest = &bytes[..];
+    let (mut rest, mut frames) = (&bytes[..], 0);
     let damaged = loop {
         match frame(rest) {
             Next::Frame(frame, taken) => {
                 state.push(frame);
                 rest = &rest[taken..];
+                frames += 1;
             }
             // A log without an epoch was written before there were any.
             Next::End | Next::Torn => break state.beginning.epoch == Epoch::NONE,
             Next::Damaged => break true,
         }
     };
-    Ok(if damaged { State::beginning_now() } else { state })
+    if damaged {
+        return Ok((State::beginning_now(), None));
+    }
+    let bytes = (bytes.len() - rest.len()) as u64;
+    Ok((state, Some(Sound { bytes, frames })))
 }
 
 impl LogFile {
+    /// The file as it is, without what was torn off at its end.
+    fn go_on(path: &Path, sound: &Sound) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        if file.metadata()?.len() > sound.bytes {
+            file.set_len(sound.bytes)?;
+            file.sync_all()?;
+        }
+        file.seek(io::SeekFrom::End(0))?;
+        Ok(Self { path: path.to_owned(), file, frames: sound.frames })
+    }
+
     /// Writes the whole log in the place of what is there, all or nothing.
     fn write(path: &Path, state: &State) -> io::Result<Self> {
         let directory = path.parent().unwrap_or(Path::new("."));
@@ -402,6 +428,28 @@ mod tests {
 
     fn whole(log: &LocalLog) -> Page {
         log.0.state.lock().page(Mark::ZERO)
+    }
+
+    /// Where there is no room, nothing can be written that is not there.
+    #[test]
+    fn a_sound_file_is_opened_without_writing_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (marks, bytes) = three(&directory);
+        let inode = |path: &Path| {
+            let file = fs::metadata(path).unwrap();
+            std::os::unix::fs::MetadataExt::ino(&file)
+        };
+        let before = inode(&path(&directory));
+        // Too many records to be kept, and one that was being written.
+        fs::write(path(&directory), [&bytes[..], &bytes[..PREFIX + 1]].concat()).unwrap();
+        let few = Retention { most: 1, ..KEEP };
+        let log = LocalLog::open(&path(&directory), "me", few).unwrap();
+        assert_eq!(inode(&path(&directory)), before);
+        assert_eq!(fs::read(path(&directory)).unwrap(), bytes);
+        assert_eq!(whole(&log).records.len(), 1);
+        let mark = log.0.append(record("d")).unwrap().mark;
+        let page = whole(&open(&path(&directory)));
+        assert_eq!(page.records.last().unwrap().0, mark);
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub mod local_log;
 pub mod memory;
 mod queue;
 pub mod redis;
+#[cfg(feature = "disk")]
+mod room;
 pub mod shared;
 
 use std::future::Future;

@@ -34,8 +34,10 @@ pub enum LogsError {
 /// Where the level is taken from before the configuration's.
 const VARIABLE: &str = "RUST_LOG";
 
-/// The disk store's engine tells of its own inner life; only its errors are an operator's concern.
-const QUIET: &str = "foyer=error";
+/// The disk store's engine tells of its own inner life, with traces of the stack, and what is an operator's concern of that
+/// the store says itself. Who watches files would tell of each line that is written to one beside the configuration, in
+/// one more line.
+const QUIET: &str = "foyer=off,mio=info,notify=info";
 
 /// Installs the process's subscriber: lines of `level` and above go to stderr, unless `RUST_LOG` says otherwise.
 pub fn install(format: Format, level: &str) -> Result<Level, LogsError> {
