@@ -41,7 +41,7 @@ use crate::admin::problem::Problem;
 use crate::admin::purges::{Asked, Purging};
 use crate::admin::readiness::Readiness;
 use crate::admin::reload::Reload;
-use crate::entry::facts::Mark;
+use crate::entry::facts::{Epoch, Mark, NoMark};
 use crate::purge::receipt::shown;
 use crate::telemetry::metrics::{Counts, Metrics};
 use crate::time::Timestamp;
@@ -277,6 +277,10 @@ async fn receipt<P: Purging>(
     let mark: Mark = mark
         .parse()
         .map_err(|error| Problem::unprocessable(format!("`{mark}` is no mark: {error}")))?;
+    if mark.epoch == Epoch::NONE {
+        // It would be of a log that is lost, and so be told to be past.
+        return Err(Problem::unprocessable(format!("`{mark}` has no epoch: {NoMark}")));
+    }
     let receipt = admin.purging.receipt(mark).await;
     let receipt = receipt.map_err(|error| Problem::unavailable(error.to_string()))?;
     let mut shown = shown(&receipt);

@@ -358,7 +358,7 @@ async fn a_purge_that_the_log_does_not_take_is_a_503_that_says_what_holds() {
     assert!(answer.detail().contains("applied on this instance only"));
     assert_eq!(answer.json()["applied"], "here");
     assert_eq!(api.scopes(), [Scope::Everything]);
-    for path in ["/admin/instances", "/admin/purges/17-0"] {
+    for path in ["/admin/instances", "/admin/purges/17-0-1f"] {
         let answer = api.get(path).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         answer.detail();
@@ -368,10 +368,12 @@ async fn a_purge_that_the_log_does_not_take_is_a_503_that_says_what_holds() {
 #[tokio::test]
 async fn a_receipt_is_asked_for_by_its_mark() {
     let api = open();
-    assert_eq!(api.get("/admin/purges/9-1").await.json()["mark"], "9-1");
-    let odd = api.get("/admin/purges/latest").await;
-    assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(odd.detail().contains("`latest` is no mark"));
+    assert_eq!(api.get("/admin/purges/9-1-1f").await.json()["mark"], "9-1-1f");
+    for (odd, why) in [("latest", "`latest` is no mark"), ("9-1", "`9-1` has no epoch")] {
+        let odd = api.get(&format!("/admin/purges/{odd}")).await;
+        assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(odd.detail().contains(why), "{}", odd.detail());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -385,7 +387,7 @@ async fn with_tokens_each_path_needs_its_own_scope_and_health_none() {
     api.readiness.set(readiness::State::Ready);
     for endpoint in &ENDPOINTS {
         for token in [None, Some("r"), Some("p"), Some("c"), Some("x")] {
-            let path = endpoint.path.replace("{mark}", "1-1");
+            let path = endpoint.path.replace("{mark}", "1-1-1f");
             let mut request = HttpRequest::builder().uri(path);
             if let Some(token) = token {
                 request = request.header("authorization", format!("Bearer {token}"));

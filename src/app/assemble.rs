@@ -98,7 +98,7 @@ impl House {
         let (routes, origins) = table(settings, &metrics, &Origins::new(), &rates)?;
         let stores = stores(settings, instance, threads).await?;
         let ledger = Arc::new(Ledger::default());
-        let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge));
+        let purger = Purger::new(ledger.clone(), stores.log, purging(&settings.purge, instance));
         let (refresher, waiting) = refresh::queue(REFRESHES, metrics.clone());
         let memory = Memory::new(memory::Settings {
             capacity: settings.l1.capacity,
@@ -186,12 +186,12 @@ pub(crate) fn limits(settings: &Settings) -> limits::Limits {
     }
 }
 
-fn purging(settings: &settings::Purge) -> purger::Settings {
+fn purging(settings: &settings::Purge, instance: &str) -> purger::Settings {
     let when_detached = match settings.when_detached {
         settings::WhenDetached::Validate => WhenDetached::Validate,
         settings::WhenDetached::Serve => WhenDetached::Serve,
     };
-    purger::Settings { lease: settings.lease, when_detached }
+    purger::Settings { instance: instance.to_owned(), lease: settings.lease, when_detached }
 }
 
 /// The networks whose proxies are believed.

@@ -384,6 +384,7 @@ fn thresholds_told(metrics: &Metrics, thresholds: &Thresholds) {
         ),
         (Reading::ProxyHeadersRefused, |counts| &counts.proxy_headers_refused),
         (Reading::ClientsCrowding, |counts| &counts.crowding),
+        (Reading::UnreadableRequests, |counts| &counts.unreadable),
     ] {
         let counts = counts.clone();
         #[expect(clippy::cast_precision_loss, reason = "a reading is a float")]

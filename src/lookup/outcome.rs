@@ -105,6 +105,8 @@ pub enum WhyPassed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhyRefused {
     Malformed,
+    /// It has more of a head than the limits allow.
+    TooLarge,
     OnlyIfCached,
     Overloaded,
     NoRoute,
@@ -115,4 +117,8 @@ pub enum WhyRefused {
     PurgeForbidden,
     /// The request is to go no further (`Max-Forwards`).
     LastRecipient,
+    /// The client stopped sending its content.
+    RequestSilent,
+    /// The client's content did not come to its end, or not by the letter.
+    RequestBody,
 }

@@ -193,12 +193,15 @@ pub const fn words(outcome: &Outcome) -> Words {
         Outcome::Refused(WhyRefused::OnlyIfCached) => ("MISS", "ORIGIN", Ending::Refused),
         Outcome::Refused(
             WhyRefused::Malformed
+            | WhyRefused::TooLarge
             | WhyRefused::Overloaded
             | WhyRefused::NoRoute
             | WhyRefused::MethodNotAllowed
             | WhyRefused::RateLimited
             | WhyRefused::PurgeForbidden
-            | WhyRefused::LastRecipient,
+            | WhyRefused::LastRecipient
+            | WhyRefused::RequestSilent
+            | WhyRefused::RequestBody,
         ) => ("BYPASS", "ORIGIN", Ending::Refused),
     };
     Words { cache, layer, ending }
@@ -235,6 +238,7 @@ impl WhyRefused {
     pub const fn token(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::TooLarge => "too-large",
             Self::OnlyIfCached => "only-if-cached",
             Self::Overloaded => "overloaded",
             Self::NoRoute => "no-route",
@@ -242,6 +246,8 @@ impl WhyRefused {
             Self::RateLimited => "rate-limited",
             Self::PurgeForbidden => "purge-forbidden",
             Self::LastRecipient => "max-forwards",
+            Self::RequestSilent => "request-silent",
+            Self::RequestBody => "request-body",
         }
     }
 }

@@ -109,6 +109,11 @@ impl OriginFailure {
         }
     }
 
+    /// Whether it is the client's, whose request did not come to its end.
+    pub fn is_the_clients(&self) -> bool {
+        matches!(self, Self::RequestBody(_) | Self::RequestSilent)
+    }
+
     /// Whether it speaks against the origin, and so counts for its breaker.
     pub(crate) fn is_the_origins(&self) -> bool {
         match self {

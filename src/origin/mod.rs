@@ -309,7 +309,9 @@ impl Origin {
         aside: Aside<'_>,
     ) -> Result<Response<Incoming>, OriginFailure> {
         let answer = self.attempt(&mut parts, load, aside).await;
-        if let Err(failure) = &answer {
+        if let Err(failure) = &answer
+            && !failure.is_the_clients()
+        {
             self.metrics.failed(failure.token());
         }
         answer

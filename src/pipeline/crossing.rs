@@ -11,7 +11,7 @@ use http::{Request, Response};
 use crate::key::canonical::Target;
 use crate::lookup::Lookup;
 use crate::lookup::cache_status::Status;
-use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
+use crate::lookup::outcome::{Errand, Outcome, WhyPassed, WhyRefused};
 use crate::message::body::Body;
 use crate::message::interim::Interim;
 use crate::message::lead::Lead;
@@ -59,11 +59,16 @@ impl Departure {
     /// The answer to a request whose origin failed when it was asked on `errand`.
     pub(crate) fn failed(errand: Errand, failure: OriginFailure, route: Arc<Route>) -> Self {
         let mut response = problem::response(failure.status(), &failure.to_string());
-        if matches!(failure, OriginFailure::RequestBody(_) | OriginFailure::RequestSilent) {
+        let outcome = if failure.is_the_clients() {
             // RFC 9110 §15.5.9, of 408: the rest of the body may still come, so the server SHOULD send "close".
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        let outcome = Outcome::Failed(errand, failure);
+            Outcome::Refused(match failure {
+                OriginFailure::RequestSilent => WhyRefused::RequestSilent,
+                _ => WhyRefused::RequestBody,
+            })
+        } else {
+            Outcome::Failed(errand, failure)
+        };
         Self { lead: None, response, outcome, route: Some(route), status: Status::default() }
     }
 

@@ -28,7 +28,7 @@ use crate::message::body::Body;
 use crate::message::cache_control::RequestDirectives;
 use crate::message::fields::{members, remove_named_by_connection};
 use crate::message::interim::Interim;
-use crate::message::problem;
+use crate::message::problem::{self, Refusal};
 use crate::message::range::{self, Asked};
 use crate::pipeline::content::{Taken, take};
 use crate::pipeline::crossing::{Arrival, Departure, Passage};
@@ -279,6 +279,15 @@ fn is_upgrade(request: &http::request::Parts) -> bool {
 
 /// What is refused before anything is looked up.
 fn refusal(request: &Request<Body>) -> Option<Departure> {
+    if let Some(&Refusal { status, detail }) = request.extensions().get() {
+        let why = match status {
+            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                WhyRefused::TooLarge
+            }
+            _ => WhyRefused::Malformed,
+        };
+        return Some(refuse(status, detail, why));
+    }
     let text = match request.method().as_str() {
         "CONNECT" => "Larder opens no tunnels",
         // RFC 9110 §9.3.8: what comes back is what was sent, and so what nobody should read who made a browser send it.

@@ -20,8 +20,9 @@ use crate::lookup::outcome::Outcome;
 use crate::lookup::record::{BodyEnd, Ended, Record, words};
 use crate::message::body::Body;
 use crate::message::failure::BodyError;
-use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER};
+use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER, X_REQUEST_ID};
 use crate::message::interim::Outbox;
+use crate::message::problem;
 use crate::pipeline::crossing::{Arrival, Departure};
 use crate::route::ServerFields;
 use crate::telemetry::access::AccessLog;
@@ -99,11 +100,12 @@ where
         if self.parts.log.is_on() {
             record.note(&request);
         }
+        let id = request.headers().get(X_REQUEST_ID).cloned();
         let interim = self.outbox.client();
         let scheme = self.scheme.clone();
         let arrival = Arrival { request, client: self.client, scheme, interim, now };
         let opened = Opened { parts: self.parts.clone(), record };
-        Observing { departure: self.inner.call(arrival), opened: Some(opened) }
+        Observing { departure: self.inner.call(arrival), opened: Some(opened), id }
     }
 }
 
@@ -119,6 +121,8 @@ pin_project! {
         #[pin]
         departure: F,
         opened: Option<Opened>,
+        // What the client calls its request.
+        id: Option<HeaderValue>,
     }
 }
 
@@ -133,6 +137,11 @@ where
         let Ok(departure) = ready!(this.departure.poll(context));
         let mut opened = this.opened.take().expect("polled again after it was ready");
         let Departure { mut response, lead, outcome, route, mut status } = departure;
+        if let Some(id) = this.id
+            && matches!(outcome, Outcome::Failed(..) | Outcome::Refused(_))
+        {
+            problem::identify(&mut response, id);
+        }
         status.forwarded_status.take_if(|told| *told == response.status());
         let shown = route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
         opened.parts.sign(response.headers_mut(), shown, &outcome, &status);

@@ -66,8 +66,10 @@ pub struct Submitted {
 }
 
 /// How this instance follows the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// What the fleet calls this instance.
+    pub instance: String,
     /// How long the fleet may count on this instance after it was last heard of.
     pub lease: Duration,
     pub when_detached: WhenDetached,
@@ -98,6 +100,20 @@ pub struct Receipt {
     /// Whether every live instance has applied it: then none serves what it purged.
     pub complete: bool,
     pub instances: Vec<Applied>,
+}
+
+impl Receipt {
+    /// Notes that this instance has applied the purge.
+    fn applied_by(&mut self, id: &str) {
+        for instance in &mut self.instances {
+            instance.applied |= instance.id == id;
+        }
+        self.judge();
+    }
+
+    fn judge(&mut self) {
+        self.complete = !self.instances.is_empty() && self.instances.iter().all(|it| it.applied);
+    }
 }
 
 /// How far one live instance is.
@@ -214,7 +230,9 @@ impl<L: PurgeLog> Purger<L> {
         loop {
             let receipt = timeout_at(until, self.receipt(mark)).await;
             let nothing_yet = Receipt { mark, complete: false, instances: Vec::new() };
-            let receipt = receipt.ok().and_then(Result::ok).unwrap_or(nothing_yet);
+            let mut receipt = receipt.ok().and_then(Result::ok).unwrap_or(nothing_yet);
+            // Applied before it was appended, and told to the fleet a little later.
+            receipt.applied_by(&self.0.settings.instance);
             let enough = match wait {
                 Wait::Local => true,
                 Wait::All => receipt.complete,
@@ -240,8 +258,9 @@ impl<L: PurgeLog> Purger<L> {
                 until,
             })
             .collect();
-        let complete = !instances.is_empty() && instances.iter().all(|instance| instance.applied);
-        Ok(Receipt { mark, complete, instances })
+        let mut receipt = Receipt { mark, complete: false, instances };
+        receipt.judge();
+        Ok(receipt)
     }
 
     /// Whether an instance that has applied the log up to `applied` trusts nothing from before `mark`: the log of
@@ -618,8 +637,11 @@ mod tests {
     }
 
     fn purger(log: Silent) -> Purger<Silent> {
-        let settings =
-            Settings { lease: Duration::from_secs(10), when_detached: WhenDetached::Validate };
+        let settings = Settings {
+            instance: "me".into(),
+            lease: Duration::from_secs(10),
+            when_detached: WhenDetached::Validate,
+        };
         Purger::new(Arc::default(), log, settings)
     }
 
@@ -645,6 +667,30 @@ mod tests {
             assert!(begun.elapsed() <= Duration::from_millis(700), "{:?}", begun.elapsed());
             assert_eq!(purger.pending(), kept);
         }
+    }
+
+    #[test]
+    fn a_receipt_is_complete_when_the_last_instance_has_applied_the_purge() {
+        let of = |id: &str, applied| Applied {
+            id: id.into(),
+            applied,
+            at: Mark::ZERO,
+            until: Timestamp::default(),
+        };
+        let mut receipt = Receipt {
+            mark: Mark::new(1, 0),
+            complete: false,
+            instances: vec![of("me", false), of("other", false)],
+        };
+        receipt.applied_by("me");
+        assert!(receipt.instances[0].applied && !receipt.complete);
+        receipt.applied_by("nobody");
+        assert!(!receipt.instances[1].applied && !receipt.complete);
+        receipt.applied_by("other");
+        assert!(receipt.complete);
+        let mut alone = Receipt { mark: receipt.mark, complete: false, instances: Vec::new() };
+        alone.applied_by("me");
+        assert!(!alone.complete, "nobody is known");
     }
 
     /// The mark of a purge that is the next after `moment`.

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::server::introduction::Counts;
 use crate::server::limits::Limits;
 use crate::server::line::Agreed;
 use crate::server::pulse::{Order, Phase, Pulse};
@@ -54,10 +55,11 @@ where
 pub(crate) struct Protocols {
     h1: http1::Builder,
     h2: http2::Builder<Streams>,
+    counts: Arc<Counts>,
 }
 
 impl Protocols {
-    pub(crate) fn new(limits: &Limits, tasks: &TaskTracker) -> Self {
+    pub(crate) fn new(limits: &Limits, tasks: &TaskTracker, counts: &Arc<Counts>) -> Self {
         let mut h1 = http1::Builder::new();
         // `pipeline_flush` stays off: with it hyper buffers a body without bound for a client that does not
         // read. The read timeout stays off: the sweeper does that without a timer per request.
@@ -79,7 +81,7 @@ impl Protocols {
             .max_local_error_reset_streams(limits.h2.faulty_streams)
             .max_send_buf_size(limits.h2.send_buffer)
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
-        Self { h1, h2 }
+        Self { h1, h2, counts: counts.clone() }
     }
 }
 
@@ -283,6 +285,9 @@ where
                 Ok(Some(next)) => this.stage.set(next),
                 Ok(None) => return Poll::Ready(()),
                 Err(error) => {
+                    if error.is_parse() {
+                        Counts::one(&this.protocols.counts.unreadable);
+                    }
                     tracing::debug!(%error, "connection ended by an error");
                     return Poll::Ready(());
                 }

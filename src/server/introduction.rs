@@ -42,6 +42,8 @@ pub struct Counts {
     pub proxy_headers_refused: AtomicU64,
     /// Clients that had too many connections open.
     pub crowding: AtomicU64,
+    /// Heads that are no request, or longer than any may be: nobody knows what was asked for.
+    pub unreadable: AtomicU64,
 }
 
 /// Who connects, and how.

@@ -164,7 +164,7 @@ impl Worker {
             bounds: Bounds::of(&limits),
             clock: Arc::new(Clock::new()),
             registry: Arc::new(Registry::new()),
-            protocols: Arc::new(Protocols::new(&limits, &tasks)),
+            protocols: Arc::new(Protocols::new(&limits, &tasks, &threshold.counts)),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             threshold,
             limits,

@@ -1,4 +1,4 @@
-//! The service of one connection as hyper calls it: keeps the pulse, refuses heads that are too large.
+//! The service of one connection as hyper calls it: keeps the pulse, and has refused what is too large or ambiguous.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -17,6 +17,7 @@ use tower::Service;
 
 use crate::message::fields::join_cookies;
 use crate::message::lead::fold;
+use crate::message::problem::Refusal;
 use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Order, Phase, Pulse};
 use crate::server::upload::Upload;
@@ -29,13 +30,6 @@ pub(crate) struct Reception<S> {
     body_timeout: Duration,
     target_bytes: usize,
     header_fields: usize,
-}
-
-/// What is answered without asking the service.
-#[derive(Clone, Copy, Debug)]
-struct Refusal {
-    status: StatusCode,
-    detail: &'static str,
 }
 
 impl<S> Reception<S> {
@@ -83,27 +77,6 @@ fn is_plainly_coded(fields: &HeaderMap) -> bool {
         && codings.next().is_none()
 }
 
-impl Refusal {
-    /// An RFC 9457 problem, after which an HTTP/1 connection is closed: nobody reads the request's body.
-    fn response<B>(self, busy: Option<Busy>) -> Response<Sending<B>> {
-        let Self { status, detail } = self;
-        // HTTP/2 has no field for it (RFC 9113 §8.2.2).
-        let closes = busy.as_ref().is_none_or(|busy| busy.pulse().phase() != Phase::Multiplexed);
-        let title = status.canonical_reason().unwrap_or("Error");
-        let number = status.as_u16();
-        let text = format!(r#"{{"title":"{title}","status":{number},"detail":"{detail}"}}"#);
-        let content = Content::Problem { text: Some(Bytes::from(text)) };
-        let mut response = Response::new(Sending { content, busy, lent: Lent::No });
-        *response.status_mut() = status;
-        let fields = response.headers_mut();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if closes {
-            fields.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
-}
-
 impl<S, B> hyper::service::Service<Request<Incoming>> for Reception<S>
 where
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible> + Clone,
@@ -116,9 +89,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Answering<S::Future, B> {
         let busy = Some(Busy::begin(&self.pulse));
         let head = self.pulse.take_up();
-        if let Some(refusal) = self.refuse(&request, head) {
-            return Answering::Refused { refusal, busy };
-        }
+        let refusal = self.refuse(&request, head);
         self.pulse.outbox().begin();
         // RFC 9110 §15.2: "A server MUST NOT send a 1xx response to an HTTP/1.0 client." HTTP/2 would allow it;
         // hyper's server has no way.
@@ -130,9 +101,28 @@ where
         if version == Version::HTTP_2 {
             join_cookies(request.headers_mut());
         }
-        let answer = self.service.clone().call(request);
-        Answering::Called { answer, version, hearing, busy }
+        // Nobody reads the content of what is refused.
+        let then = if refusal.is_some() { Then::Closes } else { Then::GoesOn };
+        if let Some(refusal) = refusal {
+            request.extensions_mut().insert(refusal);
+        }
+        let asked = Asked { version, then };
+        Answering::Called { answer: self.service.clone().call(request), asked, hearing, busy }
     }
+}
+
+/// What is remembered of a request until it is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    version: Version,
+    then: Then,
+}
+
+/// What becomes of an HTTP/1 connection behind the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoesOn,
+    Closes,
 }
 
 /// Whether the client of a request hears interim responses.
@@ -148,10 +138,9 @@ pin_project! {
     /// An answer on its way.
     #[project = AnsweringProjection]
     pub(crate) enum Answering<F, B> {
-        Called { #[pin] answer: F, version: Version, hearing: Hearing, busy: Option<Busy> },
+        Called { #[pin] answer: F, asked: Asked, hearing: Hearing, busy: Option<Busy> },
         /// It is there, and what precedes it is not sent yet.
-        HeldBack { response: Option<Response<B>>, busy: Option<Busy> },
-        Refused { refusal: Refusal, busy: Option<Busy> },
+        HeldBack { response: Option<Response<B>>, asked: Asked, busy: Option<Busy> },
     }
 }
 
@@ -163,8 +152,8 @@ where
     type Output = Result<Response<Sending<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (response, version, busy) = match self.as_mut().project() {
-            AnsweringProjection::Called { answer, version, hearing, busy } => {
+        let (response, asked, busy) = match self.as_mut().project() {
+            AnsweringProjection::Called { answer, asked, hearing, busy } => {
                 let Poll::Ready(Ok(response)) = answer.poll(cx) else {
                     if let (Hearing::NotYet | Hearing::Listens, Some(busy)) = (*hearing, busy) {
                         busy.pulse().outbox().listen(cx);
@@ -173,30 +162,26 @@ where
                     return Poll::Pending;
                 };
                 if *hearing != Hearing::Listens {
-                    return Poll::Ready(Ok(sending(response, *version, busy.take())));
+                    return Poll::Ready(Ok(sending(response, *asked, busy.take())));
                 }
-                (response, *version, busy.take())
+                (response, *asked, busy.take())
             }
-            AnsweringProjection::HeldBack { response, busy } => {
+            AnsweringProjection::HeldBack { response, asked, busy } => {
                 let Some(response) = response.take() else { return Poll::Pending };
-                // Only clients of this version hear what precedes an answer.
-                (response, Version::HTTP_11, busy.take())
-            }
-            AnsweringProjection::Refused { refusal, busy } => {
-                return Poll::Ready(Ok(refusal.response(busy.take())));
+                (response, *asked, busy.take())
             }
         };
         if busy.as_ref().is_some_and(|busy| busy.pulse().outbox().poll_sent(cx).is_pending()) {
-            self.set(Self::HeldBack { response: Some(response), busy });
+            self.set(Self::HeldBack { response: Some(response), asked, busy });
             return Poll::Pending;
         }
-        Poll::Ready(Ok(sending(response, version, busy)))
+        Poll::Ready(Ok(sending(response, asked, busy)))
     }
 }
 
 fn sending<B: Body>(
     mut response: Response<B>,
-    version: Version,
+    Asked { version, then }: Asked,
     busy: Option<Busy>,
 ) -> Response<Sending<B>> {
     fold(&mut response);
@@ -218,20 +203,23 @@ fn sending<B: Body>(
     if let Some(pulse) = pulse {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             pulse.enter(Phase::Tunnel);
-        } else if pulse.order() != Order::Continue && pulse.phase() != Phase::Multiplexed {
+        } else if (pulse.order() != Order::Continue || then == Then::Closes)
+            && pulse.phase() != Phase::Multiplexed
+        {
             // RFC 9112 §9.6: a server that closes a connection says so in its last response.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    let content = |body| Content::Served { body, ends_with_connection };
-    response.map(|body| Sending { content: content(body), busy, lent: Lent::No })
+    response.map(|body| Sending { body, ends_with_connection, busy, lent: Lent::No })
 }
 
 pin_project! {
     /// The body of an answer; its request is in progress until this ends or is dropped.
     pub(crate) struct Sending<B> {
         #[pin]
-        content: Content<B>,
+        body: B,
+        // Whether nothing else tells where it ends (RFC 9112 §6.3).
+        ends_with_connection: bool,
         busy: Option<Busy>,
         lent: Lent,
     }
@@ -241,16 +229,6 @@ pin_project! {
             let this = this.project();
             give_back(this.lent, this.busy.as_ref());
         }
-    }
-}
-
-pin_project! {
-    #[project = ContentProjection]
-    enum Content<B> {
-        // Of some nothing but the connection's end tells where they end (RFC 9112 §6.3).
-        Served { #[pin] body: B, ends_with_connection: bool },
-        /// A refusal's text, until it is given out.
-        Problem { text: Option<Bytes> },
     }
 }
 
@@ -280,14 +258,7 @@ impl<B: Body<Data = Bytes>> Body for Sending<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         give_back(this.lent, this.busy.as_ref());
-        let (mut body, ends_with_connection) = match this.content.project() {
-            ContentProjection::Served { body, ends_with_connection } => {
-                (body, *ends_with_connection)
-            }
-            ContentProjection::Problem { text } => {
-                return Poll::Ready(text.take().map(|text| Ok(Frame::data(text))));
-            }
-        };
+        let mut body = this.body;
         let frame = ready!(body.as_mut().poll_frame(cx));
         match (&frame, &this.busy) {
             (Some(Ok(_)), Some(busy)) if !body.is_end_stream() => {
@@ -296,7 +267,7 @@ impl<B: Body<Data = Bytes>> Body for Sending<B> {
             }
             (Some(Ok(_)), _) => {}
             (end @ (Some(Err(_)) | None), busy) => {
-                if let (Some(_), true, Some(busy)) = (end, ends_with_connection, busy) {
+                if let (Some(_), true, Some(busy)) = (end, *this.ends_with_connection, busy) {
                     busy.pulse().cut_off();
                 }
                 *this.busy = None;
@@ -306,18 +277,10 @@ impl<B: Body<Data = Bytes>> Body for Sending<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Served { body, .. } => body.is_end_stream(),
-            Content::Problem { text } => text.is_none(),
-        }
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Served { body, .. } => body.size_hint(),
-            Content::Problem { text } => {
-                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
-            }
-        }
+        self.body.size_hint()
     }
 }

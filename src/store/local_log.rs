@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn a_sound_file_is_opened_without_writing_to_it() {
         let directory = tempfile::tempdir().unwrap();
-        let (marks, bytes) = three(&directory);
+        let (_, bytes) = three(&directory);
         let inode = |path: &Path| {
             let file = fs::metadata(path).unwrap();
             std::os::unix::fs::MetadataExt::ino(&file)

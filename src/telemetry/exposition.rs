@@ -177,6 +177,11 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
         Reading::ClientsCrowding,
     ),
     (
+        "larder_unreadable_requests",
+        "Connections that ended because what came is no request, or has a longer head than any may have",
+        Reading::UnreadableRequests,
+    ),
+    (
         "larder_access_log_dropped_lines",
         "Access log lines that were dropped because nobody read them fast enough",
         Reading::AccessLogDropped,

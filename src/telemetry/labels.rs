@@ -160,6 +160,7 @@ pub enum Reading {
     ProxyHeadersRefused,
     /// Connections of clients that had too many.
     ClientsCrowding,
+    UnreadableRequests,
     /// Access log lines that were dropped, because nobody read them fast enough.
     AccessLogDropped,
 }

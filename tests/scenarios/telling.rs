@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::answer::{Gate, fresh, ok, status};
 use crate::support::client::{get, post};
 use crate::support::origin::Origin;
+use crate::support::raw::converse;
 use crate::support::redis::RedisServer;
 use crate::support::yaml::all_to;
 use crate::support::{beside, until};
@@ -252,4 +253,55 @@ async fn stored_is_said_of_what_was_shared_and_not_of_a_304_that_ends_it() {
     let ended = get(larder.url("/ending")).await;
     ended.is("REVALIDATED", "ORIGIN").says("hello");
     assert_eq!(ended.field("cache-status"), "larder; fwd=stale; fwd-status=304; detail=no-store");
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_looked_at_is_told_like_everything_else() {
+    let origin = Origin::start().await;
+    let larder =
+        all_to(&origin).top("limits: { header_fields: 20, target_bytes: 1KiB }").start().await;
+    let fields = format!("GET /x HTTP/1.1\r\nHost: shop.example\r\n{}\r\n", "a: b\r\n".repeat(30));
+    let target = format!("GET /{} HTTP/1.1\r\nHost: shop.example\r\n\r\n", "x".repeat(2000));
+    let lengths = "POST /x HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab";
+    for (asked, status, why) in
+        [(&*fields, 431, "too-large"), (&target, 414, "too-large"), (lengths, 400, "malformed")]
+    {
+        let said = converse(larder.authority(), asked.as_bytes()).await.to_lowercase();
+        assert!(said.starts_with(&format!("http/1.1 {status} ")), "{said}");
+        assert!(said.contains(&format!("cache-status: larder; detail={why}\r\n")), "{said}");
+        assert!(said.contains("\r\nconnection: close\r\n"), "{said}");
+        assert!(said.contains("application/problem+json"), "{said}");
+    }
+    assert_eq!(origin.count("/x"), 0);
+    let _ended = converse(larder.authority(), b"\x00\x01garbage\r\n\r\n").await;
+    until("what is no request is counted", async || {
+        (larder.metric("larder_unreadable_requests_total", &[]).await == 1).then_some(())
+    })
+    .await;
+    let refused = [("route", "none"), ("outcome", "refused")];
+    assert_eq!(larder.metric("larder_requests_total", &refused).await, 3);
+}
+
+#[tokio::test]
+async fn a_problem_names_the_request_that_it_answers() {
+    let mut origin = Origin::start().await;
+    let larder = all_to(&origin).start().await;
+    origin.leave().await;
+    let asked = get(larder.url("/x")).with("X-Request-Id", "r-7\u{e4}").await;
+    asked.is_problem(502);
+    assert!(asked.json()["request_id"].as_str().unwrap().starts_with("r-7"), "{asked:?}");
+    assert!(get(larder.url("/x")).await.json().get("request_id").is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_no_failure_of_the_origin() {
+    let (origin, gate) = (Origin::start().await, Gate::closed());
+    origin.on("/up", ok("too late").held(&gate));
+    let larder = all_to(&origin).top("limits: { body_timeout: 200ms }").start().await;
+    let asked = "POST /up HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 100\r\n\r\nabc";
+    let said = converse(larder.authority(), asked.as_bytes()).await.to_lowercase();
+    assert!(said.starts_with("http/1.1 408 "), "{said}");
+    assert!(said.contains("cache-status: larder; detail=request-silent\r\n"), "{said}");
+    let failures = [("reason", "request-silent")];
+    assert_eq!(larder.metric("larder_origin_failures_total", &failures).await, 0);
 }
