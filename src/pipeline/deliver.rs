@@ -174,9 +174,9 @@ impl Asked {
         // RFC 9111 §5.1: Age "implies that the response was not generated or validated by the origin server for
         // this request"; what was fetched for it keeps the Age that it came with. One without is told how old it
         // was when it came, where that is a second or more: the time that the origin took counts (§4.2.3).
-        let fetched = matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated(_));
+        let fetched = is_fetched(outcome);
         let age = entry.freshness().age(self.now).as_secs();
-        let lead = self.lead(&shape, entry, fetched);
+        let lead = self.lead(&shape, entry, outcome);
         let fields = || if lead.is_some() { room() } else { entry.fields() };
         let mut response = match shape {
             Shape::Whole => whole(entry, fields(), reader),
@@ -206,10 +206,10 @@ impl Asked {
 
     /// What of an entry goes out line by line as it is stored; nothing where something of it is changed or is not sent. What
     /// each answer says for itself stands in the place of what was stored under its name, unless that is this very answer's.
-    fn lead(&self, shape: &Shape, entry: &Entry, fetched: bool) -> Option<Lead> {
+    fn lead(&self, shape: &Shape, entry: &Entry, outcome: &Outcome) -> Option<Lead> {
         let route = &self.route;
         let is_changed = route.client_ttl.is_some() || route.server_fields == ServerFields::Minimal;
-        if is_changed || fetched && !entry.lines.are_common() {
+        if is_changed || is_fetched(outcome) && !entry.lines.are_common() {
             return None;
         }
         match shape {
@@ -284,6 +284,11 @@ impl Asked {
 fn key(lookup: &Lookup) -> Box<str> {
     let url = lookup.target.url_under(lookup.route.key.host);
     format!("{url} {}", lookup.key).into()
+}
+
+/// Whether the origin was asked for this very answer.
+fn is_fetched(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Miss(_) | Outcome::Revalidated(_))
 }
 
 /// The fields that ask for a part or for what is new, of all that a client sent.

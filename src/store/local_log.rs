@@ -441,7 +441,7 @@ mod tests {
         };
         let before = inode(&path(&directory));
         // Too many records to be kept, and one that was being written.
-        fs::write(path(&directory), [&bytes[..], &bytes[..PREFIX + 1]].concat()).unwrap();
+        fs::write(path(&directory), [&bytes[..], &bytes[..=PREFIX]].concat()).unwrap();
         let few = Retention { most: 1, ..KEEP };
         let log = LocalLog::open(&path(&directory), "me", few).unwrap();
         assert_eq!(inode(&path(&directory)), before);

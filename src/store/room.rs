@@ -64,7 +64,7 @@ mod tests {
         file.set_len(1 << 20).unwrap();
         assert_eq!(system::missing(directory.path()), 1 << 20);
         file.seek(SeekFrom::Start(1 << 19)).unwrap();
-        file.write_all(&[1; 1 << 16]).unwrap();
+        file.write_all(&vec![1; 1 << 16]).unwrap();
         file.sync_all().unwrap();
         let missing = system::missing(directory.path());
         assert!(missing <= (1 << 20) - (1 << 16), "{missing}");
