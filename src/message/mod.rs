@@ -21,3 +21,4 @@ pub mod range;
 pub mod reading;
 pub mod shelf;
 pub mod update;
+pub(crate) mod userinfo;

@@ -57,7 +57,7 @@ pub(super) type ReadServers = Box<dyn Fn() -> Vec<ServerState> + Send + Sync>;
 pub(super) type Read = Box<dyn Fn() -> f64 + Send + Sync>;
 
 /// The route under which requests are counted that no route took.
-const UNROUTED: &str = "none";
+pub(crate) const UNROUTED: &str = "none";
 
 impl Metrics {
     /// The media type of what [`Metrics::render`] writes.
