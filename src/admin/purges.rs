@@ -19,7 +19,7 @@ use crate::admin::tripwire::Wire;
 use crate::entry::facts::{Mark, RouteId, Tag};
 use crate::key::canonical::Target;
 use crate::key::host::HostPattern;
-use crate::message::userinfo::hidden;
+use crate::message::authority::hidden;
 use crate::purge::events::{Meaning, Unclear};
 use crate::purge::glob::UrlGlob;
 use crate::purge::log::{Instance, LogError, PurgeLog};

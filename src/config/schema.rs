@@ -10,7 +10,7 @@ use crate::config::file::File;
 use crate::config::scalar::kind::{KEYWORD, KINDS, Kind};
 use crate::config::tree::{Content, Node, Scalar, Source};
 use crate::config::values::{number, of_kind, one_of, truth, whole, words};
-use crate::message::userinfo::hidden;
+use crate::message::authority::hidden;
 
 /// The keyword that names the kind of a map's keys.
 const KEYS: &str = "x-keys";

@@ -1,6 +1,7 @@
 //! HTTP messages: fields, directives, dates, conditions, ranges and bodies, without any policy.
 
 pub mod air;
+pub(crate) mod authority;
 pub mod bearer;
 pub mod body;
 pub mod cache_control;
@@ -21,4 +22,3 @@ pub mod range;
 pub mod reading;
 pub mod shelf;
 pub mod update;
-pub(crate) mod userinfo;

@@ -8,20 +8,10 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::scalar::{HIDDEN, Wrong};
+use crate::message::authority::is_reachable;
 
-/// What is wrong with an authority that is not reachable.
+/// What is wrong where [`is_reachable`] is false.
 const NO_PORT: &str = "its port is no number from 1 to 65535";
-
-/// Whether what stands behind the host, if anything does, is a port that something could be at. To `http` a port that
-/// is no number of 16 bits is a port that is not there, so that the scheme's own would be asked instead.
-fn is_reachable(authority: &Authority) -> bool {
-    let text = authority.as_str();
-    let server = text.rsplit_once('@').map_or(text, |(_, server)| server);
-    match authority.port_u16() {
-        Some(port) => port != 0,
-        None => authority.host() == server,
-    }
-}
 
 /// Where to listen: an address and a port. `localhost` is 127.0.0.1; port 0 lets the system choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
