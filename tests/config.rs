@@ -892,6 +892,9 @@ admin: { tokens: [ { name: t, secret: \"${SECRET}\", scopes: [read] } ] }
     );
     let (carried, waiting) = carry_over(&old, &new);
     assert_eq!(waiting, ["service", "cache_name", "listen", "l1", "l2"]);
+    let runbook = include_str!("../docs/operations.md").split("**A reload**").nth(1).unwrap();
+    let told = runbook.split("\n\n").next().unwrap();
+    assert!(waiting.iter().all(|key| told.contains(&format!("`{key}`"))), "{told}");
     assert_eq!((&*carried.service, carried.l1.capacity), ("default", 64 << 20));
     assert_eq!(carried.listen, old.listen);
     assert!(matches!(carried.l2, L2::None));
