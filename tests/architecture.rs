@@ -54,7 +54,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["certificate", "entry", "key", "message", "policy", "purge", "rate", "route", "time"],
+        &[
+            "certificate",
+            "entry",
+            "key",
+            "message",
+            "policy",
+            "purge",
+            "rate",
+            "route",
+            "telemetry",
+            "time",
+        ],
     ),
     (
         "app",
@@ -388,4 +399,56 @@ fn nothing_is_re_exported_and_nothing_is_imported_whole() {
             assert!(!glob, "{} imports whole: {line}", source.name);
         }
     }
+}
+
+/// The macros that write a line of the log.
+const TELLING: &[&str] = &["trace!(", "debug!(", "info!(", "warn!(", "error!(", "event!("];
+
+/// What a macro is called with, at the top level: the text behind its opening parenthesis, cut at its commas.
+fn arguments(text: &str) -> Vec<String> {
+    let mut arguments = vec![String::new()];
+    let (mut depth, mut in_text, mut escaped) = (0, false, false);
+    for character in text.chars() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_text => escaped = true,
+            '"' => in_text = !in_text,
+            _ if in_text => {}
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => break,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                arguments.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        arguments.last_mut().unwrap().push(character);
+    }
+    arguments
+}
+
+/// Whether an argument is a field of this name: `name = …`, `name`, `%name` or `?name`.
+fn is_field(argument: &str, name: &str) -> bool {
+    let argument = argument.trim().trim_start_matches(['%', '?']);
+    argument.split('=').next().is_some_and(|before| before.trim() == name)
+}
+
+#[test]
+fn no_line_of_the_log_has_a_field_that_json_would_hold_twice() {
+    let mut lines = 0;
+    for source in sources() {
+        for telling in TELLING {
+            for (at, _) in source.text.match_indices(telling) {
+                lines += 1;
+                let arguments = arguments(&source.text[at + telling.len()..]);
+                // The sentence itself is the field `message`; the others are the subscriber's own.
+                for taken in ["message", "timestamp", "level", "target"] {
+                    let twice = arguments.iter().any(|argument| is_field(argument, taken));
+                    assert!(!twice, "{} has a field `{taken}` in {arguments:?}", source.name);
+                }
+            }
+        }
+    }
+    assert!(lines > 50, "only {lines} lines are told at all");
 }

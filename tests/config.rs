@@ -29,7 +29,10 @@ struct Fixed;
 impl Variables for Fixed {
     fn variable(&self, name: &str) -> Option<String> {
         let value = match name {
-            "SECRET" | "CI_TOKEN" | "PURGE_TOKEN" | "READ_TOKEN" | "REDIS_PASSWORD" => "hunter2",
+            "SECRET" | "REDIS_PASSWORD" => "hunter2",
+            "CI_TOKEN" => "hunter2-ci",
+            "PURGE_TOKEN" => "hunter2-purge",
+            "READ_TOKEN" => "hunter2-read",
             "REDIS_HOST" => "redis.internal",
             "SIX" => "6",
             _ => return None,
@@ -38,7 +41,7 @@ impl Variables for Fixed {
     }
 
     fn file(&self, path: &str) -> Option<String> {
-        (path == "ci.token").then(|| "hunter2".to_owned())
+        (path == "ci.token").then(|| "hunter2-file".to_owned())
     }
 }
 
@@ -348,10 +351,34 @@ const FAULTS: &[(&str, &str)] = &[
         "2:51: `scopes[0]` takes `read`, `purge` or `config`, not `write`; ",
     ),
     (
+        "admin: { tokens: [ { name: a, secret: x, scopes: [read] }, { name: b, secret: x, scopes: [purge] } ] }",
+        "2:79: the token `a` has this secret already, so that it is not known who calls; give each its own secret",
+    ),
+    (
+        "workers: 100000",
+        "2:10: 100000 workers are more than any machine has cores for; write the number of cores, at most 4096, or",
+    ),
+    (
+        "downstream: { cdn: { url: \"http://u:p@h/x\", body: \"{{tags}}\" } }",
+        "2:27: `url` takes a URL (it holds a user or a password); write it without, and add fields: ",
+    ),
+    (
+        "downstream: { cdn: { url: \"https://h:99999/x\", body: \"{{tags}}\" } }",
+        "2:27: `url` takes a URL (its port is no number from 1 to 65535); ",
+    ),
+    (
         "trusted_proxies: [ 0.0.0.0/0 ]",
         "2:20: warning: `0.0.0.0/0` believes everybody about who they are; ",
     ),
     ("l1: { capacity: 0B }", "2:17: `capacity` is nothing, so that nothing is kept in memory; "),
+    (
+        "l1: { capacity: 1kb }",
+        "2:17: `1000B` is too little for memory to keep anything in; give it at least 1MiB, better 256MiB",
+    ),
+    (
+        "l1: { capacity: 9999TiB }",
+        "2:17: `9999TiB` is more memory than any machine has; write what this one can spare, at most 1024TiB",
+    ),
     (
         "l1: { capacity: 4MiB, max_object: 2MiB }",
         "2:35: `2MiB` is more than a quarter of `l1.capacity` (4MiB); write 1MiB or less",
@@ -477,6 +504,10 @@ const FAULTS: &[(&str, &str)] = &[
         "2:19: `last-resort` is the name of what no route matches; ",
     ),
     (
+        "routes: [ { name: none } ]",
+        "2:19: `none` is the name of what is refused before it comes to a route; take another",
+    ),
+    (
         "routes: [ { name: a, match: { path: /a/** } }, { name: b, match: { path: \"/a/{x}\" } } ]",
         "2:74: `a` takes everything before `b` is asked; ",
     ),
@@ -559,6 +590,22 @@ fn faults_of_origins_are_told_at_their_places() {
         (
             "origins: { a: { endpoints: [ http://h/v1 ] } }",
             "1:30: `endpoints[0]` takes the URL of an origin, not `http://h/v1` (it has a path); ",
+        ),
+        (
+            "origins: { a: { endpoints: [ \"http://127.0.0.1:99999\" ] } }",
+            "1:30: `endpoints[0]` takes the URL of an origin, not `http://127.0.0.1:99999` (its port is no number from 1 to 65535); write a scheme, ",
+        ),
+        (
+            "origins: { a: { endpoints: [ \"http://127.0.0.1:13000x\" ] } }",
+            "1:30: `endpoints[0]` takes the URL of an origin, not `http://127.0.0.1:13000x` (its port is no number ",
+        ),
+        (
+            "origins: { a: { endpoints: [ http://h ], host: \"api.internal:99999\" } }",
+            "1:48: `host` takes `preserve` or a host, not `api.internal:99999` (its port is no number from 1 to 65535); write `preserve`, or ",
+        ),
+        (
+            "origins: { a: { endpoints: [ \"http://u:p@h\" ] } }",
+            "1:30: `endpoints[0]` takes the URL of an origin, not `http://***@h` (it holds a user or a password); ",
         ),
         (
             "origins: { a: { endpoints: [ ftp://h ] } }",
@@ -700,9 +747,16 @@ fn the_strict_file_sets_no_lifetime_and_keeps_what_http_lets_it() {
     assert!(matches!(settings.l2, L2::None));
 }
 
+#[test]
+fn tokens_that_are_hidden_in_a_printed_configuration_are_not_taken_for_one() {
+    let token = |name: &str| format!("{{ name: {name}, secret: \"***\", scopes: [read] }}");
+    let text = format!("{ORIGIN}admin: {{ tokens: [ {}, {} ] }}\n", token("a"), token("b"));
+    assert_eq!(settings(&text).admin.tokens.len(), 2);
+}
+
 const SECRETS: &str = "\
 origins: { api: { endpoints: [ http://127.0.0.1:3000 ] } }
-admin: { tokens: [ { name: a, secret: \"${SECRET}\", scopes: [read] }, { name: b, secret: hunter2, scopes: [read] },
+admin: { tokens: [ { name: a, secret: \"${SECRET}\", scopes: [read] }, { name: b, secret: hunter2-b, scopes: [read] },
   { name: c, secret: \"${file:ci.token}\", scopes: [read] } ] }
 l2: { redis: { url: \"redis://:${SECRET}@h:6379/0\" } }
 ";
@@ -711,7 +765,8 @@ l2: { redis: { url: \"redis://:${SECRET}@h:6379/0\" } }
 fn secrets_are_nowhere_to_be_seen() {
     let loaded = try_load(SECRETS).unwrap();
     let settings = &loaded.settings;
-    assert!(settings.admin.tokens.iter().all(|token| token.secret.expose_secret() == "hunter2"));
+    let is_secret = |text: &str| text.starts_with("hunter2");
+    assert!(settings.admin.tokens.iter().all(|token| is_secret(token.secret.expose_secret())));
     let shown = format!("{loaded:?} {settings:#?} {} {}", settings.print(), settings.to_json());
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(settings.print().contains("redis://***@h:6379/0"), "{}", settings.print());
@@ -731,6 +786,11 @@ fn secrets_are_not_in_faults_either() {
         "listen: ${SECRET}",
         "log: { level: \"${SECRET}\" }",
         "origins: { api: { endpoints: [ \"http://:hunter2@h\" ] } }",
+        "origins: { api: { endpoints: [ \"user:hunter2@h\" ] } }",
+        "origins: { api: { endpoints: [ http://h ], host: \"user:hunter2@h\" } }",
+        "downstream: { cdn: { url: \"http://user:hunter2@h/x\", body: \"{{tags}}\" } }",
+        "downstream: { cdn: { url: \"http://h:hunter2/x\", body: \"{{tags}}\" } }",
+        "admin: { tokens: [ { name: a, secret: hunter2, scopes: [read] }, { name: b, secret: \"${SECRET}\", scopes: [purge] } ] }",
     ];
     for text in rows {
         let text =
@@ -746,9 +806,13 @@ fn the_printed_configuration_says_the_same_when_it_is_read_again() {
     for name in ["minimal.yaml", "example.yaml", "production.yaml", "strict.yaml"] {
         let settings = settings(&shipped(name));
         let printed = settings.print();
-        // What is hidden is no key.
-        let key = "secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-        let readable = printed.replace("secret: '***'", key).replace("secret: \"***\"", key);
+        // What is hidden is no key; and no two tokens may have one secret.
+        let quoted = printed.replace("secret: \"***\"", "secret: '***'");
+        let mut pieces = quoted.split("secret: '***'");
+        let first = pieces.next().unwrap_or_default().to_owned();
+        let readable = pieces.zip('A'..).fold(first, |before, (piece, letter)| {
+            format!("{before}secret: {letter}DEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY={piece}")
+        });
         let again =
             try_load(&readable).unwrap_or_else(|faults| panic!("{name}: {faults}\n{printed}"));
         // Tokens are hidden there, and their digests are of what hides them.
@@ -828,6 +892,9 @@ admin: { tokens: [ { name: t, secret: \"${SECRET}\", scopes: [read] } ] }
     );
     let (carried, waiting) = carry_over(&old, &new);
     assert_eq!(waiting, ["service", "cache_name", "listen", "l1", "l2"]);
+    let runbook = include_str!("../docs/operations.md").split("**A reload**").nth(1).unwrap();
+    let told = runbook.split("\n\n").next().unwrap();
+    assert!(waiting.iter().all(|key| told.contains(&format!("`{key}`"))), "{told}");
     assert_eq!((&*carried.service, carried.l1.capacity), ("default", 64 << 20));
     assert_eq!(carried.listen, old.listen);
     assert!(matches!(carried.l2, L2::None));

@@ -207,7 +207,7 @@ fn operation(endpoint: &Endpoint) -> Value {
     if endpoint.does == Does::Receipt {
         operation["parameters"] = json!([{
             "name": "mark", "in": "path", "required": true,
-            "schema": { "type": "string", "pattern": "^[0-9]+-[0-9]+$" },
+            "schema": { "type": "string", "pattern": "^[0-9]+-[0-9]+(-[0-9a-f]+)?$" },
         }]);
     }
     if endpoint.does == Does::Hook {
@@ -409,4 +409,27 @@ fn problem() -> Value {
             "faults": { "type": "array", "items": { "type": "string" } },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_is_in_the_runbook() {
+        let runbook = include_str!("../../docs/operations.md");
+        for Endpoint { method, path, .. } in &ENDPOINTS {
+            let endpoint = format!("`{} {path}`", method.name().to_uppercase());
+            assert!(runbook.contains(&endpoint), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_described_as_it_is_written() {
+        use crate::entry::facts::Mark;
+
+        let pattern = &openapi()["paths"]["/admin/purges/{mark}"]["get"]["parameters"][0];
+        assert_eq!(pattern["schema"]["pattern"], "^[0-9]+-[0-9]+(-[0-9a-f]+)?$");
+        assert!("1700000000000-0-1f3a".parse::<Mark>().is_ok());
+    }
 }

@@ -19,6 +19,7 @@ use crate::admin::tripwire::Wire;
 use crate::entry::facts::{Mark, RouteId, Tag};
 use crate::key::canonical::Target;
 use crate::key::host::HostPattern;
+use crate::message::authority::hidden;
 use crate::purge::events::{Meaning, Unclear};
 use crate::purge::glob::UrlGlob;
 use crate::purge::log::{Instance, LogError, PurgeLog};
@@ -424,7 +425,8 @@ fn glob(text: &str) -> Result<UrlGlob, Problem> {
     let text = plain("globs", text.to_owned())?;
     let glob = UrlGlob::parse(&text).map_err(|why| {
         Problem::unprocessable(format!(
-            "in `globs`: `{text}` cannot be used: {why}; write it as `/api/*/reviews/**`"
+            "in `globs`: `{}` cannot be used: {why}; write it as `/api/*/reviews/**`",
+            hidden(&text)
         ))
     })?;
     if glob.is_every() {
@@ -451,8 +453,9 @@ fn absolute(url: &str) -> Result<Target, Problem> {
     let is_absolute = ["http://", "https://"].iter().any(|scheme| begins(url, scheme));
     let wrong = |why: &str| {
         Problem::unprocessable(format!(
-            "in `urls`: `{url}` {why}; write it as a client does, as \
-             `http://shop.example/api/products?page=2`, or from its path on for every host"
+            "in `urls`: `{}` {why}; write it as a client does, as \
+             `http://shop.example/api/products?page=2`, or from its path on for every host",
+            hidden(url)
         ))
     };
     if !is_absolute {
@@ -487,8 +490,9 @@ fn prefix(text: &str) -> Result<Vec<Scope>, Problem> {
     let target = Target::parse(&text).ok().filter(|_| has_path);
     let Some(target) = target else {
         return Err(Problem::unprocessable(format!(
-            "in `prefixes`: `{text}` must begin with a slash, or with a scheme, a host and a slash, as \
-             `http://shop.example/api/`"
+            "in `prefixes`: `{}` must begin with a slash, or with a scheme, a host and a slash, as \
+             `http://shop.example/api/`",
+            hidden(&text)
         )));
     };
     Ok(both_schemes(&target).map(|target| Scope::Prefix(target.url().into())).collect())
@@ -522,5 +526,11 @@ fn duration(text: &str) -> Result<Duration, Problem> {
     let longest = humantime::parse_duration(text).map_err(|_| {
         Problem::unprocessable(format!("in `timeout`: `{text}` is no duration such as `5s`"))
     })?;
-    Ok(longest.min(LONGEST))
+    if longest > LONGEST {
+        let most = humantime::format_duration(LONGEST);
+        let detail =
+            format!("in `timeout`: `{text}` is longer than a call may wait; write {most} or less");
+        return Err(Problem::unprocessable(detail));
+    }
+    Ok(longest)
 }

@@ -19,10 +19,10 @@ use crate::admin::purges::Fleet;
 use crate::admin::readiness::Readiness;
 use crate::admin::reload::Reload;
 use crate::admin::{Admin, for_peer, router};
-use crate::app::StartError;
 use crate::app::assemble::House;
 use crate::app::downstream::Targets;
 use crate::app::handover::Inherited;
+use crate::app::{StartError, remedy};
 use crate::config::settings::{self, TokenScope};
 use crate::server::introduction::{Caller, Threshold};
 use crate::server::limits::Limits;
@@ -57,8 +57,8 @@ pub(crate) struct Serving {
 }
 
 pub(crate) fn socket(address: SocketAddr, inherited: &mut Inherited) -> Result<Socket, StartError> {
-    let failed =
-        |why| StartError::Failed(format!("cannot listen on {address} for the admin API: {why}"));
+    let keys = "--admin ADDRESS or `admin.listen`";
+    let failed = |why| remedy::no_socket(address, " for the admin API", keys, &why);
     let mut listeners = inherited.bind(address, 1).map_err(failed)?;
     let listener = listeners.remove(0);
     let address = listener.local_addr().map_err(failed)?;
@@ -94,7 +94,7 @@ pub(crate) fn start(
     loader: mpsc::Sender<Reload>,
 ) -> Result<Serving, StartError> {
     let listener = TcpListener::from_std(socket.listener)
-        .map_err(|why| StartError::Failed(format!("cannot serve the admin API: {why}")))?;
+        .map_err(|why| remedy::failed("cannot serve the admin API", &why))?;
     let router = router(Admin {
         purging: Fleet {
             purger: house.purger.clone(),

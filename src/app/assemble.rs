@@ -301,7 +301,7 @@ async fn open_disk(
     settings: &settings::Disk,
     background: &Handle,
 ) -> Result<SecondLevel, StartError> {
-    use crate::store::disk::{self, Disk};
+    use crate::store::disk::{self, Disk, OpenError};
 
     let settings = disk::Settings {
         directory: settings.path.clone(),
@@ -312,7 +312,16 @@ async fn open_disk(
         seal: settings.seal.clone(),
     };
     let disk = Disk::open(settings, background).await;
-    disk.map(SecondLevel::Disk).map_err(|why| StartError::Failed(why.to_string()))
+    disk.map(SecondLevel::Disk).map_err(|why| {
+        let remedy = match &why {
+            OpenError::InUse { .. } => "end that one, or give this one a directory of its own",
+            OpenError::Unusable { .. } => "make it usable, or name another",
+            OpenError::TooSmall { .. } => return StartError::Failed(why.to_string()),
+        };
+        StartError::Failed(format!(
+            "{why}; {remedy} with --disk DIRECTORY or `l2.disk.path`, or keep entries in memory only with --l2 none"
+        ))
+    })
 }
 
 #[cfg(not(feature = "disk"))]

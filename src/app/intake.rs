@@ -67,7 +67,7 @@ async fn purge(house: &House, intake: &Intake, message: &Message) -> Fate {
             counts.events_refused.one();
             warn!(
                 stream = intake.stream(),
-                message = message.id,
+                id = message.id,
                 error = why,
                 "an event purges nothing"
             );

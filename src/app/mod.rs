@@ -6,6 +6,7 @@ mod downstream;
 mod handover;
 mod intake;
 mod reloading;
+mod remedy;
 mod rewarm;
 mod routes;
 mod sweeping;
@@ -137,7 +138,7 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
         .thread_name(name)
         .enable_all()
         .build()
-        .map_err(|why| StartError::Failed(format!("cannot start threads: {why}")))
+        .map_err(|why| remedy::failed("cannot start threads", &why))
 }
 
 fn stop(runtime: Runtime) {
@@ -253,10 +254,8 @@ struct Termination {
 impl Termination {
     /// Listens from now on; before, they end the process.
     fn listen() -> Result<Self, StartError> {
-        let listen = |kind| {
-            let failed = |why| StartError::Failed(format!("cannot listen for signals: {why}"));
-            signal(kind).map_err(failed)
-        };
+        let listen =
+            |kind| signal(kind).map_err(|why| remedy::failed("cannot listen for signals", &why));
         let terminate = listen(SignalKind::terminate())?;
         Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
     }
@@ -290,7 +289,7 @@ fn access_log(
     log: settings::Log,
 ) -> Result<(AccessLog, crate::telemetry::access::AccessGuard), StartError> {
     let started = AccessLog::start(access_format(log), io::stdout());
-    started.map_err(|why| StartError::Failed(format!("cannot start the access log: {why}")))
+    started.map_err(|why| remedy::failed("cannot start the access log", &why))
 }
 
 fn access_format(log: settings::Log) -> Option<logs::Format> {

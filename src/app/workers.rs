@@ -11,7 +11,7 @@ use tracing::error;
 
 use crate::app::handover::Inherited;
 use crate::app::threshold::Thresholds;
-use crate::app::{Public, StartError};
+use crate::app::{Public, StartError, remedy};
 use crate::config::settings::{Listener, Settings};
 use crate::message::interim::Outbox;
 use crate::pipeline::Front;
@@ -44,7 +44,8 @@ pub(crate) fn sockets(
 ) -> Result<Vec<Sockets>, StartError> {
     let mut one = |listener: &Listener| {
         let address = listener.address;
-        let failed = |why| StartError::Failed(format!("cannot listen on {address}: {why}"));
+        let keys = "--listen ADDRESS or `listen`";
+        let failed = |why| remedy::no_socket(address, "", keys, &why);
         let listeners = inherited.bind(address, settings.workers).map_err(failed)?;
         Sockets::of(listener, thresholds, listeners).map_err(failed)
     };
@@ -80,9 +81,8 @@ impl Workers {
             let thread = thread::Builder::new()
                 .name(format!("larder-worker-{number}"))
                 .spawn(move || work(listeners, &front, &limits, &drain, &stop));
-            threads.push(thread.map_err(|why| {
-                StartError::Failed(format!("cannot start a worker's thread: {why}"))
-            })?);
+            let failed = |why| remedy::failed("cannot start a worker's thread", &why);
+            threads.push(thread.map_err(failed)?);
         }
         Ok(Self { stop, threads })
     }

@@ -34,21 +34,20 @@ struct Instance {
 /// Purges, and shows the receipt.
 pub(super) fn purge(asked: &Purge) -> Result<(), Failure> {
     let url = endpoint(&asked.admin, "admin/purges")?;
-    let receipt = runtime()?.block_on(post(url, body(asked), *asked.timeout))?;
+    let receipt = runtime()?.block_on(post(url.clone(), body(asked), *asked.timeout))?;
     if asked.dry_run {
         return tell(&if asked.json { receipt.to_string() } else { estimated(&receipt) });
     }
     if asked.json {
         tell(&receipt.to_string())?;
     }
-    let told = in_words(&asked.admin, receipt, asked.wait)?;
+    let told = in_words(&url, receipt, asked.wait)?;
     if asked.json { Ok(()) } else { tell(&told) }
 }
 
 /// What an answered receipt says; one that is not what was waited for is a failure.
-pub(super) fn in_words(admin: &str, receipt: Value, wait: Wait) -> Result<String, Failure> {
-    let receipt = serde_json::from_value(receipt)
-        .map_err(|_| Failure::Failed(format!("{admin} does not answer as Larder does")))?;
+pub(super) fn in_words(admin: &Url, receipt: Value, wait: Wait) -> Result<String, Failure> {
+    let receipt = serde_json::from_value(receipt).map_err(|_| unlike(admin))?;
     shown(&receipt, wait)
 }
 
@@ -84,10 +83,22 @@ pub(super) fn endpoint(admin: &str, path: &str) -> Result<Url, Failure> {
     let url = Url::parse(&base).and_then(|base| base.join(path));
     let url = url.ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     url.ok_or_else(|| {
+        // It may hold a password.
+        let admin = if admin.contains('@') { "--admin" } else { admin };
         Failure::Usage(format!(
             "`{admin}` is no address of an admin API; write it as http://127.0.0.1:9090"
         ))
     })
+}
+
+/// Something else answers there.
+pub(super) fn unlike(url: &Url) -> Failure {
+    Failure::Failed(format!("{} does not answer as Larder does", place(url)))
+}
+
+/// Scheme, host and port: what stands before the host may be a password.
+fn place(url: &Url) -> String {
+    url.origin().ascii_serialization()
 }
 
 pub(super) async fn post(url: Url, body: Value, wait: Duration) -> Result<Value, Failure> {
@@ -129,10 +140,18 @@ async fn read(url: &Url, response: Response) -> Result<Value, Failure> {
             let detail = problem["detail"].as_str().unwrap_or("no reason was given");
             let hint =
                 if status.as_u16() == 401 { format!("; set {TOKEN}") } else { String::new() };
-            Err(Failure::Failed(format!("{detail}{hint} (status {status})")))
+            let told = format!("{detail}{hint} (status {status})");
+            Err(match status.as_u16() {
+                // What was asked for means nothing there, and nothing was done.
+                400 | 404 | 422 => Failure::Usage(told),
+                _ => Failure::Failed(told),
+            })
         }
         Some(_) | None => {
-            Err(Failure::Failed(format!("{url} does not answer as Larder does (status {status})")))
+            let place = place(url);
+            Err(Failure::Failed(format!(
+                "{place} does not answer as Larder does (status {status})"
+            )))
         }
     }
 }
@@ -143,7 +162,7 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> Failure {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let place = url.origin().ascii_serialization();
+    let place = place(url);
     Failure::Failed(format!(
         "cannot reach the admin API at {place}: {cause}; is Larder running, and is --admin right?"
     ))

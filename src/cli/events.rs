@@ -28,11 +28,11 @@ pub(super) fn events(asked: &Events) -> Result<(), Failure> {
     if let Some(reason) = &asked.reason {
         body["reason"] = reason.as_str().into();
     }
-    let receipt = runtime()?.block_on(post(url, body, *asked.timeout))?;
+    let receipt = runtime()?.block_on(post(url.clone(), body, *asked.timeout))?;
     if asked.json {
         tell(&receipt.to_string())?;
     }
-    let told = in_words(&asked.admin, receipt, asked.wait)?;
+    let told = in_words(&url, receipt, asked.wait)?;
     if asked.json { Ok(()) } else { tell(&told) }
 }
 

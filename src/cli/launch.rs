@@ -19,7 +19,7 @@ pub(super) fn serve(asked: Serve) -> Result<(), Failure> {
     let overrides = Overrides { listen: asked.listen, admin: asked.admin, tls, l2 };
     let config = match (asked.config, asked.origin) {
         (Some(file), _) => Config::File(file),
-        (None, Some(origin)) => Config::Origin(origin),
+        (None, Some(origin)) => Config::Origin(endpoint(&origin)?),
         (None, None) => return Err(Failure::Usage("name --config FILE or --origin URL".into())),
     };
     start(config, overrides, Box::new(app::tell))
@@ -81,6 +81,12 @@ fn warn(warnings: &Faults) {
         // Nobody reads: then nobody misses it.
         let _ = writeln!(io::stderr(), "{warnings}");
     }
+}
+
+/// Parsed here, not with the arguments: where one of those is wrong it is repeated, and this may hold a password.
+fn endpoint(origin: &str) -> Result<Endpoint, Failure> {
+    let wrong = |wrong| Failure::Usage(format!("--origin is no URL of an origin: {wrong}"));
+    origin.parse().map_err(wrong)
 }
 
 fn behind_memory(asked: &Serve) -> Result<L2Override, Failure> {

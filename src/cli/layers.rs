@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::client::{endpoint, get, post};
+use crate::cli::client::{endpoint, get, post, unlike};
 use crate::cli::{Failure, Layers, Turn, runtime, tell};
 
 /// Turns the layers that are named, and shows how all are then.
@@ -13,16 +13,16 @@ pub(super) fn layers(asked: &Layers) -> Result<(), Failure> {
     let body = body(asked);
     let runtime = runtime()?;
     let shown = if asked.l1.is_some() || asked.l2.is_some() {
-        runtime.block_on(post(url, body, Duration::ZERO))?
+        runtime.block_on(post(url.clone(), body, Duration::ZERO))?
     } else {
-        runtime.block_on(get(url))?
+        runtime.block_on(get(url.clone()))?
     };
     if asked.json {
         return tell(&shown.to_string());
     }
     match in_words(&shown) {
         Some(words) => tell(&words),
-        None => Err(Failure::Failed(format!("{} does not answer as Larder does", asked.admin))),
+        None => Err(unlike(&url)),
     }
 }
 

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::scalar::address::{Address, Endpoint};
+use crate::config::scalar::address::Address;
 
 /// An HTTP read-through caching reverse proxy: memory, then Redis or disk, then your API.
 #[derive(Debug, Parser)]
@@ -74,7 +74,7 @@ pub(crate) struct Serve {
     config: Option<PathBuf>,
     /// The API to stand before, instead of a file.
     #[arg(long, value_name = "URL")]
-    origin: Option<Endpoint>,
+    origin: Option<String>,
     /// Where clients connect; may be given several times. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
@@ -202,7 +202,13 @@ struct Purge {
     #[arg(long, value_name = "NUMBER")]
     rewarm: Option<u32>,
     /// The admin API.
-    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LARDER_ADMIN",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9090"
+    )]
     admin: String,
     /// Print the receipt as JSON.
     #[arg(long)]
@@ -237,7 +243,13 @@ struct Events {
     #[arg(long, value_name = "TEXT", requires = "name")]
     reason: Option<String>,
     /// The admin API.
-    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LARDER_ADMIN",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9090"
+    )]
     admin: String,
     /// Print the answer as JSON.
     #[arg(long)]
@@ -266,7 +278,13 @@ struct Layers {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// The admin API.
-    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LARDER_ADMIN",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9090"
+    )]
     admin: String,
     /// Print the answer as JSON.
     #[arg(long)]
@@ -289,7 +307,13 @@ struct Tripwire {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// The admin API.
-    #[arg(long, value_name = "URL", env = "LARDER_ADMIN", default_value = "http://127.0.0.1:9090")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LARDER_ADMIN",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9090"
+    )]
     admin: String,
     /// Print the answer as JSON.
     #[arg(long)]

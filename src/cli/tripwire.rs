@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::client::{endpoint, get, post};
+use crate::cli::client::{endpoint, get, post, unlike};
 use crate::cli::{Failure, Tripwire, runtime, tell};
 
 /// Sets the routes that are named again, and shows how all are then.
@@ -12,18 +12,18 @@ pub(super) fn tripwire(asked: &Tripwire) -> Result<(), Failure> {
     let url = endpoint(&asked.admin, "admin/tripwire")?;
     let runtime = runtime()?;
     let shown = if asked.reset.is_empty() {
-        runtime.block_on(get(url))?
+        runtime.block_on(get(url.clone()))?
     } else {
         let reason = asked.reason.as_deref().unwrap_or_default();
         let body = json!({ "reset": asked.reset, "reason": reason });
-        runtime.block_on(post(url, body, Duration::ZERO))?
+        runtime.block_on(post(url.clone(), body, Duration::ZERO))?
     };
     if asked.json {
         return tell(&shown.to_string());
     }
     match in_words(&shown) {
         Some(words) => tell(&words),
-        None => Err(Failure::Failed(format!("{} does not answer as Larder does", asked.admin))),
+        None => Err(unlike(&url)),
     }
 }
 

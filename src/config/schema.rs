@@ -1,6 +1,5 @@
 //! Holds a tree against the schema: unknown keys, wrong kinds and bad values, all at once and each at its place.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use schemars::schema_for;
@@ -8,10 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::config::fault::{Fault, Faults, Place, Severity, listed, nearest};
 use crate::config::file::File;
-use crate::config::scalar::HIDDEN;
 use crate::config::scalar::kind::{KEYWORD, KINDS, Kind};
 use crate::config::tree::{Content, Node, Scalar, Source};
 use crate::config::values::{number, of_kind, one_of, truth, whole, words};
+use crate::message::authority::hidden;
 
 /// The keyword that names the kind of a map's keys.
 const KEYS: &str = "x-keys";
@@ -186,7 +185,7 @@ impl<'a> Hold<'a> {
         let (not, why, right) = match (&scalar.source, kind) {
             (_, Some(kind)) if (kind.is_secret)() => (String::new(), unfit.why, unfit.right),
             (Source::Literal, _) => {
-                (format!(", not `{}`", shortened(&without_user(text))), unfit.why, unfit.right)
+                (format!(", not `{}`", shortened(&hidden(text))), unfit.why, unfit.right)
             }
             // What is wrong with a value from outside, and what would be right, could repeat the value.
             (Source::Variables(written), _) => {
@@ -314,15 +313,6 @@ fn join(path: &str, key: &str) -> String {
 fn named(path: &str) -> String {
     let last = path.rsplit('.').next().unwrap_or_default();
     if last.is_empty() { "the file".to_owned() } else { format!("`{}`", shortened(last)) }
-}
-
-/// A URL without its user and password; any other text as it is.
-fn without_user(text: &str) -> Cow<'_, str> {
-    let hidden = text.split_once("://").and_then(|(scheme, rest)| {
-        let (_, host) = rest.rsplit_once('@')?;
-        Some(format!("{scheme}://{HIDDEN}@{host}"))
-    });
-    hidden.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// A text on one line of bounded length.

@@ -1,6 +1,7 @@
 //! HTTP messages: fields, directives, dates, conditions, ranges and bodies, without any policy.
 
 pub mod air;
+pub(crate) mod authority;
 pub mod bearer;
 pub mod body;
 pub mod cache_control;

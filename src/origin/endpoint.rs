@@ -9,6 +9,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
 
 use crate::breaker::{self, Breaker, Permit, State};
+use crate::message::authority::is_reachable;
 use crate::origin::body::{Feed, Outgoing};
 use crate::origin::client::{Blueprint, Clients, Trouble};
 use crate::origin::health::Vitals;
@@ -47,8 +48,8 @@ pub enum EndpointFault {
     /// Neither http nor https.
     #[error("scheme must be http or https")]
     Scheme,
-    /// No host, or a user and password.
-    #[error("needs a host, without user or password")]
+    /// No host, no port that could be reached, or a user and password.
+    #[error("needs a host and a port from 1 to 65535 or none, without user or password")]
     Authority,
     /// A path or query, which requests bring themselves.
     #[error("must have no path and no query")]
@@ -68,6 +69,7 @@ fn parts_of(uri: &Uri) -> Result<(Scheme, Authority), EndpointFault> {
     let authority = uri
         .authority()
         .filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+        .filter(|authority| is_reachable(authority))
         .ok_or(EndpointFault::Authority)?;
     match uri.path_and_query().map_or("/", PathAndQuery::as_str) {
         "/" | "" => Ok((scheme.clone(), authority.clone())),
@@ -220,6 +222,7 @@ mod tests {
         assert_eq!(fault("/api"), Some(EndpointFault::Scheme));
         assert_eq!(fault("ftp://a"), Some(EndpointFault::Scheme));
         assert_eq!(fault("http://me:secret@a"), Some(EndpointFault::Authority));
+        assert_eq!(fault("http://a:99999"), Some(EndpointFault::Authority));
         assert_eq!(fault("http://a/api"), Some(EndpointFault::Path));
         assert_eq!(fault("http://a/?q"), Some(EndpointFault::Path));
     }

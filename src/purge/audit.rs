@@ -1,6 +1,6 @@
 //! Who purged what, when and why: the latest purges of the whole fleet, as the log told them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -68,7 +68,7 @@ fn weight(record: &Record) -> usize {
     OVERHEAD + texts.sum::<usize>() + purges.map(|length| length + 48).sum::<usize>()
 }
 
-/// What a record purges, in words: URLs as they were named, then the rest.
+/// What a record purges, in words, each once: URLs as they were named, then the rest.
 pub fn told(record: &Record) -> Vec<String> {
     let urls = record.cause.urls.iter().map(|url| format!("url {url}"));
     let is_named = !record.cause.urls.is_empty();
@@ -89,7 +89,9 @@ pub fn told(record: &Record) -> Vec<String> {
         Scope::Route(route) => Some(format!("route {route}")),
         Scope::Everything => Some("everything".to_owned()),
     });
-    urls.chain(others).collect()
+    // A path that was named is a scope too.
+    let mut known = HashSet::new();
+    urls.chain(others).filter(|told| known.insert(told.clone())).collect()
 }
 
 /// The harshest effect of a record.
@@ -133,6 +135,10 @@ mod tests {
         record.purges[0].scope = Scope::Url(crate::key::Key::from_bits(1));
         record.cause.urls = vec!["http://h/a".into()];
         assert_eq!(told(&record), ["url http://h/a"]);
+        record.purges[0].scope = Scope::Path("/a".into());
+        record.cause.urls = vec!["/a".into()];
+        assert_eq!(told(&record), ["url /a"]);
+        record.purges[0].scope = Scope::Url(crate::key::Key::from_bits(1));
         record.cause.urls.clear();
         assert_eq!(told(&record), ["url 00000000000000000000000000000001"]);
     }

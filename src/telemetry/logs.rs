@@ -25,7 +25,7 @@ pub struct Level(reload::Handle<EnvFilter, Registry>);
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
-    #[error("`{0}` is not a log level such as `info` or `larder=debug`")]
+    #[error("`{0}` is not a log level such as `info` or `larder=debug`; mend or unset {VARIABLE}")]
     Level(String),
     #[error("a log subscriber is installed already")]
     Installed,

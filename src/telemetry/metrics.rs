@@ -56,8 +56,8 @@ pub(super) type ReadServers = Box<dyn Fn() -> Vec<ServerState> + Send + Sync>;
 /// Reads a value when it is asked for.
 pub(super) type Read = Box<dyn Fn() -> f64 + Send + Sync>;
 
-/// The route under which requests are counted that no route took.
-const UNROUTED: &str = "none";
+/// The route under which requests are counted that were refused before a route was asked.
+pub(crate) const UNROUTED: &str = "none";
 
 impl Metrics {
     /// The media type of what [`Metrics::render`] writes.

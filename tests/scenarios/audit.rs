@@ -61,6 +61,19 @@ async fn the_audit_is_asked_by_time_by_scope_and_by_number() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_purged_on_every_host_is_told_once() {
+    let origin = Origin::start().await;
+    origin.on("*", fresh("x"));
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/api/x")).await.is("MISS", "ORIGIN");
+    larder.purges(json!({"urls": ["/api/x"]})).await;
+    let purges = audit(&larder, "").await;
+    assert_eq!(purges[0]["purged"], json!(["url /api/x"]), "{purges:?}");
+    assert_eq!(purges[0]["number"], 1, "{purges:?}");
+    get(larder.url("/api/x")).await.is("MISS", "ORIGIN");
+}
+
+#[tokio::test]
 async fn a_write_is_in_the_audit_with_the_address_of_its_client() {
     let origin = Origin::start().await;
     origin.on("*", status(204));

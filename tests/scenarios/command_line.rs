@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::answer::fresh;
 use crate::support::client::get;
-use crate::support::larder::{Larder, run};
+use crate::support::larder::{Larder, bare, run, run_after};
 use crate::support::origin::Origin;
 
 const FIVE_FAULTS: &str = "\
@@ -115,6 +115,44 @@ async fn secrets_never_appear_in_what_is_printed() {
 }
 
 #[tokio::test]
+async fn a_password_in_a_url_of_the_command_line_is_not_repeated() {
+    let directory = TempDir::new().unwrap();
+    for (wrong, code, names) in [
+        (&["serve", "--origin", "http://user:hunter2@h"][..], 2, "a user or a password"),
+        (&["serve", "--origin", "user:hunter2@h"], 2, "no scheme"),
+        (&["serve", "--origin", "http://h", "--redis", "redis://:hunter2@h:99999"], 2, "port"),
+        (&["purge", "--everything", "--admin", "ftp://user:hunter2@h"], 2, "--admin"),
+        (&["layers", "--admin", "http://user:hunter2@127.0.0.1:9"], 1, "http://127.0.0.1:9:"),
+        (&["events", "--admin", "http://user:hunter2@127.0.0.1:99999"], 2, "--admin"),
+    ] {
+        let output = run(directory.path(), wrong).await;
+        is_one_clear_sentence(&output, &[code], names);
+        assert!(!stderr(&output).contains("hunter2"), "{wrong:?}: {}", stderr(&output));
+    }
+}
+
+#[tokio::test]
+async fn a_password_in_the_environment_is_not_shown_by_the_help() {
+    let directory = TempDir::new().unwrap();
+    for command in ["purge", "events", "layers", "tripwire"] {
+        let mut command_line = bare(directory.path());
+        command_line.args([command, "--help"]).env("LARDER_ADMIN", "http://user:hunter2@h");
+        let help = stdout(&command_line.output().unwrap());
+        assert!(help.contains("LARDER_ADMIN") && !help.contains("hunter2"), "{help}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_none_is_refused_on_the_command_line_too() {
+    let directory = TempDir::new().unwrap();
+    for port in ["0", "99999", "13000x"] {
+        let origin = format!("http://127.0.0.1:{port}");
+        let output = run(directory.path(), &["serve", "--l2", "none", "--origin", &origin]).await;
+        is_one_clear_sentence(&output, &[2], "its port is no number from 1 to 65535; write ");
+    }
+}
+
+#[tokio::test]
 async fn a_missing_file_is_named() {
     let directory = TempDir::new().unwrap();
     for command in ["serve", "check"] {
@@ -134,7 +172,34 @@ async fn a_port_that_is_taken_is_named() {
             run(directory.path(), &[&base[..], &[flag, &address, other, "127.0.0.1:0"]].concat())
                 .await;
         is_one_clear_sentence(&output, &[1], &address);
+        is_one_clear_sentence(&output, &[1], "end what listens there, or name another with ");
+        is_one_clear_sentence(&output, &[1], flag);
     }
+}
+
+#[tokio::test]
+async fn a_cache_directory_that_is_taken_is_told_with_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let disk = directory.path().join("taken");
+    let disk = disk.to_str().unwrap();
+    let first = Larder::serve(&["--origin", "http://127.0.0.1:9", "--disk", disk]).await;
+    let anywhere = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let second = ["serve", "--origin", "http://127.0.0.1:9", "--disk", disk];
+    let output = run(directory.path(), &[&second[..], &anywhere].concat()).await;
+    is_one_clear_sentence(&output, &[1], "is used by another process; end that one, or give ");
+    is_one_clear_sentence(&output, &[1], "--disk DIRECTORY or `l2.disk.path`, ");
+    is_one_clear_sentence(&output, &[1], "--l2 none");
+    drop(first);
+}
+
+#[tokio::test]
+async fn too_many_workers_for_the_limit_of_open_files_are_told_with_what_to_do() {
+    let directory = directory_with(
+        "origins: { api: { endpoints: [ \"http://127.0.0.1:9\" ] } }\nworkers: 200\nlisten: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\n",
+    );
+    let serve = ["serve", "--config", "larder.yaml"];
+    let output = run_after("ulimit -n 64", directory.path(), &serve).await;
+    is_one_clear_sentence(&output, &[1], "raise the limit of open files (`ulimit -n`");
 }
 
 #[tokio::test]

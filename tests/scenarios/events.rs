@@ -130,7 +130,7 @@ async fn events_are_told_and_listed_from_the_command_line() {
     assert!(String::from_utf8_lossy(&told.stdout).starts_with("purged at "), "{told:?}");
     get(larder.url("/users/7")).await.is("MISS", "ORIGIN");
     let wrong = run(directory.path(), &["events", "user.updted", "--admin", &admin]).await;
-    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("did you mean `user.updated`"));
 }
 

@@ -201,7 +201,16 @@ async fn the_command_line_names_every_scope_and_shows_each_instance() {
     ask(&larder, STORED[0]).await.is("MISS", "ORIGIN");
     ask(&larder, STORED[4]).await.is("MISS", "ORIGIN");
     ask(&larder, STORED[3]).await.is("HIT", "L1");
-    let (code, _) = command(&["--glob", "/**"]).await;
-    assert_eq!(code, Some(1));
+    for wrong in [
+        &["--glob", "/**"][..],
+        &["foo"],
+        &[""],
+        &["--tag", ""],
+        &["--route", "nowhere"],
+        &["--everything", "--timeout", "10000d"],
+    ] {
+        let (code, told) = command(wrong).await;
+        assert_eq!(code, Some(2), "{wrong:?} is wrong usage: {told}");
+    }
     ask(&larder, STORED[3]).await.is("HIT", "L1");
 }

@@ -298,12 +298,20 @@ pub(crate) fn binary() -> PathBuf {
 /// Runs a command of the binary to its end. It must end by itself.
 pub(crate) async fn run(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = bare(directory);
-    let child = command
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary is there");
+    command.args(arguments);
+    end(command, arguments).await
+}
+
+/// The same, with limits that this command of a shell sets.
+pub(crate) async fn run_after(limits: &str, directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = bare(directory);
+    command.args(arguments);
+    end(after(limits, &command), arguments).await
+}
+
+async fn end(mut command: Command, arguments: &[&str]) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the binary is there");
     let pid = child.id();
     let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
     let Ok(ended) = tokio::time::timeout(super::PATIENCE, waiting).await else {

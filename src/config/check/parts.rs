@@ -4,18 +4,29 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use http::uri::Scheme;
+use secrecy::ExposeSecret;
 
 use crate::config::check::{At, Check};
 use crate::config::file::origin::Origin;
 use crate::config::file::service::Rate;
 use crate::config::file::store::{L2, Without};
+use crate::config::scalar::HIDDEN;
 use crate::config::scalar::amount::Size;
+use crate::config::scalar::name::Name;
+use crate::message::bearer::Digest;
 use crate::message::fill::room_for;
 use crate::rate::LONGEST;
+
+/// Each worker is a thread with a socket for each listener, which takes what a processor takes.
+const WORKERS: usize = 4096;
+/// What memory may hold, at least and at most. The largest machines have some tens of TiB.
+const LEAST: Size = Size(1 << 20);
+const MOST: Size = Size(1 << 50);
 
 impl Check<'_> {
     pub(super) fn parts(&mut self) {
         self.listeners();
+        self.workers();
         self.tokens();
         self.origins();
         self.l1();
@@ -25,6 +36,7 @@ impl Check<'_> {
 
     fn tokens(&mut self) {
         let mut names = HashSet::new();
+        let mut secrets: Vec<(Digest, Option<&Name>)> = Vec::new();
         for (index, token) in self.file.admin.tokens.iter().enumerate() {
             let at = self.root.key("admin").key("tokens").index(index);
             let missing = [
@@ -43,7 +55,32 @@ impl Check<'_> {
                 let what = format!("there is a token `{name}` already");
                 self.fault(&at.key("name"), what, "give each its own name");
             }
+            let secret = token.secret.as_ref().map(|secret| secret.0.expose_secret());
+            // What is hidden in a printed configuration may be anything.
+            let Some(secret) = secret.filter(|secret| *secret != HIDDEN) else { continue };
+            let digest = Digest::of(secret.as_bytes());
+            let mut earlier = secrets.iter();
+            if let Some((_, other)) = earlier.find(|(earlier, _)| *earlier == digest) {
+                let other =
+                    other.map_or("another token".into(), |name| format!("the token `{name}`"));
+                let what =
+                    format!("{other} has this secret already, so that it is not known who calls");
+                self.fault(&at.key("secret"), what, "give each its own secret");
+            } else {
+                secrets.push((digest, token.name.as_ref()));
+            }
         }
+    }
+
+    /// Whether each worker can have its thread and its sockets.
+    fn workers(&mut self) {
+        let Some(workers) = self.file.workers.filter(|workers| workers.get() > WORKERS) else {
+            return;
+        };
+        let what = format!("{workers} workers are more than any machine has cores for");
+        let right =
+            format!("write the number of cores, at most {WORKERS}, or leave it out for just that");
+        self.fault(&self.root.key("workers"), what, &right);
     }
 
     fn origins(&mut self) {
@@ -123,6 +160,17 @@ impl Check<'_> {
         if l1.capacity.0 == 0 {
             let what = "`capacity` is nothing, so that nothing is kept in memory";
             self.fault(&at.key("capacity"), what, "give it at least 1MiB, better 256MiB");
+            return;
+        }
+        if l1.capacity.0 < LEAST.0 {
+            let what = format!("`{}` is too little for memory to keep anything in", l1.capacity);
+            self.fault(&at.key("capacity"), what, "give it at least 1MiB, better 256MiB");
+            return;
+        }
+        if l1.capacity.0 > MOST.0 {
+            let what = format!("`{}` is more memory than any machine has", l1.capacity);
+            let right = format!("write what this one can spare, at most {MOST}");
+            self.fault(&at.key("capacity"), what, &right);
             return;
         }
         let Some(object) = l1.max_object else { return };

@@ -15,6 +15,7 @@ use crate::key::content::ContentRules;
 use crate::key::pattern::PathPattern;
 use crate::route::table::Match;
 use crate::route::tags::{BadTemplate, OnWrite, TagRules};
+use crate::telemetry::metrics::UNROUTED;
 
 /// The name of the route that takes what no other does.
 pub(crate) const LAST_RESORT: &str = "last-resort";
@@ -45,10 +46,12 @@ impl<'a> Check<'a> {
                 let what = format!("there is a route `{name}` already");
                 self.fault(&at.key("name"), what, "give each its own name");
             }
-            if name.0 == LAST_RESORT {
-                let what = format!("`{name}` is the name of what no route matches");
-                self.fault(&at.key("name"), what, "take another");
-            }
+            let ours = match name.0.as_str() {
+                LAST_RESORT => "what no route matches",
+                UNROUTED => "what is refused before it comes to a route",
+                _ => continue,
+            };
+            self.fault(&at.key("name"), format!("`{name}` is the name of {ours}"), "take another");
         }
     }
 

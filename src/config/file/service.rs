@@ -135,7 +135,7 @@ pub struct Log {
     pub format: LogFormat,
     /// One line per request on standard output.
     pub access: bool,
-    /// What else is told, on standard error.
+    /// What else is told, on standard error, unless the variable `RUST_LOG` says otherwise.
     pub level: LogLevel,
 }
 

@@ -8,6 +8,10 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::scalar::{HIDDEN, Wrong};
+use crate::message::authority::is_reachable;
+
+/// What is wrong where [`is_reachable`] is false.
+const NO_PORT: &str = "its port is no number from 1 to 65535";
 
 /// Where to listen: an address and a port. `localhost` is 127.0.0.1; port 0 lets the system choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +58,10 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let example = "write a scheme, a host and a port, such as http://10.0.0.1:3000";
         if !text.contains("://") {
-            return Err(Wrong::new("it has no scheme", format!("write http://{text}")));
+            // What is written may be shown, but for a password.
+            let right =
+                if text.contains('@') { example.into() } else { format!("write http://{text}") };
+            return Err(Wrong::new("it has no scheme", right));
         }
         let uri: Uri = text.parse().map_err(|_| Wrong::new("", example))?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
@@ -66,8 +73,11 @@ impl FromStr for Endpoint {
         if authority.as_str().contains('@') {
             return Err(Wrong::new("it holds a user or a password", example));
         }
-        if authority.host().is_empty() || authority.port().is_some_and(|port| port.as_u16() == 0) {
-            return Err(Wrong::new("it names no host or no port that could be reached", example));
+        if authority.host().is_empty() {
+            return Err(Wrong::new("it names no host", example));
+        }
+        if !is_reachable(authority) {
+            return Err(Wrong::new(NO_PORT, example));
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             let right =
@@ -102,8 +112,10 @@ impl FromStr for HostField {
         }
         let right = "write `preserve`, or a host such as api.internal or api.internal:8080";
         match text.parse::<Authority>() {
-            Ok(host) if !text.contains('@') => Ok(Self::Fixed(host)),
-            Ok(_) | Err(_) => Err(Wrong::new("", right)),
+            Ok(host) if host.host().is_empty() || text.contains('@') => Err(Wrong::new("", right)),
+            Ok(host) if !is_reachable(&host) => Err(Wrong::new(NO_PORT, right)),
+            Ok(host) => Ok(Self::Fixed(host)),
+            Err(_) => Err(Wrong::new("", right)),
         }
     }
 }
@@ -180,8 +192,8 @@ impl FromStr for RedisUrl {
         let database = database.split('?').next().unwrap_or_default();
         let server = authority.parse::<Authority>().ok().filter(|it| !it.host().is_empty());
         let server = server.ok_or_else(|| Wrong::new("it names no host", right))?;
-        if server.port_u16().is_none() && server.host() != server.as_str() {
-            return Err(Wrong::new("its port is no number up to 65535", right));
+        if !is_reachable(&server) {
+            return Err(Wrong::new(NO_PORT, right));
         }
         if !database.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Wrong::new("its database is no number", right));
@@ -255,9 +267,19 @@ impl FromStr for WebUrl {
         let right = "write http:// or https://, a host and a path";
         let uri: Uri = text.parse().map_err(|_| Wrong::new("", right))?;
         let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-        let host = uri.authority().map(Authority::as_str).unwrap_or_default();
-        if !is_web || host.is_empty() || host.contains('@') {
+        let Some(authority) = uri.authority().filter(|it| is_web && !it.as_str().is_empty()) else {
             return Err(Wrong::new("", right));
+        };
+        if authority.as_str().contains('@') {
+            let right = "write it without, and add fields: { Authorization: \"Basic ${CDN_LOGIN}\" }, \
+                         a variable with USER:PASSWORD in base64";
+            return Err(Wrong::new("it holds a user or a password", right));
+        }
+        if authority.host().is_empty() {
+            return Err(Wrong::new("it names no host", right));
+        }
+        if !is_reachable(authority) {
+            return Err(Wrong::new(NO_PORT, right));
         }
         Ok(Self(text.into()))
     }
@@ -346,6 +368,35 @@ mod tests {
             let told = wrong.parse::<RedisUrl>().unwrap_err().to_string();
             assert!(told.contains(what) && !told.contains("hunter2"), "{wrong}: {told}");
         }
+    }
+
+    #[test]
+    fn a_port_that_nothing_can_be_at_is_no_port() {
+        let wrong = |text: &str| {
+            let endpoint = format!("http://{text}").parse::<Endpoint>().err();
+            let host = text.parse::<HostField>().err();
+            let redis = format!("redis://:x@{text}/0").parse::<RedisUrl>().err();
+            let url = format!("https://{text}/purge").parse::<WebUrl>().err();
+            [endpoint, host, redis, url]
+        };
+        for text in ["h:0", "h:65536", "h:99999", "h:13000x", "h:", "[::1]:99999", "127.0.0.1:port"]
+        {
+            for told in wrong(text) {
+                let told = told.map(|told| told.to_string()).unwrap_or_default();
+                assert!(told.contains("no number from 1 to 65535; write "), "{text}: {told}");
+            }
+        }
+        for text in ["h", "h:1", "h:65535", "127.0.0.1:80", "[::1]", "[::1]:8080"] {
+            assert_eq!(wrong(text), [None, None, None, None], "{text}");
+        }
+        assert!("http://:80".parse::<Endpoint>().is_err() && ":80".parse::<HostField>().is_err());
+    }
+
+    #[test]
+    fn a_url_of_downstream_that_holds_a_password_is_told_where_it_goes_instead() {
+        let told = "http://user:hunter2@cdn.example/x".parse::<WebUrl>().unwrap_err().to_string();
+        assert!(told.contains("a user or a password") && told.contains("fields: "), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
     }
 
     #[test]
