@@ -207,7 +207,7 @@ fn operation(endpoint: &Endpoint) -> Value {
     if endpoint.does == Does::Receipt {
         operation["parameters"] = json!([{
             "name": "mark", "in": "path", "required": true,
-            "schema": { "type": "string", "pattern": "^[0-9]+-[0-9]+(-[0-9a-f]+)?$" },
+            "schema": { "type": "string", "pattern": "^[0-9]+-[0-9]+-[0-9a-f]+$" },
         }]);
     }
     if endpoint.does == Does::Hook {
@@ -429,7 +429,7 @@ mod tests {
         use crate::entry::facts::Mark;
 
         let pattern = &openapi()["paths"]["/admin/purges/{mark}"]["get"]["parameters"][0];
-        assert_eq!(pattern["schema"]["pattern"], "^[0-9]+-[0-9]+(-[0-9a-f]+)?$");
+        assert_eq!(pattern["schema"]["pattern"], "^[0-9]+-[0-9]+-[0-9a-f]+$");
         assert!("1700000000000-0-1f3a".parse::<Mark>().is_ok());
     }
 }

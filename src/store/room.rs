@@ -49,13 +49,14 @@ mod system {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::{Seek, SeekFrom, Write};
 
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_a_file_has_no_blocks_for_is_missing() {
         let directory = tempfile::tempdir().unwrap();
