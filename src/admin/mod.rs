@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Query, Request, State};
 use axum::middleware::{self, Next};
@@ -42,6 +42,8 @@ use crate::admin::purges::{Asked, Purging};
 use crate::admin::readiness::Readiness;
 use crate::admin::reload::Reload;
 use crate::entry::facts::{Epoch, Mark, NoMark};
+use crate::message::lead::Led;
+use crate::message::problem::Refusal;
 use crate::purge::receipt::shown;
 use crate::telemetry::metrics::{Counts, Metrics};
 use crate::time::Timestamp;
@@ -80,6 +82,8 @@ pub fn router<P: Purging>(admin: Admin<P>) -> Router {
         .with_state(admin)
 }
 
+impl Led for Body {}
+
 /// The API for one connection, from `peer`.
 pub fn for_peer(router: &Router, peer: IpAddr) -> Router {
     router.clone().layer(Extension(Peer(peer)))
@@ -115,6 +119,9 @@ async fn admit<P: Purging>(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if let Some(&Refusal { status, detail }) = request.extensions().get() {
+        return Problem::new(status, detail).into_response();
+    }
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let Some(endpoint) = path.and_then(|path| endpoints::reached(request.method(), path)) else {
         // Nothing is there, or nothing that takes this method; the fallbacks say so.

@@ -22,6 +22,7 @@ use crate::message::body::Body;
 use crate::message::failure::BodyError;
 use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER, X_REQUEST_ID};
 use crate::message::interim::Outbox;
+use crate::message::lead::{Lead, Led};
 use crate::message::problem;
 use crate::pipeline::crossing::{Arrival, Departure};
 use crate::route::ServerFields;
@@ -145,15 +146,13 @@ where
         status.forwarded_status.take_if(|told| *told == response.status());
         let shown = route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
         opened.parts.sign(response.headers_mut(), shown, &outcome, &status);
-        if let Some(lead) = lead {
-            response.extensions_mut().insert(lead);
-        }
         opened.record.status = response.status();
         opened.record.outcome = outcome;
         opened.record.route = route;
         let left = response.body().size_hint().exact();
         Poll::Ready(Ok(response.map(|body| Observed {
             body,
+            lead,
             opened,
             bytes: 0,
             left,
@@ -190,6 +189,7 @@ impl Parts {
 /// A body on its way to the client; dropped, it tells the record.
 pub(crate) struct Observed {
     body: Body,
+    lead: Option<Lead>,
     opened: Opened,
     bytes: u64,
     /// What is still to come, where that is known: a body that was given out whole is complete although nobody
@@ -198,6 +198,12 @@ pub(crate) struct Observed {
     end: Option<BodyEnd>,
     /// Why it was cut off, which is not told yet.
     failure: Option<Box<BodyError>>,
+}
+
+impl Led for Observed {
+    fn take_lead(&mut self) -> Option<Lead> {
+        self.lead.take()
+    }
 }
 
 impl HttpBody for Observed {

@@ -6,9 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
@@ -17,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::message::lead::Led;
 use crate::server::introduction::Counts;
 use crate::server::limits::Limits;
 use crate::server::line::Agreed;
@@ -91,7 +90,7 @@ pin_project! {
     where
         S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>,
         S: Clone,
-        B: Body<Data = Bytes>,
+        B: Led,
         B: 'static,
     {
         #[pin]
@@ -107,7 +106,7 @@ pin_project! {
     where
         S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>,
         S: Clone,
-        B: Body<Data = Bytes>,
+        B: Led,
         B: 'static,
     {
         Sensing { parts: Option<(Stream, Reception<S>)> },
@@ -163,7 +162,7 @@ where
         + Send
         + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Led + Send + 'static,
     B::Error: Into<BoxError>,
 {
     pub(crate) fn new(stream: Stream, reception: Reception<S>, protocols: Arc<Protocols>) -> Self {
@@ -184,7 +183,7 @@ where
         + Send
         + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Led + Send + 'static,
     B::Error: Into<BoxError>,
 {
     /// Asks the connection to finish what is in progress and to begin nothing.
@@ -234,7 +233,7 @@ impl Protocols {
             + Send
             + 'static,
         S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Led + Send + 'static,
         B::Error: Into<BoxError>,
     {
         match protocol {
@@ -258,7 +257,7 @@ where
         + Send
         + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Led + Send + 'static,
     B::Error: Into<BoxError>,
 {
     type Output = ();

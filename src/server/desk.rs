@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use crate::message::lead::{Lead, Led};
 use crate::server::upload::Upload;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -19,8 +19,8 @@ pub(crate) trait Asking: Send {
     /// Asks, and forgets what was asked before.
     fn ask(&mut self, request: Request<Upload>);
 
-    /// The head of the answer, once.
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Response<Length>>;
+    /// The head of the answer, and the lines before its fields; once.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<(Response<Length>, Option<Lead>)>;
 
     /// The next piece of its content. An error ends it.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>>;
@@ -65,7 +65,7 @@ impl<S, B> Asking for Desk<S, S::Future, B>
 where
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible> + Clone + Send,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send,
+    B: Led + Send,
     B::Error: Into<BoxError>,
 {
     fn ask(&mut self, request: Request<Upload>) {
@@ -74,16 +74,17 @@ where
         asked.set(Asked::Answer { answer });
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Response<Length>> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<(Response<Length>, Option<Lead>)> {
         let Some(asked) = &mut self.asked else { return Poll::Pending };
         let AskedProjection::Answer { answer } = asked.as_mut().project() else {
             return Poll::Pending;
         };
         let Ok(response) = ready!(answer.poll(cx));
-        let (parts, content) = response.into_parts();
+        let (parts, mut content) = response.into_parts();
+        let lead = content.take_lead();
         let length = content.size_hint().exact().map_or(Length::Unknown, Length::Known);
         asked.set(Asked::Content { content });
-        Poll::Ready(Response::from_parts(parts, length))
+        Poll::Ready((Response::from_parts(parts, length), lead))
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {

@@ -65,7 +65,7 @@ impl Exchange {
                 self.hearing = Hearing::Over;
                 return sending.poll(desk, head, socket);
             }
-            let Poll::Ready(answer) = desk.poll_answer(socket.context) else {
+            let Poll::Ready((answer, lead)) = desk.poll_answer(socket.context) else {
                 if self.hearing == Hearing::NotYet {
                     self.hearing = Hearing::Listens;
                     outbox.listen(socket.context);
@@ -73,7 +73,8 @@ impl Exchange {
                 return Poll::Pending;
             };
             // What was said until now goes out before its head does.
-            self.sending = Some(Sending::begin(&answer, socket.pulse.order(), head));
+            let order = socket.pulse.order();
+            self.sending = Some(Sending::begin((&answer, lead.as_ref()), order, head));
         }
     }
 }
@@ -103,7 +104,11 @@ const CHUNKS_END: &[u8] = b"0\r\n\r\n";
 const LAST_CHUNK_END: &[u8] = b"\r\n0\r\n\r\n";
 
 impl Sending {
-    fn begin(answer: &Response<Length>, order: Order, head: &mut Vec<u8>) -> Self {
+    fn begin(
+        (answer, lead): (&Response<Length>, Option<&Lead>),
+        order: Order,
+        head: &mut Vec<u8>,
+    ) -> Self {
         let (status, fields) = (answer.status(), answer.headers());
         let says_close =
             members(fields, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"close"));
@@ -111,7 +116,7 @@ impl Sending {
         let closes = says_close || order != Order::Continue;
         let after = if closes { After::Closes } else { After::GoesOn };
         let left = left(status, *answer.body(), fields);
-        write_head(head, answer, after, left.as_ref());
+        write_head(head, (answer, lead), after, left.as_ref());
         let left = left.unwrap_or(Left::Length(0));
         Self {
             is_last: matches!(left, Left::Length(0)),
@@ -221,7 +226,12 @@ fn left(status: StatusCode, length: Length, fields: &HeaderMap) -> Option<Left> 
 }
 
 /// Writes the head as it goes out, with what the framing says of the length in the place of what the fields do.
-fn write_head(head: &mut Vec<u8>, answer: &Response<Length>, after: After, left: Option<&Left>) {
+fn write_head(
+    head: &mut Vec<u8>,
+    (answer, lead): (&Response<Length>, Option<&Lead>),
+    after: After,
+    left: Option<&Left>,
+) {
     let status = answer.status();
     head.extend_from_slice(b"HTTP/1.1 ");
     head.extend_from_slice(status.as_str().as_bytes());
@@ -231,7 +241,6 @@ fn write_head(head: &mut Vec<u8>, answer: &Response<Length>, after: After, left:
         None => head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
     }
     head.extend_from_slice(b"\r\n");
-    let lead = answer.extensions().get::<Lead>();
     head.extend_from_slice(lead.map_or(&[], Lead::as_bytes));
     // What is stored has a date.
     let mut is_dated = lead.is_some();

@@ -25,11 +25,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use http::uri::Scheme;
 use http::{Request, Response};
-use http_body::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -39,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::message::interim::Outbox;
+use crate::message::lead::Led;
 use crate::message::plain::Shortcut;
 use crate::server::connection::{Connection, Protocols};
 use crate::server::crowd::Place;
@@ -107,7 +106,8 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 /// Callers cross the `threshold` first. `make` builds the service of each connection from its caller and from where
 /// interim responses go. The service is cloned per request and its future polled in the connection's task (HTTP/2: in a
 /// task of the stream); neither is boxed. It must always be ready, as layers that wait inside their futures are:
-/// `poll_ready` is not asked. Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
+/// `poll_ready` is not asked. **A request that has a [`Refusal`](crate::message::problem::Refusal) among its extensions must be answered with that, and with nothing
+/// else**: it is too large or ambiguous, and the connection ends behind the answer. Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
 /// answered 503: one that is left in the backlog would learn nothing and could not go elsewhere.
 ///
 /// Returns when the drain has begun and the last connection, tunnels included, has ended or was cut.
@@ -125,7 +125,7 @@ pub async fn serve<M, S, B>(
         + Send
         + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Led + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let _serving = drain.serving();
@@ -182,7 +182,7 @@ impl Worker {
             + Send
             + 'static,
         S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Led + Send + 'static,
         B::Error: Into<BoxError>,
     {
         loop {
@@ -209,7 +209,7 @@ impl Worker {
             + Send
             + 'static,
         S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Led + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let pulse = Arc::new(Pulse::new(Arc::clone(&self.clock)));
@@ -309,7 +309,7 @@ impl Seated {
             + Send
             + 'static,
         S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Led + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let Self { pulse, seat, limits, protocols } = self;

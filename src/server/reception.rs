@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::message::fields::join_cookies;
-use crate::message::lead::fold;
+use crate::message::lead::Led;
 use crate::message::problem::Refusal;
 use crate::server::limits::Limits;
 use crate::server::pulse::{Busy, Order, Phase, Pulse};
@@ -80,7 +80,7 @@ fn is_plainly_coded(fields: &HeaderMap) -> bool {
 impl<S, B> hyper::service::Service<Request<Incoming>> for Reception<S>
 where
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible> + Clone,
-    B: Body,
+    B: Led,
 {
     type Response = Response<Sending<B>>;
     type Error = Infallible;
@@ -147,7 +147,7 @@ pin_project! {
 impl<F, B> Future for Answering<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
-    B: Body,
+    B: Led,
 {
     type Output = Result<Response<Sending<B>>, Infallible>;
 
@@ -179,12 +179,14 @@ where
     }
 }
 
-fn sending<B: Body>(
+fn sending<B: Led>(
     mut response: Response<B>,
     Asked { version, then }: Asked,
     busy: Option<Busy>,
 ) -> Response<Sending<B>> {
-    fold(&mut response);
+    if let Some(lead) = response.body_mut().take_lead() {
+        lead.fold_into(response.headers_mut());
+    }
     if response.status().canonical_reason().is_none()
         && response.extensions().get::<ReasonPhrase>().is_none()
     {
@@ -248,7 +250,7 @@ fn give_back(lent: &mut Lent, busy: Option<&Busy>) {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Sending<B> {
+impl<B: Led> Body for Sending<B> {
     type Data = Bytes;
     type Error = B::Error;
 

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use http_body::Body;
 use http_body::Frame;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::*;
+use crate::message::lead::Led;
 use crate::message::plain::{Lines, Outlet, Plain, Remainder, Sent, Told};
 use crate::message::problem::Refusal;
 use crate::message::shelf::Whole;
@@ -41,7 +43,7 @@ where
         + Sync
         + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Led + Send + 'static,
     B::Error: Into<BoxError>,
 {
     start_with(limits, move |_| Welcome::to(service.clone()))
@@ -58,7 +60,7 @@ where
         + Sync
         + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Led + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let listener = listen::bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
@@ -326,7 +328,7 @@ async fn ask_over_h2(stream: TcpStream) -> Response<Bytes> {
             .unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
-    let request = Request::get("http://a/").body(Empty::<Bytes>::new()).unwrap();
+    let request = Request::get("http://a/").body(Full::<Bytes>::default()).unwrap();
     let response = timeout(SOON, sender.send_request(request)).await.unwrap().unwrap();
     let (parts, body) = response.into_parts();
     Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
@@ -416,7 +418,7 @@ async fn a_body_whose_client_falls_silent_fails_while_it_is_awaited() {
         async move {
             let failure = request.into_body().collect().await.unwrap_err();
             failures.send(matches!(failure, UploadFailure::Silent(_))).unwrap();
-            Ok(Response::new(Empty::<Bytes>::new()))
+            Ok(Response::new(Full::<Bytes>::default()))
         }
     });
     let server = start(limits, service);
@@ -428,6 +430,8 @@ async fn a_body_whose_client_falls_silent_fails_while_it_is_awaited() {
 struct Endless {
     _fallen: oneshot::Sender<()>,
 }
+
+impl Led for Endless {}
 
 impl Body for Endless {
     type Data = Bytes;
@@ -486,7 +490,7 @@ async fn a_reader_that_shuts_its_window_is_cut() {
     .unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
-    let request = Request::get("http://a/").body(Empty::<Bytes>::new()).unwrap();
+    let request = Request::get("http://a/").body(Full::<Bytes>::default()).unwrap();
     // Held, not read.
     let _response = sender.send_request(request).await.unwrap();
     assert!(timeout(SOON, fallen).await.expect("the stalled reader was kept").is_err());
@@ -654,7 +658,7 @@ async fn a_tunnel_counts_as_a_connection_until_it_is_cut() {
     let service = service_fn(move |mut request: Request<Upload>| {
         upgrades.send(hyper::upgrade::on(&mut request)).unwrap();
         async move {
-            let mut response = Response::new(Empty::<Bytes>::new());
+            let mut response = Response::new(Full::<Bytes>::default());
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             response.headers_mut().insert("upgrade", "echo".parse().unwrap());
             response.headers_mut().insert("connection", "upgrade".parse().unwrap());
@@ -703,7 +707,7 @@ async fn repeated_fields_and_unknown_methods_reach_the_service_as_they_came() {
     let (heads, mut seen) = mpsc::unbounded_channel::<(Method, HeaderMap)>();
     let service = service_fn(move |request: Request<Upload>| {
         heads.send((request.method().clone(), request.headers().clone())).unwrap();
-        async { Ok(Response::new(Empty::<Bytes>::new())) }
+        async { Ok(Response::new(Full::<Bytes>::default())) }
     });
     let server = start(Limits::default(), service);
     let _client = server.send(b"BREW /pot HTTP/1.1\r\nhost: a\r\nx: 1\r\nX: \xff\r\n\r\n").await;

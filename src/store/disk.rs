@@ -1,7 +1,8 @@
 //! L2 on this machine's disk: one value per URL, with an index of its variants before them.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -293,7 +294,8 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         path: path.to_owned(),
         cause: cause.to_string(),
     };
-    fs::create_dir_all(path).map_err(unusable)?;
+    // What clients were sent is nobody else's on this machine.
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
     let file = File::options().create(true).append(true).open(path.join(LOCK)).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

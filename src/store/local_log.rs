@@ -345,6 +345,10 @@ fn read(path: &Path) -> io::Result<(State, Option<Sound>)> {
         }
     };
     if damaged {
+        if !bytes.is_empty() {
+            let log = path.display();
+            tracing::warn!(%log, "the purge log is damaged: what was stored before is validated");
+        }
         return Ok((State::beginning_now(), None));
     }
     let bytes = (bytes.len() - rest.len()) as u64;

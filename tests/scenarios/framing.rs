@@ -12,6 +12,24 @@ use crate::support::raw::{converse, head};
 use crate::support::yaml::all_to;
 
 #[tokio::test]
+async fn an_ambiguous_request_is_refused_by_the_admin_api_too() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    let larder = all_to(&origin).start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let admin = larder.admin("");
+    let authority = admin.trim_start_matches("http://").trim_end_matches('/');
+    let body = r#"{"everything":true}"#;
+    let length = format!("Content-Length: {}\r\n", body.len());
+    let purge = format!(
+        "POST /admin/purges HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n{length}{length}\r\n{body}"
+    );
+    let said = converse(authority, purge.as_bytes()).await.to_lowercase();
+    assert!(said.starts_with("http/1.1 400 ") && said.contains("connection: close"), "{said}");
+    get(larder.url("/x")).await.is("HIT", "L1");
+}
+
+#[tokio::test]
 async fn ambiguous_framing_and_bad_syntax_are_400_and_close() {
     let origin = Origin::start().await;
     origin.on("*", ok("reached"));

@@ -272,3 +272,15 @@ async fn what_is_queued_when_the_disk_closes_is_written_first() {
     assert_eq!(found(&disk).await, 300);
     disk.close(PATIENCE).await;
 }
+
+#[tokio::test]
+async fn a_directory_that_is_made_is_for_nobody_else() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let parent = TempDir::new().unwrap();
+    let path = parent.path().join("made");
+    let disk = open(settings(&path)).await.unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "what clients were sent lies there");
+    disk.close(PATIENCE).await;
+}

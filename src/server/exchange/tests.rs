@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tower::{Service, service_fn};
 
 use crate::message::interim::Outbox;
+use crate::message::lead::Led;
 use crate::message::plain::{Lines, Outlet, Plain, Shortcut, Told};
 use crate::server::Welcome;
 use crate::server::limits::Limits;
@@ -64,6 +65,8 @@ impl Content {
         Self { steps: [Step::Endless].into(), length: None, _fallen: Some(fallen) }
     }
 }
+
+impl Led for Content {}
 
 impl Body for Content {
     type Data = Bytes;
@@ -115,7 +118,7 @@ where
         + Sync
         + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Led + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     start_with(limits, move |_| Welcome {
