@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
+/// How long what is known to be outdated is kept at least: long enough that a store takes it in the place of what
+/// it outdates.
+pub const SHORTLY: Duration = Duration::from_secs(1);
+
 /// The freshness of a stored response, computed once when it is stored and asked on every hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -120,6 +124,15 @@ impl Freshness {
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         // RFC 9111 §4.2: "response_is_fresh = (freshness_lifetime > current_age)".
         self.lifetime > self.age(now)
+    }
+
+    /// Whether it answers nobody without the origin's word, and is about to be dropped.
+    pub fn is_spent(&self, now: Timestamp) -> bool {
+        let window = self.stale_while_revalidate.max(self.stale_if_error);
+        self.use_without_asking == UseWithoutAsking::Never
+            && !self.is_fresh(now)
+            && window.is_zero()
+            && self.last_use() <= now.plus(SHORTLY)
     }
 
     /// How many seconds it stays fresh, negative when it is stale, as `Cache-Status` counts them: whole seconds of life

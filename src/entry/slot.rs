@@ -58,7 +58,9 @@ impl Slot {
     pub fn with(&self, entry: Arc<Entry>, cap: usize, now: Timestamp) -> Self {
         let stays = |old: &Arc<Entry>| {
             old.variant == entry.variant
-                && (old.facts.as_of > entry.facts.as_of || !displaces(old, &entry, now))
+                && (old.facts.as_of > entry.facts.as_of
+                    || is_younger(old, &entry, now)
+                    || !displaces(old, &entry, now))
         };
         if self.variants().iter().any(stays) {
             return self.clone();
@@ -121,5 +123,73 @@ impl Slot {
             Variants::None | Variants::One(_) => entries,
             Variants::Several(several) => entries + 48 + 8 * several.capacity(),
         }
+    }
+}
+
+/// Whether `old` came later than a response that is withdrawn, and so is another one than the origin spoke of.
+fn is_younger(old: &Entry, new: &Entry, now: Timestamp) -> bool {
+    let (old, new) = (old.freshness(), new.freshness());
+    new.is_spent(now) && old.received > new.received
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::entry::facts::{Facts, Mark, RouteId};
+    use crate::entry::freshness::{Freshness, UseWithoutAsking};
+    use crate::entry::{Head, Stored};
+    use crate::key::Key;
+    use crate::key::vary::Variant;
+
+    fn entry(
+        received: u64,
+        use_without_asking: UseWithoutAsking,
+        body: &'static [u8],
+    ) -> Arc<Entry> {
+        let facts = Facts {
+            key: Key::from_bits(1),
+            url_key: Key::from_bits(1),
+            url: "http://h/".into(),
+            route: RouteId::new("r"),
+            tags: [].into(),
+            as_of: Mark::new(1, 0),
+        };
+        let lifetime = match use_without_asking {
+            UseWithoutAsking::Never => Duration::ZERO,
+            UseWithoutAsking::Allowed | UseWithoutAsking::OnlyFresh => Duration::from_mins(1),
+        };
+        let freshness = Freshness {
+            received: Timestamp::from_seconds(received),
+            initial_age: Duration::ZERO,
+            lifetime,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            keep: Duration::ZERO,
+            fetch_time: Duration::ZERO,
+            use_without_asking,
+        };
+        let head = Head { status: StatusCode::OK, fields: HeaderMap::new() };
+        let body = Stored::Whole(Bytes::from_static(body));
+        Arc::new(Entry::new(facts, &head, freshness, Variant::default(), body))
+    }
+
+    #[test]
+    fn what_is_withdrawn_takes_no_younger_one_with_it() {
+        let now = Timestamp::from_seconds(110);
+        let withdrawn = entry(100, UseWithoutAsking::Never, b"old");
+        for (received, stays) in [(100, false), (99, false), (105, true)] {
+            let there = entry(received, UseWithoutAsking::Allowed, b"there");
+            let slot = Slot::of([there.clone()]).with(withdrawn.clone(), 4, now);
+            assert_eq!(Arc::ptr_eq(&slot.variants()[0], &there), stays, "{received}");
+        }
+        // A clock that was set back keeps nothing from being stored.
+        let late = Slot::of([entry(105, UseWithoutAsking::Allowed, b"there")]);
+        let next = entry(100, UseWithoutAsking::Allowed, b"next");
+        assert!(Arc::ptr_eq(&late.with(next.clone(), 4, now).variants()[0], &next));
     }
 }

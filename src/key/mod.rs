@@ -209,6 +209,7 @@ impl Text<'_> {
 /// The key of the text that `write` writes.
 fn key_of(write: impl FnOnce(&mut Text<'_>)) -> Key {
     TEXTS.with_borrow_mut(|texts| {
+        texts.next.clear();
         write(&mut Text(&mut texts.next));
         texts.digest()
     })

@@ -303,16 +303,14 @@ fn codings(fields: &HeaderMap) -> Normal {
     normal
 }
 
-/// The languages that are accepted, each with its weight, and those that are refused of a range that is accepted (RFC 4647
-/// §3.3.1).
+/// The languages that are accepted, each with its weight, and those refused that an accepted range holds, or falls back to (RFC
+/// 4647 §3.3.1 and §3.4).
 fn languages(fields: &HeaderMap) -> Normal {
     let ranking = ranking(fields, &ACCEPT_LANGUAGE, |refused, all| {
         all.iter().any(|other| {
             let range = other.name;
-            let is_within = refused.len() > range.len()
-                && refused[range.len()] == b'-'
-                && refused[..range.len()].eq_ignore_ascii_case(range);
-            other.weight > 0 && (range == b"*" || is_within)
+            let is_related = is_within(refused, range) || is_within(range, refused);
+            other.weight > 0 && (range == b"*" || is_related)
         })
     });
     let mut normal = Normal::new();
@@ -322,6 +320,13 @@ fn languages(fields: &HeaderMap) -> Normal {
         normal.extend_from_slice(&weight.to_be_bytes());
     }
     normal
+}
+
+/// Whether a language is one of those in a range.
+fn is_within(language: &[u8], range: &[u8]) -> bool {
+    language.len() > range.len()
+        && language[range.len()] == b'-'
+        && language[..range.len()].eq_ignore_ascii_case(range)
 }
 
 /// The language that is wanted more than every other, if there is exactly one, in lower case.
@@ -586,7 +591,7 @@ mod tests {
             ("en, en-gb;q=0", "EN-GB;q=0, en", true),
             ("en, en-gb, en-gb-x;q=0", "en, en-gb", false),
             ("en, ens;q=0", "en", true),
-            ("de-at, de;q=0", "de-at", true),
+            ("de-at, de;q=0", "de-at", false),
             ("en", "en-gb", false),
             ("en", "en, de", false),
             ("en", "", false),

@@ -47,7 +47,7 @@ pub(crate) struct Passage {
 /// A response, and what is to be said of its request.
 pub(crate) struct Departure {
     pub(crate) response: Response<Body>,
-    /// Lines that go before the response's fields.
+    /// Lines that go before the response's fields: who changes those takes [`Departure::folded`].
     pub(crate) lead: Option<Lead>,
     pub(crate) outcome: Outcome,
     pub(crate) route: Option<Arc<Route>>,
@@ -62,10 +62,9 @@ impl Departure {
         let outcome = if failure.is_the_clients() {
             // RFC 9110 §15.5.9, of 408: the rest of the body may still come, so the server SHOULD send "close".
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            Outcome::Refused(match failure {
-                OriginFailure::RequestSilent => WhyRefused::RequestSilent,
-                _ => WhyRefused::RequestBody,
-            })
+            let silent = failure == OriginFailure::RequestSilent;
+            let why = if silent { WhyRefused::RequestSilent } else { WhyRefused::RequestBody };
+            Outcome::Refused(why)
         } else {
             Outcome::Failed(errand, failure)
         };

@@ -117,7 +117,7 @@ impl Asked {
     fn deliver(mut self, answer: Answer) -> Departure {
         let Answer { content, outcome, forwarded, landing: _, own } = answer;
         let mut status = Status { forwarded, key: self.key.take(), ..Status::default() };
-        let (mut response, lead) = match content {
+        let (mut response, mut lead) = match content {
             Content::Stored(entry) => {
                 self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, None, &outcome)
@@ -132,6 +132,10 @@ impl Asked {
             }
         };
         if let Some(own) = own {
+            // They stand in the place of what is stored under their names.
+            if let Some(lead) = lead.take() {
+                lead.fold_into(response.headers_mut());
+            }
             response.headers_mut().extend(*own);
         }
         Departure { response, lead, outcome, route: Some(self.route), status }

@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    RANGE, VIA,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
 };
 use http::{Method, Response, StatusCode};
 use rand::Rng;
@@ -212,7 +212,7 @@ impl Fetch {
                 let outcome = Outcome::Revalidated(Kept::Left(why));
                 // RFC 9111 §4.3.4: the cache "MUST update its header fields with the header fields provided in the 304": what is
                 // stored is not to be kept either. Not so for a cookie, which is for who asked.
-                let landing = if why.is_of_the_response() && why != WhyNot::SetCookie {
+                let landing = if speaks_for_all(lookup, why) && why != WhyNot::SetCookie {
                     withdrawal(known, asked.received)
                 } else {
                     Landing::done()
@@ -339,7 +339,7 @@ impl Fetch {
         let now = asked.received;
         match &lookup.held {
             Some(Held { entry, until: Until::Validated(_), .. })
-                if why.is_of_the_response()
+                if speaks_for_all(lookup, why)
                     && supersedes(asked.response.status())
                     && !(entry.freshness().is_fresh(now)
                         && self.0.ledger.standing(entry, now) == Standing::Good) =>
@@ -433,8 +433,15 @@ impl Fetch {
 
 /// Leaves of a stored response what nobody gets without the origin's word.
 fn withdrawal(known: &Entry, now: Timestamp) -> Landing {
-    let freshness = withdrawn(&known.freshness(), now);
-    Landing::whole(Arc::new(known.with_freshness(freshness)))
+    withdrawn(&known.freshness(), now).map_or_else(Landing::done, |freshness| {
+        Landing::whole(Arc::new(known.with_freshness(freshness)))
+    })
+}
+
+/// Whether an answer that is not kept says something of what others are given. Not where the request says who asks: one
+/// client with a wrong token would end what all others are served.
+fn speaks_for_all(lookup: &Lookup, why: WhyNot) -> bool {
+    why.is_of_the_response() && !lookup.request.headers.contains_key(AUTHORIZATION)
 }
 
 /// What is to be kept, if its route may have its key stored.

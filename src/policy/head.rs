@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 
-use crate::entry::freshness::Freshness;
+use crate::entry::freshness::{Freshness, SHORTLY};
 use crate::message::conditional::{EntityTag, last_modified};
 use crate::time::Timestamp;
 
@@ -19,10 +19,6 @@ pub enum Told {
     /// Nothing: only a 200 speaks of what is stored.
     Nothing,
 }
-
-/// How long what is known to be outdated is kept at least: long enough that a store takes it in the place of what
-/// it outdates.
-const SHORTLY: Duration = Duration::from_secs(1);
 
 /// Compares the head of a HEAD's answer with a stored response, whose body is `length` bytes long.
 ///

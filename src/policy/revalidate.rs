@@ -1,5 +1,7 @@
 //! Asking the origin whether a stored response still holds, and what its answer makes of it.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::header::{
     ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
@@ -64,8 +66,14 @@ pub fn supersedes(status: StatusCode) -> bool {
 
 /// The freshness of a stored response of which the origin's last word is that it is not to be had any more, or not to be
 /// kept: from `now` on it answers nobody without the origin's word.
-pub fn withdrawn(freshness: &Freshness, now: Timestamp) -> Freshness {
-    Freshness { use_without_asking: UseWithoutAsking::Never, ..outdated(freshness, now) }
+///
+/// It is kept no longer than it takes to be put in the place of what it was. Nothing where it answers nobody already: else each
+/// request that the origin answers so would write it once more.
+pub fn withdrawn(freshness: &Freshness, now: Timestamp) -> Option<Freshness> {
+    let shortly = Freshness { keep: Duration::ZERO, ..*freshness };
+    let withdrawn =
+        || Freshness { use_without_asking: UseWithoutAsking::Never, ..outdated(&shortly, now) };
+    (!freshness.is_spent(now)).then(withdrawn)
 }
 
 /// The tag in quotes, as it must be sent; nothing where it is empty.
@@ -100,6 +108,7 @@ fn is_about(stored: &HeaderMap, answer: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::freshness::SHORTLY;
 
     const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
@@ -118,6 +127,33 @@ mod tests {
             (name.as_str().to_owned(), value.as_bytes().to_vec())
         };
         conditions(&fields(stored)).into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn what_is_withdrawn_answers_nobody_and_is_withdrawn_once() {
+        let now = Timestamp::from_seconds(1_700_000_000);
+        let window = Duration::from_hours(1);
+        for (age, never) in [(0, false), (10, false), (1_000, false), (10, true)] {
+            let freshness = Freshness {
+                received: now.minus(Duration::from_secs(age)),
+                initial_age: Duration::ZERO,
+                lifetime: Duration::from_secs(30),
+                stale_while_revalidate: if never { Duration::ZERO } else { window },
+                stale_if_error: if never { Duration::ZERO } else { window },
+                keep: window,
+                fetch_time: Duration::ZERO,
+                use_without_asking: if never {
+                    UseWithoutAsking::Never
+                } else {
+                    UseWithoutAsking::Allowed
+                },
+            };
+            let withdrawn = withdrawn(&freshness, now).expect("it was good for something");
+            assert!(withdrawn.is_spent(now) && !withdrawn.is_fresh(now), "{age}");
+            assert!(withdrawn.last_use() > now && withdrawn.last_use() <= now.plus(SHORTLY));
+            assert_eq!(super::withdrawn(&withdrawn, now), None, "{age}");
+            assert_eq!(super::withdrawn(&withdrawn, now.plus(Duration::from_secs(5))), None);
+        }
     }
 
     /// RFC 9111 §4.3.1.

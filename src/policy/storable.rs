@@ -86,7 +86,8 @@ pub enum WhyNot {
 }
 
 impl WhyNot {
-    /// Whether it is the response that is not to be kept, whoever asked for it, and however much is stored already.
+    /// Whether it is the head of the response that says so, whoever asked for it, and whatever is stored already. What is found in
+    /// a body comes later, and what is too large for us is not the origin's word.
     pub fn is_of_the_response(self) -> bool {
         match self {
             Self::NotUnderstood
@@ -97,12 +98,7 @@ impl WhyNot {
             | Self::NoLifetime
             | Self::ArrivedStale
             | Self::Vetoed
-            | Self::TooLarge
-            | Self::TooManyTags
-            | Self::TagsUnreadable
-            | Self::Contradiction
-            | Self::GraphQlErrors
-            | Self::GraphQlUnread => true,
+            | Self::Contradiction => true,
             Self::Method
             | Self::Status
             | Self::Part
@@ -110,7 +106,12 @@ impl WhyNot {
             | Self::Authorization
             | Self::NoLayer
             | Self::NoRoom
+            | Self::TooLarge
             | Self::TooManyKeys
+            | Self::TooManyTags
+            | Self::TagsUnreadable
+            | Self::GraphQlErrors
+            | Self::GraphQlUnread
             | Self::Tripwire => false,
         }
     }

@@ -217,7 +217,10 @@ fn sending<B: Led>(
 
 pin_project! {
     /// The body of an answer; its request is in progress until this ends or is dropped.
-    pub(crate) struct Sending<B> {
+    pub(crate) struct Sending<B>
+    where
+        B: Body,
+    {
         #[pin]
         body: B,
         // Whether nothing else tells where it ends (RFC 9112 §6.3).
@@ -226,9 +229,18 @@ pin_project! {
         lent: Lent,
     }
 
-    impl<B> PinnedDrop for Sending<B> {
+    impl<B> PinnedDrop for Sending<B>
+    where
+        B: Body,
+    {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
+            if let Some(busy) = this.busy
+                && *this.ends_with_connection
+                && !this.body.is_end_stream()
+            {
+                busy.pulse().cut_off();
+            }
             give_back(this.lent, this.busy.as_ref());
         }
     }

@@ -376,6 +376,7 @@ impl Writer {
             if self.may_write() {
                 self.write(&job.work).await;
             } else {
+                // What lay there before stays readable; purges and its age hold against it.
                 self.lose(job.work.entries.len() as u64, "the disk is full, or cannot be written");
             }
             if self.unsettled.bytes > BREATH || queue.len() == 0 {
@@ -384,7 +385,11 @@ impl Writer {
         }
     }
 
+    /// Whether a batch may begin, or go on.
     fn may_write(&mut self) -> bool {
+        if self.unsettled.key.is_some() {
+            return true;
+        }
         if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return false;
         }
@@ -403,6 +408,7 @@ impl Writer {
         let cache = self.engine.cache();
         cache.storage().wait().await;
         if cache.storage().may_contains(&key) {
+            self.counts.written.fetch_add(entries, Ordering::Relaxed);
             if self.failed.take().is_some() {
                 tracing::info!("the cache directory is written to again");
             }
@@ -459,6 +465,13 @@ impl Writer {
         }
         // An update that is dropped under load would leave the old value readable, so the old one goes first.
         cache.remove(&key);
+        if self.unsettled.key == Some(key) {
+            // Whether it was written cannot be seen any more.
+            self.unsettled.key = None;
+        }
+        if work.entries.is_empty() && work.before == Before::Remove {
+            return;
+        }
         let Some(bytes) = bundle.bytes(self.most) else {
             self.counts.lose(&StoreError::TooLarge);
             return;
@@ -467,7 +480,6 @@ impl Writer {
         self.unsettled.entries += added as u64;
         self.unsettled.key = Some(key);
         cache.insert(key, Blob(bytes));
-        self.counts.written.fetch_add(added as u64, Ordering::Relaxed);
     }
 }
 

@@ -361,8 +361,9 @@ impl LogFile {
         let mut file = OpenOptions::new().write(true).open(path)?;
         if file.metadata()?.len() > sound.bytes {
             file.set_len(sound.bytes)?;
-            file.sync_all()?;
         }
+        // What is relied on is to be there after the next crash too.
+        file.sync_all()?;
         file.seek(io::SeekFrom::End(0))?;
         Ok(Self { path: path.to_owned(), file, frames: sound.frames })
     }

@@ -324,3 +324,25 @@ async fn what_was_replaced_does_not_stand_in_for_a_failure_either() {
     let asks = ask("GET", larder.url("/x")).with("Cache-Control", "max-stale").await;
     asks.has_status(503);
 }
+
+/// One client with a wrong token would end what all others are served.
+#[tokio::test]
+async fn what_one_who_says_who_it_is_may_not_have_stays_for_others() {
+    let (origin, mut asked_before) = (Origin::start().await, false);
+    origin.with("/x", move |asked| match asked.field("authorization") {
+        "" if asked_before => status(503),
+        "" => {
+            asked_before = true;
+            ok("hello").field("ETag", "\"v1\"")
+        }
+        _ => status(403).field("Cache-Control", "no-store"),
+    });
+    let larder = all_to(&origin).route("ttl: 300ms").route("stale_if_error: 1h").start().await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    until("it is stale, and asked about with a token", async || {
+        let asks = ask("GET", larder.url("/x")).with("Authorization", "Bearer wrong").await;
+        (asks.status == 403).then_some(())
+    })
+    .await;
+    get(larder.url("/x")).await.is("STALE", "L1").says("hello");
+}
