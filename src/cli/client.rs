@@ -33,16 +33,16 @@ struct Instance {
 
 /// Purges, and shows the receipt.
 pub(super) fn purge(asked: &Purge) -> Result<(), Failure> {
-    let url = endpoint(&asked.admin, "admin/purges")?;
+    let url = endpoint(&asked.api.admin, "admin/purges")?;
     let receipt = runtime()?.block_on(post(url.clone(), body(asked), *asked.timeout))?;
     if asked.dry_run {
-        return tell(&if asked.json { receipt.to_string() } else { estimated(&receipt) });
+        return tell(&if asked.api.json { receipt.to_string() } else { estimated(&receipt) });
     }
-    if asked.json {
+    if asked.api.json {
         tell(&receipt.to_string())?;
     }
     let told = in_words(&url, receipt, asked.wait)?;
-    if asked.json { Ok(()) } else { tell(&told) }
+    if asked.api.json { Ok(()) } else { tell(&told) }
 }
 
 /// What an answered receipt says; one that is not what was waited for is a failure.

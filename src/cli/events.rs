@@ -7,10 +7,10 @@ use crate::cli::{Events, Failure, Wait, runtime, tell};
 
 /// Tells an event and shows the receipt; without a name, lists all events.
 pub(super) fn events(asked: &Events) -> Result<(), Failure> {
-    let url = endpoint(&asked.admin, "admin/events")?;
+    let url = endpoint(&asked.api.admin, "admin/events")?;
     let Some(name) = &asked.name else {
         let known = runtime()?.block_on(get(url))?;
-        if asked.json {
+        if asked.api.json {
             return tell(&known.to_string());
         }
         let names = known["events"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -29,11 +29,11 @@ pub(super) fn events(asked: &Events) -> Result<(), Failure> {
         body["reason"] = reason.as_str().into();
     }
     let receipt = runtime()?.block_on(post(url.clone(), body, *asked.timeout))?;
-    if asked.json {
+    if asked.api.json {
         tell(&receipt.to_string())?;
     }
     let told = in_words(&url, receipt, asked.wait)?;
-    if asked.json { Ok(()) } else { tell(&told) }
+    if asked.api.json { Ok(()) } else { tell(&told) }
 }
 
 /// The data as JSON, with what single values say in it.

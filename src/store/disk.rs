@@ -97,7 +97,8 @@ impl Engine {
 
     /// Begins anew with what lies on the disk. On the background's runtime, where recovery is to stay.
     async fn reopen(&self) -> foyer::Result<()> {
-        // No two write to one file; one that has died may never say that it is closed.
+        // So that no two write to one file. One that has died may never say that it is closed; what it wrote even so would match
+        // no checksum, and be absent.
         let _closed = timeout(LAST, self.cache().close()).await;
         let new = cache(self.settings.clone(), self.block, self.background.clone()).await?;
         self.current.store(Arc::new(new));
@@ -387,7 +388,7 @@ impl Writer {
 
     /// Whether a batch may begin, or go on.
     fn may_write(&mut self) -> bool {
-        if self.unsettled.key.is_some() {
+        if self.unsettled.bytes > 0 {
             return true;
         }
         if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
@@ -403,13 +404,16 @@ impl Writer {
     /// Waits until the disk has what was written. The engine drops what it cannot write, and tells nobody: whether it has
     /// the last one is how it is known.
     async fn settle(&mut self) {
-        let Unsettled { entries, key, .. } = std::mem::take(&mut self.unsettled);
-        let Some(key) = key else { return };
+        let Unsettled { bytes, entries, key } = std::mem::take(&mut self.unsettled);
+        if bytes == 0 {
+            return;
+        }
         let cache = self.engine.cache();
         cache.storage().wait().await;
-        if cache.storage().may_contains(&key) {
+        // Of a batch whose last one was removed again, nothing speaks against the others.
+        if key.is_none_or(|key| cache.storage().may_contains(&key)) {
             self.counts.written.fetch_add(entries, Ordering::Relaxed);
-            if self.failed.take().is_some() {
+            if key.is_some() && self.failed.take().is_some() {
                 tracing::info!("the cache directory is written to again");
             }
             return;
