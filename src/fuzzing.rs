@@ -34,7 +34,9 @@ use crate::message::bearer::Digest;
 use crate::message::cache_control::{RequestDirectives, ResponseDirectives, delta_seconds};
 use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::content_range::ContentRange;
+use crate::message::fields::Named;
 use crate::message::range::{self, Ranges};
+use crate::message::reply::Fields;
 use crate::message::{date, dictionary, fields, problem};
 use crate::origin::framing::Framing as BodyFraming;
 use crate::origin::head;
@@ -419,10 +421,10 @@ fn listen(
             // As whoever asks does it: without bytes there is nothing to read.
             let read = if came.is_empty() { Ok(None) } else { head::read(came) };
             let Ok(read) = read else { return Listened::Broken };
-            let Some(response) = read else { return Listened::More };
-            heard.heads.push((response.status(), response.headers().clone()));
-            if !response.status().is_informational() {
-                match head::framing(method, &response) {
+            let Some(reply) = read else { return Listened::More };
+            heard.heads.push((reply.status, mapped(&reply.fields)));
+            if !reply.status.is_informational() {
+                match head::framing(method, &reply) {
                     Ok(told) => *framing = Some(told),
                     Err(_) => return Listened::Broken,
                 }
@@ -439,6 +441,16 @@ fn listen(
             },
         }
     }
+}
+
+/// The map that is made of the lines of a head, which says the same.
+fn mapped(lines: &Fields) -> HeaderMap {
+    let map = lines.clone().into_map();
+    assert_eq!(map.len(), lines.iter().count());
+    for name in map.keys() {
+        assert!(map.named(name).eq(lines.named(name)), "{name} of {lines:?}");
+    }
+    map
 }
 
 /// What the lane takes is one request without a doubt, and its key is that of the same request on the long way.

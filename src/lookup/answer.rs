@@ -5,12 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 
 use crate::entry::Entry;
 use crate::lookup::outcome::{Forwarded, Outcome};
 use crate::message::body::Body;
 use crate::message::fill::Reader;
+use crate::message::reply::Reply;
 
 /// An answer on its way up.
 pub struct Answer {
@@ -38,8 +39,8 @@ impl Answer {
     }
 
     /// An answer for one request alone.
-    pub fn once(response: Response<Body>, outcome: Outcome) -> Self {
-        let content = Content::Once(Box::new(response));
+    pub fn once(reply: impl Into<Reply<Body>>, outcome: Outcome) -> Self {
+        let content = Content::Once(Box::new(reply.into()));
         Self {
             content,
             outcome,
@@ -57,7 +58,7 @@ pub enum Content {
     /// A response that will be stored, whose body still arrives; others may read along.
     Arriving(Arc<Entry>, Reader),
     /// The origin's response for this request alone.
-    Once(Box<Response<Body>>),
+    Once(Box<Reply<Body>>),
 }
 
 /// What is left to do before an answer is stored; whoever leads the flight does it.

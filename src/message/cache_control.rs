@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, PRAGMA};
+use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 
 use crate::message::dictionary::{self, Value};
 use crate::message::fields::{
-    CDN_CACHE_CONTROL, LARDER_CACHE_CONTROL, SURROGATE_CONTROL, list, members,
+    CDN_CACHE_CONTROL, LARDER_CACHE_CONTROL, Named, SURROGATE_CONTROL, list, members,
 };
 
 /// What a client's `Cache-Control` (or `Pragma`) asks for. The default asks for nothing.
@@ -80,13 +80,13 @@ pub const VERY_LONG: Duration = Duration::from_secs(1 << 31);
 
 impl RequestDirectives {
     /// What a request asks for. Costs two look-ups, and nothing more, where it has neither field.
-    pub fn of(fields: &HeaderMap) -> Self {
+    pub fn of(fields: &impl Named) -> Self {
         let mut found = Self::default();
-        if fields.contains_key(CACHE_CONTROL) {
+        if fields.has(&CACHE_CONTROL) {
             for member in members(fields, &CACHE_CONTROL) {
                 found.take(&Directive::parse(member));
             }
-        } else if fields.contains_key(PRAGMA) {
+        } else if fields.has(&PRAGMA) {
             // RFC 7234 §5.4: "When the Cache-Control header field is not present in a request, caches MUST consider
             // the no-cache request pragma-directive as having the same effect"; RFC 9111 §5.4 deprecates it, and
             // old clients still send it.
@@ -116,7 +116,7 @@ impl RequestDirectives {
 
 impl ResponseDirectives {
     /// What `Cache-Control` says, on all its lines.
-    pub fn of(fields: &HeaderMap) -> Self {
+    pub fn of(fields: &impl Named) -> Self {
         let mut found = Self::default();
         for member in members(fields, &CACHE_CONTROL) {
             found.take(&Directive::parse(member));
@@ -131,7 +131,7 @@ impl ResponseDirectives {
     /// RFC 9213 §2.1: "If a targeted field in a given response is empty, or a parsing error is encountered, that
     /// field MUST be ignored by the cache (i.e., it behaves as if the field were not present, likely falling back
     /// to other cache-control mechanisms present)."
-    pub fn targeted(fields: &HeaderMap) -> Option<Self> {
+    pub fn targeted(fields: &impl Named) -> Option<Self> {
         TARGETED.iter().find_map(|name| {
             let parsed = dictionary::parse(fields, name)?;
             let mut found = Self::default();
@@ -360,7 +360,7 @@ impl<'a> Directive<'a> {
 
 #[cfg(test)]
 mod tests {
-    use http::header::HeaderValue;
+    use http::header::{HeaderMap, HeaderValue};
 
     use super::*;
 

@@ -49,28 +49,78 @@ pub fn join_cookies(fields: &mut HeaderMap) {
 pub trait Named {
     /// The value of each line with this name, in their order.
     fn named(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]>;
+
+    /// The value of the first line with this name.
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.named(name).next()
+    }
+
+    /// Whether there is a line with this name.
+    fn has(&self, name: &HeaderName) -> bool {
+        self.first(name).is_some()
+    }
+}
+
+/// Fields of which some can be taken out.
+pub trait Removable: Named {
+    /// Takes out all lines with such a name. Names come in any case.
+    fn remove_each(&mut self, is_one: impl Fn(&[u8]) -> bool);
+
+    /// Takes out all lines with this name.
+    fn remove_all(&mut self, name: &HeaderName) {
+        self.remove_each(|known| known.eq_ignore_ascii_case(name.as_str().as_bytes()));
+    }
 }
 
 impl Named for HeaderMap {
     fn named(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
     }
+
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.get(name).map(HeaderValue::as_bytes)
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        self.contains_key(name)
+    }
 }
 
-/// Whether a field is of one hop.
-pub fn is_of_one_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
-    )
+impl Removable for HeaderMap {
+    /// Those are found by one look over all fields: mostly there is one or none, and to look one up costs 45 instructions or,
+    /// where it is no standard name, 150.
+    fn remove_each(&mut self, is_one: impl Fn(&[u8]) -> bool) {
+        let found = self.keys().filter(|name| is_one(name.as_str().as_bytes())).cloned();
+        let found: SmallVec<[HeaderName; 2]> = found.collect();
+        for name in found {
+            self.remove(name);
+        }
+    }
 }
 
-/// Whether a field is of one proxy.
-fn is_of_one_proxy(name: &str) -> bool {
-    matches!(
-        name,
-        "proxy-authenticate" | "proxy-authorization" | "proxy-authentication-info" | "trailer"
-    )
+/// Whether a field with this name, in any case, is of one hop.
+pub fn is_of_one_hop(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        2 => is("te"),
+        7 => is("upgrade"),
+        10 => is("connection") || is("keep-alive"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        _ => false,
+    }
+}
+
+/// Whether a field with this name, in any case, is of one proxy.
+fn is_of_one_proxy(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        7 => is("trailer"),
+        18 => is("proxy-authenticate"),
+        19 => is("proxy-authorization"),
+        25 => is("proxy-authentication-info"),
+        _ => false,
+    }
 }
 
 /// What says something else than the request line, the connection and the key, to some origin or framework, and is
@@ -140,7 +190,7 @@ fn steers(name: &str) -> bool {
 
 /// Removes what a stranger says of the URL, the method, the host and the client beside the request itself.
 pub fn remove_steering(fields: &mut HeaderMap) {
-    remove_all(fields, |name, _| steers(name));
+    fields.remove_each(|name| str::from_utf8(name).is_ok_and(steers));
 }
 
 /// Removes names with `_` that read like a field which counts: one that frames, that belongs to one hop, that steers, that
@@ -148,21 +198,17 @@ pub fn remove_steering(fields: &mut HeaderMap) {
 pub fn remove_aliases(fields: &mut HeaderMap, keyed: &[HeaderName]) {
     use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
     const OWN: [HeaderName; 5] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST];
-    remove_all(fields, |name, fields| {
-        if !name.as_bytes().contains(&b'_') {
+    let names = fields.keys().filter(|name| {
+        if !name.as_str().contains('_') {
             return false;
         }
-        let plain = name.replace('_', "-");
+        let plain = name.as_str().replace('_', "-");
         let counts = |name: &HeaderName| *name == *plain;
         steers(&plain)
-            || is_of_one_hop(&plain)
+            || is_of_one_hop(plain.as_bytes())
             || fields.contains_key(&plain)
             || OWN.iter().chain(keyed).any(counts)
     });
-}
-
-fn remove_all(fields: &mut HeaderMap, is_one: impl Fn(&str, &HeaderMap) -> bool) {
-    let names = fields.keys().filter(|name| is_one(name.as_str(), fields));
     let names: Vec<HeaderName> = names.cloned().collect();
     for name in names {
         fields.remove(name);
@@ -174,56 +220,39 @@ fn remove_all(fields: &mut HeaderMap, is_one: impl Fn(&str, &HeaderMap) -> bool)
 /// RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message is forwarded
 /// and, for each connection-option in this field, remove any header or trailer field(s) from the message with the
 /// same name as the connection-option, and then remove the Connection header field itself".
-pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+pub fn remove_hop_by_hop(fields: &mut impl Removable) {
     remove_named_by_connection(fields);
-    remove_each(fields, is_of_one_hop);
-}
-
-/// Removes these, found by one look over all fields: mostly there is one or none, and to look one up costs 45
-/// instructions or, where it is no standard name, 150.
-fn remove_each(fields: &mut HeaderMap, is_one: fn(&str) -> bool) {
-    let found = fields.keys().filter(|name| is_one(name.as_str())).cloned();
-    let found: SmallVec<[HeaderName; 2]> = found.collect();
-    for name in found {
-        fields.remove(name);
-    }
+    fields.remove_each(is_of_one_hop);
 }
 
 /// Removes the fields that `Connection` names, and leaves it itself. What goes no further must not be keyed or
 /// select a variant either. Costs one look-up where a client names nothing but the usual.
-pub fn remove_named_by_connection(fields: &mut HeaderMap) {
-    let Some(first) = fields.get(CONNECTION) else { return };
-    let usual = first.as_bytes().eq_ignore_ascii_case(b"keep-alive") || first == "close";
-    if usual && fields.get_all(CONNECTION).iter().nth(1).is_none() {
+pub fn remove_named_by_connection(fields: &mut impl Removable) {
+    let is_usual = |line: &[u8]| line.eq_ignore_ascii_case(b"keep-alive") || line == b"close";
+    if fields.named(&CONNECTION).all(is_usual) {
         return;
     }
-    let named: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| list(value.as_bytes()))
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(may_be_named_by_connection)
-        .collect();
-    for name in named {
-        fields.remove(name);
-    }
+    let options = members(fields, &CONNECTION).filter(|option| may_be_named_by_connection(option));
+    let named: Vec<Box<[u8]>> = options.map(Box::from).collect();
+    fields.remove_each(|name| named.iter().any(|option| name.eq_ignore_ascii_case(option)));
 }
 
 /// A `Connection` that names an end-to-end field which we rely on is an attack or a mistake, not an option
 /// (RFC 9110 §7.6.1: "A sender MUST NOT send a connection option corresponding to a field that is intended for all
 /// recipients of the content. For example, Cache-Control is never appropriate as a connection option").
-fn may_be_named_by_connection(name: &HeaderName) -> bool {
+fn may_be_named_by_connection(option: &[u8]) -> bool {
     use http::header::{
         AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY,
     };
     ![AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY]
-        .contains(name)
+        .iter()
+        .any(|name| name.as_str().as_bytes().eq_ignore_ascii_case(option))
 }
 
 /// Removes what a cache does not keep though it may arrive (RFC 9111 §3.1): fields of one hop and of one proxy.
 pub fn remove_unstorable(fields: &mut HeaderMap) {
     remove_hop_by_hop(fields);
-    remove_each(fields, is_of_one_proxy);
+    fields.remove_each(is_of_one_proxy);
 }
 
 /// The members of a comma-separated list, trimmed, without the empty ones; commas in quoted strings do not
@@ -233,8 +262,11 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The members of all lines of a field.
-pub fn members<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    fields.get_all(name).iter().flat_map(|line: &HeaderValue| list(line.as_bytes()))
+pub fn members<'a>(
+    fields: &'a impl Named,
+    name: &'a HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    fields.named(name).flat_map(list)
 }
 
 struct List<'a> {

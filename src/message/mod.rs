@@ -20,5 +20,6 @@ pub mod plain;
 pub mod problem;
 pub mod range;
 pub mod reading;
+pub mod reply;
 pub mod shelf;
 pub mod update;

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::ext::on_informational;
 use hyper_util::client::legacy::{self, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt as _;
 
-use crate::message::fields::members;
+use crate::message::fields::{Named, Removable, members};
 use crate::message::interim::Interim;
+use crate::message::reply::{Fields, Reply};
 use crate::origin::body::{Feed, Outgoing, RequestBodyFailure};
 use crate::origin::dial::{Dial, Unsent, cause};
 use crate::origin::failure::OriginFailure;
@@ -85,7 +86,7 @@ impl Clients {
         &self,
         mut request: Request<Outgoing>,
         feed: Option<Arc<Feed>>,
-    ) -> Result<Response<hyper::body::Incoming>, Trouble> {
+    ) -> Result<Reply<hyper::body::Incoming>, Trouble> {
         if let Some(interim) = request.extensions_mut().remove::<Interim>() {
             on_informational(&mut request, move |response| {
                 if response.status() != StatusCode::CONTINUE {
@@ -101,11 +102,12 @@ impl Clients {
             None => timeout(patience, answering).await.ok(),
             Some(feed) => answered_after(answering, &feed, patience).await,
         };
-        let mut response = answer
+        let response = answer
             .ok_or(Trouble::Failed(OriginFailure::NoAnswer))?
             .map_err(|error| trouble(&error))?;
-        check(&mut response, way).map_err(Trouble::Failed)?;
-        Ok(response)
+        let mut reply = Reply::from(response);
+        check(&mut reply, way).map_err(Trouble::Failed)?;
+        Ok(reply)
     }
 
     fn request(&self, way: Way, request: Request<Outgoing>) -> ResponseFuture {
@@ -216,14 +218,14 @@ fn innermost(error: &(dyn Error + 'static)) -> Arc<str> {
 }
 
 /// Refuses what hyper lets pass, and leaves one statement of the body's length at most.
-pub(super) fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), OriginFailure> {
+pub(super) fn check<B>(reply: &mut Reply<B>, way: Way) -> Result<(), OriginFailure> {
     let protocol = |why: &str| OriginFailure::Protocol(Arc::from(why));
     // RFC 9110 §15.2.2: only an Upgrade that was asked for is answered with 101.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && way == Way::Usual {
+    if reply.status == StatusCode::SWITCHING_PROTOCOLS && way == Way::Usual {
         return Err(protocol("101 without a request to upgrade"));
     }
-    let fields = response.headers_mut();
-    if fields.contains_key(TRANSFER_ENCODING) {
+    let fields = &mut reply.fields;
+    if fields.has(&TRANSFER_ENCODING) {
         // A coding that is known would be taken off with the field, and the content would be something else. One
         // that nobody has registered cannot be undone by anybody: the content is what comes "until [the connection]
         // is closed by the server" (RFC 9112 §6.3), as hyper reads it.
@@ -232,29 +234,28 @@ pub(super) fn check<B>(response: &mut Response<B>, way: Way) -> Result<(), Origi
         }
         // RFC 9112 §6.3: "the Transfer-Encoding overrides the Content-Length". hyper reads the body so, but
         // leaves the field.
-        fields.remove(CONTENT_LENGTH);
+        fields.remove_all(&CONTENT_LENGTH);
         return Ok(());
     }
     match stated_length(fields) {
         Ok(None) => {}
         Ok(Some(length)) => {
-            fields.insert(CONTENT_LENGTH, length);
+            fields.map().insert(CONTENT_LENGTH, length);
         }
         Err(Ambiguous) => return Err(protocol("content-length invalid or contradictory")),
     }
     Ok(())
 }
 
-fn is_just_chunked(fields: &HeaderMap) -> bool {
-    let mut lines = fields.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = lines
-        .next()
-        .is_some_and(|line| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+fn is_just_chunked(fields: &Fields) -> bool {
+    let mut lines = fields.named(&TRANSFER_ENCODING);
+    let is_chunked =
+        lines.next().is_some_and(|line| line.trim_ascii().eq_ignore_ascii_case(b"chunked"));
     is_chunked && lines.next().is_none()
 }
 
 /// Whether no coding is one of RFC 9112 §7, or looks like the one that would end the body elsewhere.
-fn are_unknown(fields: &HeaderMap) -> bool {
+fn are_unknown(fields: &Fields) -> bool {
     let known = |coding: &[u8]| {
         let coding = coding.to_ascii_lowercase();
         ["chunked", "compress", "deflate", "gzip"]
@@ -271,17 +272,17 @@ struct Ambiguous;
 ///
 /// RFC 9110 §8.6: a recipient of "multiple Content-Length header fields [...] with identical decimal values" may
 /// replace them with one; anything else is invalid.
-fn stated_length(fields: &HeaderMap) -> Result<Option<HeaderValue>, Ambiguous> {
-    let mut lines = fields.get_all(CONTENT_LENGTH).iter();
+fn stated_length(fields: &Fields) -> Result<Option<HeaderValue>, Ambiguous> {
+    let mut lines = fields.named(&CONTENT_LENGTH);
     let (Some(first), second) = (lines.next(), lines.next()) else {
         return Ok(None);
     };
     let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    if second.is_none() && is_number(first.as_bytes()) {
+    if second.is_none() && is_number(first) {
         return Ok(None);
     }
-    let lines = fields.get_all(CONTENT_LENGTH).iter();
-    let mut members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let lines = fields.named(&CONTENT_LENGTH);
+    let mut members = lines.flat_map(|line| line.split(|byte| *byte == b','));
     let stated = members.next().map_or(&b""[..], <[u8]>::trim_ascii);
     if !is_number(stated) {
         return Err(Ambiguous);
@@ -294,6 +295,8 @@ fn stated_length(fields: &HeaderMap) -> Result<Option<HeaderValue>, Ambiguous> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn checked(fields: &[(&'static str, &'static str)]) -> Result<HeaderMap, OriginFailure> {
@@ -301,7 +304,8 @@ mod tests {
         for (name, value) in fields {
             response.headers_mut().append(*name, HeaderValue::from_static(value));
         }
-        check(&mut response, Way::Usual).map(|()| response.headers().clone())
+        let mut reply = Reply::from(response);
+        check(&mut reply, Way::Usual).map(|()| reply.fields.into_map())
     }
 
     #[test]

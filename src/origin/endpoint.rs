@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Uri, Version};
 
 use crate::breaker::{self, Breaker, Permit, State};
 use crate::message::authority::is_reachable;
+use crate::message::reply::Reply;
 use crate::origin::body::{Feed, Outgoing};
 use crate::origin::client::{Blueprint, Clients, Trouble};
 use crate::origin::health::Vitals;
@@ -141,7 +142,7 @@ impl Endpoint {
         request: Request<Outgoing>,
         feed: Option<Arc<Feed>>,
         permit: Option<Permit<'_>>,
-    ) -> Result<Response<hyper::body::Incoming>, Trouble> {
+    ) -> Result<Reply<hyper::body::Incoming>, Trouble> {
         let (mut parts, body) = request.into_parts();
         self.address(&mut parts);
         let answer = self.clients.exchange(Request::from_parts(parts, body), feed).await;

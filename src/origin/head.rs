@@ -8,13 +8,13 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{Extensions, Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
-use smallvec::SmallVec;
 
-use crate::message::fields::members;
+use crate::message::fields::{Named, members};
 use crate::message::pieces;
+use crate::message::reply::{Fields, Reply};
 use crate::origin::failure::OriginFailure;
 use crate::origin::framing::{Chunked, Framing};
 
@@ -23,10 +23,6 @@ pub(crate) const LONGEST: usize = 128 * 1024;
 
 /// The most field lines of a response head.
 pub(crate) const FIELDS: usize = 256;
-
-/// How many fields a response gets from us on its way to a client: its map has room for them from the beginning, which
-/// saves making it anew.
-const OURS: usize = 5;
 
 /// Whether a request is one that its head says all of, and that asks nothing of the connection.
 pub(crate) fn is_plain(parts: &Parts) -> bool {
@@ -55,7 +51,7 @@ pub(crate) fn write(to: &mut Vec<u8>, parts: &Parts, host: &[u8]) {
 }
 
 /// Takes the head of a response from what came; nothing where it is not whole yet.
-pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Response<()>>, OriginFailure> {
+pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Reply<()>>, OriginFailure> {
     let mut room = [const { MaybeUninit::uninit() }; FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let bytes = &came[..];
@@ -66,57 +62,54 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Response<()>>, OriginFa
         return if came.len() < LONGEST { Ok(None) } else { Err(protocol("the head is too long")) };
     };
     let at = |part: &[u8]| pieces::place(bytes, part);
-    let lines: SmallVec<[pieces::Line; 16]> =
+    let places =
         parsed.headers.iter().map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default())
+    let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
         .map_err(|error| protocol(&error.to_string()))?;
-    *response.version_mut() =
-        if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let reason =
-        parsed.reason.filter(|reason| Some(*reason) != response.status().canonical_reason());
+    let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut extensions = Extensions::new();
+    let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
     if let Some(reason) = reason {
-        response.extensions_mut().insert(reason);
+        extensions.insert(reason);
     }
-    let head = came.split_to(length).freeze();
-    *response.headers_mut() =
-        pieces::fields(&head, &lines, OURS).ok_or_else(|| protocol("a field cannot be read"))?;
-    Ok(Some(response))
+    let fields = Fields::of_lines(came.split_to(length).freeze(), places)
+        .ok_or_else(|| protocol("a field's name is too long"))?;
+    Ok(Some(Reply { status, version, fields, extensions, body: () }))
 }
 
 /// How the body of the response to a request by `method` ends. Its fields state one length at most.
 pub(crate) fn framing<B>(
     method: &Method,
-    response: &Response<B>,
+    reply: &Reply<B>,
 ) -> Result<Framing, OriginFailure> {
-    let fields = response.headers();
-    if *method == Method::HEAD || matches!(response.status().as_u16(), 204 | 304) {
+    let fields = &reply.fields;
+    if *method == Method::HEAD || matches!(reply.status.as_u16(), 204 | 304) {
         return Ok(Framing::Done);
     }
-    if let Some(coding) = fields.get(TRANSFER_ENCODING) {
+    if let Some(coding) = fields.first(&TRANSFER_ENCODING) {
         // RFC 9112 §6.1: "A server [...] MUST NOT send a response containing Transfer-Encoding unless the corresponding
         // request indicates HTTP/1.1", and one that says 1.0 itself does not know what it says.
-        if response.version() == Version::HTTP_10 {
+        if reply.version == Version::HTTP_10 {
             return Err(protocol("a transfer coding in HTTP/1.0"));
         }
-        let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        let is_chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
         return Ok(if is_chunked { Framing::Chunked(Chunked::Size) } else { Framing::UntilEnd });
     }
-    let Some(length) = fields.get(CONTENT_LENGTH) else { return Ok(Framing::UntilEnd) };
-    let length = length.to_str().ok().and_then(|length| length.parse().ok());
+    let Some(length) = fields.first(&CONTENT_LENGTH) else { return Ok(Framing::UntilEnd) };
+    let length = str::from_utf8(length).ok().and_then(|length| length.parse().ok());
     length.map(Framing::of_length).ok_or_else(|| protocol("the length is too large"))
 }
 
 /// Whether the connection may be used again when the response is through (RFC 9112 §9.3).
-pub(crate) fn goes_on<B>(response: &Response<B>) -> bool {
+pub(crate) fn goes_on<B>(reply: &Reply<B>) -> bool {
     let mut says = (false, false);
-    for option in members(response.headers(), &CONNECTION) {
+    for option in members(&reply.fields, &CONNECTION) {
         says.0 |= option.eq_ignore_ascii_case(b"close");
         says.1 |= option.eq_ignore_ascii_case(b"keep-alive");
     }
     let (close, keep_alive) = says;
-    !close && (keep_alive || response.version() == Version::HTTP_11)
+    !close && (keep_alive || reply.version == Version::HTTP_11)
 }
 
 fn protocol(why: &str) -> OriginFailure {
@@ -125,14 +118,14 @@ fn protocol(why: &str) -> OriginFailure {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Request};
+    use http::Request;
 
     use super::*;
 
-    fn read_all(bytes: &[u8]) -> (Response<()>, Vec<u8>) {
+    fn read_all(bytes: &[u8]) -> (Reply<()>, Vec<u8>) {
         let mut came = BytesMut::from(bytes);
-        let response = read(&mut came).unwrap().expect("the head is whole");
-        (response, came.to_vec())
+        let reply = read(&mut came).unwrap().expect("the head is whole");
+        (reply, came.to_vec())
     }
 
     #[test]
@@ -177,19 +170,15 @@ mod tests {
             assert!(read(&mut came).unwrap().is_none(), "{length}");
             assert_eq!(came.len(), length);
         }
-        let (response, left) = read_all(&[head.as_slice(), b"body"].concat());
+        let (reply, left) = read_all(&[head.as_slice(), b"body"].concat());
         assert_eq!(left, b"body");
-        assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_11));
-        let values: Vec<_> = response.headers().get_all("a").iter().collect();
-        assert_eq!(
-            values,
-            [&HeaderValue::from_static("1"), &HeaderValue::from_bytes(b"\xff").unwrap()]
-        );
-        assert_eq!(response.headers()["b"], "2");
-        assert_eq!(response.extensions().get::<ReasonPhrase>().unwrap().as_bytes(), b"Fine");
-        let (response, _) = read_all(b"HTTP/1.0 404 Not Found\r\n\r\n");
-        assert_eq!(response.version(), Version::HTTP_10);
-        assert!(response.extensions().is_empty());
+        assert_eq!((reply.status.as_u16(), reply.version), (200, Version::HTTP_11));
+        let lines: Vec<(&[u8], &[u8])> = reply.fields.iter().collect();
+        assert_eq!(lines, [(&b"A"[..], &b"1"[..]), (b"b", b"2"), (b"a", b"\xff")]);
+        assert_eq!(reply.extensions.get::<ReasonPhrase>().unwrap().as_bytes(), b"Fine");
+        let (reply, _) = read_all(b"HTTP/1.0 404 Not Found\r\n\r\n");
+        assert_eq!(reply.version, Version::HTTP_10);
+        assert!(reply.extensions.is_empty());
     }
 
     #[test]
@@ -220,8 +209,8 @@ mod tests {
             ("HTTP/1.0 200 OK", false),
             ("HTTP/1.0 200 OK\r\nconnection: Keep-Alive", true),
         ] {
-            let (response, _) = read_all(format!("{head}\r\n\r\n").as_bytes());
-            assert_eq!(goes_on(&response), expected, "{head}");
+            let (reply, _) = read_all(format!("{head}\r\n\r\n").as_bytes());
+            assert_eq!(goes_on(&reply), expected, "{head}");
         }
     }
 }

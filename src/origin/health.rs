@@ -166,9 +166,9 @@ async fn check(origin: &Origin, endpoint: &Endpoint, settings: &Settings) -> Res
                 Trouble::NoConnection(why) | Trouble::Failed(why) => why.to_string(),
                 Trouble::Unsent => "the connection was closed".into(),
             })?;
-        let status = response.status();
+        let status = response.status;
         // Whatever it says beyond its status is of no interest; a long text costs the connection.
-        let _ = Limited::new(response.into_body(), ANSWER).collect().await;
+        let _ = Limited::new(response.body, ANSWER).collect().await;
         if status.is_success() || status.is_redirection() {
             Ok(())
         } else {

@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 
 use crate::breaker::{self, Breaker, Permit, State};
 use crate::message::interim::Interim;
+use crate::message::reply::Reply;
 use crate::origin::body::{Coming, Feed, Incoming, Outgoing};
 use crate::origin::budget::Budget;
 use crate::origin::client::{Blueprint, Trouble};
@@ -287,7 +288,8 @@ impl Origin {
         let interim = parts.extensions.remove();
         let whole = body.is_end_stream().then(Bytes::new);
         let (body, feed) = Outgoing::new(body);
-        self.told(parts, Load { body, feed, whole }, Aside { interim, own }).await
+        let reply = self.told(parts, Load { body, feed, whole }, Aside { interim, own }).await;
+        reply.map(Reply::into_response)
     }
 
     /// Sends a request whose body is here as a whole, so that it can be repeated as one without a body can. An `interim`
@@ -297,7 +299,7 @@ impl Origin {
         request: Request<Bytes>,
         interim: Option<Interim>,
         own: Option<&Places>,
-    ) -> Result<Response<Incoming>, OriginFailure> {
+    ) -> Result<Reply<Incoming>, OriginFailure> {
         let (parts, body) = request.into_parts();
         self.told(parts, Load::whole(body), Aside { interim, own }).await
     }
@@ -307,7 +309,7 @@ impl Origin {
         mut parts: Parts,
         load: Load,
         aside: Aside<'_>,
-    ) -> Result<Response<Incoming>, OriginFailure> {
+    ) -> Result<Reply<Incoming>, OriginFailure> {
         let answer = self.attempt(&mut parts, load, aside).await;
         if let Err(failure) = &answer
             && !failure.is_the_clients()
@@ -322,7 +324,7 @@ impl Origin {
         parts: &mut Parts,
         load: Load,
         aside: Aside<'_>,
-    ) -> Result<Response<Incoming>, OriginFailure> {
+    ) -> Result<Reply<Incoming>, OriginFailure> {
         let permit = self
             .breaker
             .admit(Instant::now())
@@ -380,7 +382,7 @@ impl Origin {
         parts: &mut Parts,
         mut load: Load,
         interim: Option<&Interim>,
-    ) -> Result<Response<Coming>, OriginFailure> {
+    ) -> Result<Reply<Coming>, OriginFailure> {
         self.budget.deposit();
         let is_plain = load.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(parts);
         let mut tries = Tries { attempts: self.attempts, dead_lines: DEAD_LINES };
@@ -391,7 +393,7 @@ impl Origin {
                 let answer = lines.exchange(parts, interim).await;
                 endpoint::learn(&answer, permit);
                 match answer {
-                    Ok(response) => return Ok(response.map(Coming::Plain)),
+                    Ok(reply) => return Ok(reply.map(Coming::Plain)),
                     Err(trouble) => trouble,
                 }
             } else {
@@ -406,7 +408,7 @@ impl Origin {
                 let request = Request::from_parts(sent, load.body);
                 // In a box: what is plain would have to have room for it.
                 match Box::pin(endpoint.exchange(request, load.feed, permit)).await {
-                    Ok(response) => return Ok(response.map(Coming::Driven)),
+                    Ok(reply) => return Ok(reply.map(Coming::Driven)),
                     Err(trouble) => trouble,
                 }
             };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{Response, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper_util::client::legacy::connect::HttpConnector;
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tower::Service;
 
 use crate::message::interim::Interim;
+use crate::message::reply::Reply;
 use crate::origin::client::{Blueprint, Trouble, Way, check, unconnected};
 use crate::origin::dial::{connector, is_quiet};
 use crate::origin::failure::OriginFailure;
@@ -102,7 +103,7 @@ impl Lines {
         &self,
         parts: &Parts,
         interim: Option<&Interim>,
-    ) -> Result<Response<Answering>, Trouble> {
+    ) -> Result<Reply<Answering>, Trouble> {
         match timeout(self.first_byte, self.answer(parts, interim)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Failed(OriginFailure::NoAnswer)),
@@ -113,7 +114,7 @@ impl Lines {
         &self,
         parts: &Parts,
         interim: Option<&Interim>,
-    ) -> Result<Response<Answering>, Trouble> {
+    ) -> Result<Reply<Answering>, Trouble> {
         let home = self.home();
         let mut line = match home.take() {
             Some(line) => line,
@@ -123,11 +124,11 @@ impl Lines {
         line.head.clear();
         head::write(&mut line.head, parts, &self.host);
         line.tcp.write_all(&line.head).await.map_err(|error| Trouble::Failed(lost(&error)))?;
-        let mut response = line.response(interim).await.map_err(Trouble::Failed)?;
-        check(&mut response, Way::Usual).map_err(Trouble::Failed)?;
-        let framing = head::framing(&parts.method, &response).map_err(Trouble::Failed)?;
-        let home = (head::goes_on(&response) && framing != Framing::UntilEnd).then_some(home);
-        Ok(response.map(|()| Answering::new(line, framing, home)))
+        let mut reply = line.reply(interim).await.map_err(Trouble::Failed)?;
+        check(&mut reply, Way::Usual).map_err(Trouble::Failed)?;
+        let framing = head::framing(&parts.method, &reply).map_err(Trouble::Failed)?;
+        let home = (head::goes_on(&reply) && framing != Framing::UntilEnd).then_some(home);
+        Ok(reply.map(|()| Answering::new(line, framing, home)))
     }
 
     /// Where this runtime's connections rest.
@@ -197,18 +198,18 @@ async fn close_in_time(resting: Weak<Resting>, longest: Duration) {
 
 impl Line {
     /// The head of the response; `interim` hears what precedes it.
-    async fn response(&mut self, interim: Option<&Interim>) -> Result<Response<()>, OriginFailure> {
+    async fn reply(&mut self, interim: Option<&Interim>) -> Result<Reply<()>, OriginFailure> {
         loop {
             while !self.came.is_empty()
-                && let Some(response) = head::read(&mut self.came)?
+                && let Some(mut reply) = head::read(&mut self.came)?
             {
-                match response.status() {
+                match reply.status {
                     StatusCode::CONTINUE => {}
-                    StatusCode::SWITCHING_PROTOCOLS => return Ok(response),
+                    StatusCode::SWITCHING_PROTOCOLS => return Ok(reply),
                     status if status.is_informational() => {
-                        interim.inspect(|interim| interim.say(status, response.headers()));
+                        interim.inspect(|interim| interim.say(status, reply.fields.map()));
                     }
-                    _ => return Ok(response),
+                    _ => return Ok(reply),
                 }
             }
             make_room(&mut self.came);

@@ -407,7 +407,7 @@ impl Leaving {
             }
             let answer =
                 soon(origin.send_whole(request, None, None)).await.expect("the request was lost");
-            assert_eq!(text(answer).await, "ok");
+            assert_eq!(text(answer.into_response()).await, "ok");
             self.leave.send(()).unwrap();
             self.left.recv().unwrap();
         }

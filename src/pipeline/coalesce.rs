@@ -182,9 +182,9 @@ where
                     News::Released
                 });
             }
-            Content::Once(response) => {
+            Content::Once(reply) => {
                 // Failures pass by themselves: the next herd shares one fetch again.
-                if !response.status().is_server_error() && is_lasting(&outcome) {
+                if !reply.status.is_server_error() && is_lasting(&outcome) {
                     self.0.unshared.remember(key, now);
                 }
                 captain.tell(News::Released);

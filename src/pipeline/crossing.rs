@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{Request, Response};
+use http::Request;
 
 use crate::key::canonical::Target;
 use crate::lookup::Lookup;
@@ -14,7 +14,7 @@ use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed, WhyRefused};
 use crate::message::body::Body;
 use crate::message::interim::Interim;
-use crate::message::lead::Lead;
+use crate::message::lead::Prefaced;
 use crate::message::problem;
 use crate::origin::failure::OriginFailure;
 use crate::route::Route;
@@ -46,9 +46,7 @@ pub(crate) struct Passage {
 
 /// A response, and what is to be said of its request.
 pub(crate) struct Departure {
-    pub(crate) response: Response<Body>,
-    /// Lines that go before the response's fields: who changes those takes [`Departure::folded`].
-    pub(crate) lead: Option<Lead>,
+    pub(crate) response: Prefaced<Body>,
     pub(crate) outcome: Outcome,
     pub(crate) route: Option<Arc<Route>>,
     /// What `Cache-Status` tells besides the outcome.
@@ -68,14 +66,6 @@ impl Departure {
         } else {
             Outcome::Failed(errand, failure)
         };
-        Self { lead: None, response, outcome, route: Some(route), status: Status::default() }
-    }
-
-    /// The response, all of whose fields are in its map.
-    pub(crate) fn folded(&mut self) -> &mut Response<Body> {
-        if let Some(lead) = self.lead.take() {
-            lead.fold_into(self.response.headers_mut());
-        }
-        &mut self.response
+        Self { response: response.into(), outcome, route: Some(route), status: Status::default() }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, HeaderMap,
-    HeaderValue, VIA,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, EXPIRES, HeaderMap,
+    HeaderName, HeaderValue, VIA,
 };
 use http::{Method, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -22,11 +22,13 @@ use crate::lookup::cache_status::Status;
 use crate::lookup::outcome::{Errand, Kept, Outcome};
 use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, is_left_out, not_modified};
-use crate::message::fields::{CONDITIONS, remove_hop_by_hop};
+use crate::message::date;
+use crate::message::fields::{CONDITIONS, X_CACHE, X_CACHE_LAYER, remove_hop_by_hop};
 use crate::message::fill::Reader;
-use crate::message::lead::Lead;
+use crate::message::lead::{Lead, Prefaced};
 use crate::message::problem;
 use crate::message::range::{self, Ranges};
+use crate::message::reply::{Fields, Reply};
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::crossing::Departure;
 use crate::pipeline::onward::{is_conditional, via};
@@ -117,7 +119,7 @@ impl Asked {
     fn deliver(mut self, answer: Answer) -> Departure {
         let Answer { content, outcome, forwarded, landing: _, own } = answer;
         let mut status = Status { forwarded, key: self.key.take(), ..Status::default() };
-        let (mut response, mut lead) = match content {
+        let mut response = match content {
             Content::Stored(entry) => {
                 self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, None, &outcome)
@@ -126,19 +128,16 @@ impl Asked {
                 self.describe(&entry, &outcome, &mut status);
                 self.stored(&entry, Some(reader), &outcome)
             }
-            Content::Once(response) => {
-                status.forwarded_status = Some(response.status());
-                (self.once(*response, &outcome), None)
+            Content::Once(reply) => {
+                status.forwarded_status = Some(reply.status);
+                self.once(*reply, &outcome)
             }
         };
         if let Some(own) = own {
             // They stand in the place of what is stored under their names.
-            if let Some(lead) = lead.take() {
-                lead.fold_into(response.headers_mut());
-            }
-            response.headers_mut().extend(*own);
+            response.folded().headers_mut().extend(*own);
         }
-        Departure { response, lead, outcome, route: Some(self.route), status }
+        Departure { response, outcome, route: Some(self.route), status }
     }
 
     fn describe(&self, entry: &Entry, outcome: &Outcome, status: &mut Status) {
@@ -162,14 +161,14 @@ impl Asked {
         };
     }
 
-    /// A response from an entry: whole, a part of it, or word that the client has it already. The lines that go before its
-    /// fields are apart, where they go out as they are stored.
+    /// A response from an entry: whole, a part of it, or word that the client has it already. Where its lines go out as they
+    /// are stored, no map is made of them.
     fn stored(
         &self,
         entry: &Arc<Entry>,
         reader: Option<Reader>,
         outcome: &Outcome,
-    ) -> (Response<Body>, Option<Lead>) {
+    ) -> Prefaced<Body> {
         let shape = match &self.conditions {
             None => Shape::Whole,
             Some(conditions) => self.shape(conditions, entry),
@@ -181,8 +180,10 @@ impl Asked {
         let fetched = is_fetched(outcome);
         let age = entry.freshness().age(self.now).as_secs();
         let lead = self.lead(&shape, entry, outcome);
-        let fields = || if lead.is_some() { room() } else { entry.fields() };
+        let fields = || if lead.is_some() { HeaderMap::new() } else { entry.fields() };
         let mut response = match shape {
+            // Whoever sends the whole body tells its length.
+            Shape::Whole if lead.is_some() => unmeasured(entry, fields(), reader),
             Shape::Whole => whole(entry, fields(), reader),
             Shape::Part(range, length) => part(entry, fields(), reader, (range, length)),
             Shape::Several(ranges) => several(entry, fields(), reader, &ranges),
@@ -195,32 +196,35 @@ impl Asked {
             }
             Shape::Missing => {
                 let text = "the answer has not all that the request asks for";
-                return (problem::response(StatusCode::BAD_GATEWAY, text), None);
+                return problem::response(StatusCode::BAD_GATEWAY, text).into();
             }
         };
-        if !fetched || age > 0 && !response.headers().contains_key(AGE) {
-            response.headers_mut().insert(AGE, HeaderValue::from(age.min(1 << 31)));
-        }
-        self.tell_lifetime(response.headers_mut());
         if self.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
         }
-        (response, lead)
+        let is_aged = response.headers().contains_key(AGE);
+        let mut response = Prefaced::new(response, lead);
+        if !fetched || age > 0 && !is_aged {
+            response.set(AGE, HeaderValue::from(age.min(1 << 31)));
+        }
+        self.tell_lifetime(&mut response);
+        response
     }
 
     /// What of an entry goes out line by line as it is stored; nothing where something of it is changed or is not sent. What
     /// each answer says for itself stands in the place of what was stored under its name, unless that is this very answer's.
     fn lead(&self, shape: &Shape, entry: &Entry, outcome: &Outcome) -> Option<Lead> {
-        let route = &self.route;
-        let is_changed = route.client_ttl.is_some() || route.server_fields == ServerFields::Minimal;
+        let is_changed = self.route.client_ttl.is_some() || !self.sends_lines();
         if is_changed || is_fetched(outcome) && !entry.lines.are_common() {
             return None;
         }
         match shape {
             Shape::Whole => Some(Lead::of(entry.lines.common())),
             Shape::NotModified => {
-                let lines = entry.lines.common_lines();
-                Some(Lead::of_lines(lines.filter(|(name, _)| !is_left_out(name))))
+                let mut lead = Lead::with_room_for(512);
+                let lines = entry.lines.common_lines().filter(|(name, _)| !is_left_out(name));
+                lines.for_each(|(name, value)| lead.push(name, value));
+                Some(lead)
             }
             Shape::Part(..)
             | Shape::Several(_)
@@ -250,31 +254,44 @@ impl Asked {
         }
     }
 
+    /// Whether lines may go out as they are: where the length of what is not sent is to be told, and where something of the
+    /// lines is taken back, a map is needed.
+    fn sends_lines(&self) -> bool {
+        self.method == Method::GET && self.route.server_fields != ServerFields::Minimal
+    }
+
     /// The origin's response to this request, or to the canonical one that was sent in its place.
-    fn once(&self, mut response: Response<Body>, outcome: &Outcome) -> Response<Body> {
-        let via = via(response.version());
-        let fields = response.headers_mut();
+    fn once(&self, mut reply: Reply<Body>, outcome: &Outcome) -> Prefaced<Body> {
+        let fields = &mut reply.fields;
         remove_hop_by_hop(fields);
         self.route.tags.strip(fields);
-        if !matches!(outcome, Outcome::Refused(_)) {
-            fields.append(VIA, via);
+        let is_new = self.conditions.as_ref().is_none_or(|conditions| {
+            reply.status != StatusCode::OK
+                || evaluate(conditions, &self.method, reply.status, &reply.fields)
+                    != Condition::NotModified
+        });
+        let via = via(reply.version);
+        let lead = (is_new && self.sends_lines() && frames_itself(reply.status))
+            .then(|| lines_of(&mut reply.fields))
+            .flatten();
+        let mut response = reply.into_response();
+        if !is_new {
+            let fields = not_modified(std::mem::take(response.headers_mut()));
+            response = bare(StatusCode::NOT_MODIFIED, fields);
         }
-        if let Some(conditions) = &self.conditions
-            && response.status() == StatusCode::OK
-            && evaluate(conditions, &self.method, response.status(), response.headers())
-                == Condition::NotModified
-        {
-            let fields = std::mem::take(response.headers_mut());
-            return bare(StatusCode::NOT_MODIFIED, not_modified(fields));
+        let mut response = Prefaced::new(response, lead);
+        if !matches!(outcome, Outcome::Refused(_)) {
+            response.add(VIA, via);
         }
         response
     }
 
     /// What the route tells clients about the lifetime, in the place of what the origin said.
-    fn tell_lifetime(&self, fields: &mut HeaderMap) {
+    fn tell_lifetime(&self, response: &mut Prefaced<Body>) {
         if let Some(ttl) = self.route.client_ttl
             && let Ok(value) = HeaderValue::try_from(format!("max-age={}", ttl.as_secs()))
         {
+            let fields = response.folded().headers_mut();
             fields.insert(CACHE_CONTROL, value);
             fields.remove(EXPIRES);
             // The client's own clock begins now: an age from before would end its lifetime early.
@@ -305,9 +322,38 @@ fn conditions_of(fields: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// A map with room for what each answer says for itself.
-fn room() -> HeaderMap {
-    HeaderMap::with_capacity(6)
+/// Whether the length of a body says how its message ends (RFC 9112 §6.3).
+fn frames_itself(status: StatusCode) -> bool {
+    has_content(status) && status != StatusCode::NOT_MODIFIED
+}
+
+/// The lines of an origin's response as they go before what is said of it here; nothing where a map was made of them. They are
+/// taken out of where they were.
+fn lines_of(fields: &mut Fields) -> Option<Lead> {
+    if !fields.are_lines() {
+        return None;
+    }
+    let fields = std::mem::take(fields);
+    let length = fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let (mut lead, mut is_dated) = (Lead::with_room_for(length), false);
+    for (name, value) in fields.iter() {
+        let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+        let is_replaced = match name.len() {
+            7 => is(&X_CACHE),
+            13 => is(&X_CACHE_LAYER),
+            14 => is(&CONTENT_LENGTH),
+            _ => false,
+        };
+        is_dated |= name.len() == 4 && is(&DATE);
+        if !is_replaced {
+            lead.push(name, value);
+        }
+    }
+    if !is_dated {
+        // RFC 9110 §6.6.1, as where a response is stored.
+        lead.push(b"date", date::format(Timestamp::now().as_seconds()).as_bytes());
+    }
+    Some(lead)
 }
 
 /// How much of an entry a client gets.
@@ -340,6 +386,17 @@ fn bare(status: StatusCode, fields: HeaderMap) -> Response<Body> {
 }
 
 fn whole(entry: &Entry, fields: HeaderMap, reader: Option<Reader>) -> Response<Body> {
+    let mut response = unmeasured(entry, fields, reader);
+    if let Some(length) = entry.length()
+        && has_content(entry.status)
+    {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+/// All of it without a word of its length.
+fn unmeasured(entry: &Entry, fields: HeaderMap, reader: Option<Reader>) -> Response<Body> {
     let mut response = bare(entry.status, fields);
     *response.body_mut() = match (entry.whole(), reader) {
         (Some(whole), _) => Body::from(whole),
@@ -349,11 +406,6 @@ fn whole(entry: &Entry, fields: HeaderMap, reader: Option<Reader>) -> Response<B
         // Nobody reads: only the head was asked for.
         (None, None) => Body::Empty,
     };
-    if let Some(length) = entry.length()
-        && has_content(entry.status)
-    {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
     response
 }
 

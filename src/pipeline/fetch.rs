@@ -8,7 +8,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
 };
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use rand::Rng;
 use tower::Service;
 
@@ -26,9 +26,10 @@ use crate::message::body::Body;
 use crate::message::conditional::share_strong_tag;
 use crate::message::content_range::ContentRange;
 use crate::message::date;
-use crate::message::fields::remove_unstorable;
+use crate::message::fields::{Named, remove_unstorable};
 use crate::message::fill::{Fill, room_for};
 use crate::message::problem;
+use crate::message::reply::Reply;
 use crate::message::update::merge;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::inflow::{Inflow, arrive, complete};
@@ -89,8 +90,8 @@ impl Fetch {
             return Ok(Answer::once(response, Outcome::Refused(WhyRefused::OnlyIfCached)));
         }
         loop {
-            let asked = self.ask(&mut lookup).await?;
-            let status = asked.response.status();
+            let mut asked = self.ask(&mut lookup).await?;
+            let status = asked.reply.status;
             if asked.rest.is_some() && matches!(status.as_u16(), 206 | 416) {
                 if let Some(answer) = self.completed(&lookup, asked) {
                     return Ok(Answer { forwarded: lookup.forwarded, ..answer });
@@ -109,13 +110,11 @@ impl Fetch {
                 let answer = self.keep(&lookup, asked).await?;
                 return Ok(Answer { forwarded: lookup.forwarded, ..answer });
             }
-            let fields = asked.response.headers();
             match lookup.held.take() {
                 Some(Held { entry, until: Until::Validated(_), .. })
-                    if asked.conditional
-                        && validation(status, &entry.fields(), fields) == Validation::Confirmed =>
+                    if asked.conditional && asked.confirms(&entry) =>
                 {
-                    let answer = self.confirmed(&lookup, &entry, &asked);
+                    let answer = self.confirmed(&lookup, &entry, &mut asked);
                     return Ok(Answer { forwarded: lookup.forwarded, ..answer });
                 }
                 // Asked without conditions, an origin that still says 304 speaks nonsense.
@@ -147,20 +146,20 @@ impl Fetch {
                 fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
             sent = RangeSent::of(fields);
         }
-        let response = lookup
+        let reply = lookup
             .route
             .origin
             .send_whole(request, lookup.interim.clone(), lookup.route.places.as_ref())
             .await?;
         let received = Timestamp::now();
-        let response = response.map(Body::from);
-        Ok(Asked { response, as_of, turn, requested, received, conditional, sent, rest })
+        let reply = reply.map(Body::from);
+        Ok(Asked { reply, as_of, turn, requested, received, conditional, sent, rest })
     }
 
     /// A HEAD's answer is the client's; what it says about the stored response that a GET would get is heard
     /// (RFC 9111 §4.3.5). What a purge marked stale is renewed only by a GET: a HEAD need not name a validator. So is
     /// a part, which could not answer the HEAD.
-    async fn head(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
+    async fn head(&self, lookup: &Lookup, mut asked: Asked) -> Result<Answer, OriginFailure> {
         let forwarded = lookup.forwarded;
         let known = lookup.held.as_ref().map(|held| &held.entry);
         let known = known.filter(|known| {
@@ -171,9 +170,9 @@ impl Fetch {
             return Ok(Answer { forwarded, ..self.keep(lookup, asked).await? });
         };
         let Head { status, fields } = known.head();
-        let response = &asked.response;
-        Ok(match told(response.status(), response.headers(), (status, &fields), known.length()) {
-            Told::Same => Answer { forwarded, ..self.confirmed(lookup, known, &asked) },
+        let reply = &mut asked.reply;
+        Ok(match told(reply.status, reply.fields.map(), (status, &fields), known.length()) {
+            Told::Same => Answer { forwarded, ..self.confirmed(lookup, known, &mut asked) },
             Told::Other => {
                 let freshness = outdated(&known.freshness(), asked.received);
                 let landing = Landing::whole(Arc::new(known.with_freshness(freshness)));
@@ -184,12 +183,11 @@ impl Fetch {
     }
 
     /// What was held is confirmed (RFC 9111 §4.3.4 and §4.3.5): its fields are updated, its age begins anew.
-    fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &Asked) -> Answer {
-        let fields = merge(&known.fields(), asked.response.headers());
+    fn confirmed(&self, lookup: &Lookup, known: &Arc<Entry>, asked: &mut Asked) -> Answer {
+        let fields = merge(&known.fields(), asked.reply.fields.map());
         let mut head = Head { status: known.status, fields };
         let own = Self::clean(&mut head, lookup, asked.received);
-        let part = known.part();
-        let candidate = Candidate::get(&head, part);
+        let candidate = Candidate::get(&head, known.part());
         let keeping = self.verdict(lookup, asked, candidate);
         let keeping = keeping.and_then(|keeping| keeping.like(known, lookup));
         lookup.route.tags.strip(&mut head.fields);
@@ -224,9 +222,9 @@ impl Fetch {
 
     /// The part that is held and its rest, which came, as the whole response (RFC 9111 §3.4); nothing where they do not
     /// fit, or where the whole may not be kept.
-    fn completed(&self, lookup: &Lookup, asked: Asked) -> Option<Answer> {
+    fn completed(&self, lookup: &Lookup, mut asked: Asked) -> Option<Answer> {
         let known = &lookup.held.as_ref()?.entry;
-        let (part, bytes, fields) = (known.part()?, known.bytes()?, asked.response.headers());
+        let (part, bytes, fields) = (known.part()?, known.bytes()?, asked.reply.fields.map());
         let came = ContentRange::of(fields)?;
         let fits =
             came.range() == &asked.rest.as_ref()?.range && came.complete() == part.complete();
@@ -253,83 +251,82 @@ impl Fetch {
         let entry = asked_by(entry, lookup);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
         let expected = Some(came.length());
-        let body = asked.response.into_body();
+        let body = asked.reply.body;
         let inflow = Inflow { before, after, body, expected, tagging };
         Some(Answer { own, ..arrive(entry, writer, inflow) })
     }
 
     /// Keeps the response if it may be kept; otherwise it is this request's alone.
-    async fn keep(&self, lookup: &Lookup, asked: Asked) -> Result<Answer, OriginFailure> {
-        let part = part(lookup, &asked);
-        let response = &asked.response;
-        let (status, fields) = match &part {
-            Some((head, _)) => (head.status, &head.fields),
-            None => (response.status(), response.headers()),
+    async fn keep(&self, lookup: &Lookup, mut asked: Asked) -> Result<Answer, OriginFailure> {
+        let part = part(lookup, &mut asked);
+        let verdict = match &part {
+            Some((head, part)) => {
+                let method = &lookup.request.method;
+                let candidate = Candidate { method, ..Candidate::get(head, Some(part)) };
+                self.verdict(lookup, &asked, candidate)
+            }
+            None => self.verdict_on_all(lookup, &mut asked),
         };
-        let (method, of) = (&lookup.request.method, part.as_ref().map(|(_, part)| part));
-        let candidate = Candidate { method, status, fields, part: of };
-        let verdict = self.verdict(lookup, &asked, candidate);
         let verdict = verdict.and_then(|keeping| counted(lookup, keeping, asked.received));
         let Keeping { facts, freshness, variant, tags } = match verdict {
             Ok(keeping) => keeping,
             Err(why) => {
                 let landing = self.superseded(lookup, &asked, why);
                 let outcome = Outcome::Miss(Kept::Left(why));
-                return Ok(Answer { landing, ..Answer::once(asked.response, outcome) });
+                return Ok(Answer { landing, ..Answer::once(asked.reply, outcome) });
             }
         };
-        let (parts, mut body) = asked.response.into_parts();
+        let Asked { mut reply, turn, received, .. } = asked;
         // Not before it is to be kept: of most that is not, nothing is copied.
         let (mut head, part) = match part {
             Some((head, part)) => (head, Some(part)),
-            None => (Head { status: parts.status, fields: parts.headers.clone() }, None),
+            None => (Head { status: reply.status, fields: reply.fields.map().clone() }, None),
         };
         if lookup.route.graphql().is_some() {
-            match Box::pin(inspect(&parts.headers, body, self.limit(&lookup.route), &self.0.air))
-                .await?
-            {
-                Inspected::Good(whole) => body = whole.into(),
+            let limit = self.limit(&lookup.route);
+            let inspected = inspect(reply.fields.map(), reply.body, limit, &self.0.air);
+            match Box::pin(inspected).await? {
+                Inspected::Good(whole) => reply.body = whole.into(),
                 Inspected::Objected(body, why) => {
-                    let response = Response::from_parts(parts, body);
-                    return Ok(Answer::once(response, Outcome::Miss(Kept::Left(why))));
+                    reply.body = body;
+                    return Ok(Answer::once(reply, Outcome::Miss(Kept::Left(why))));
                 }
             }
         }
-        let own = Self::clean(&mut head, lookup, asked.received);
+        let own = Self::clean(&mut head, lookup, received);
         lookup.route.tags.strip(&mut head.fields);
         // Once for all who will be served from it.
-        head.fields.append(VIA, via(parts.version));
+        head.fields.append(VIA, via(reply.version));
         let expected = part.as_ref().map(ContentRange::length);
         let length = expected.or_else(|| content_length(&head.fields));
         let tagging = tagging(tags, lookup);
-        let whole = match body {
+        let whole = match &reply.body {
             // In memory of its own: it may be a piece of the buffer that a connection is read into.
-            Body::Whole(ref whole) if part.is_none() => Some(Bytes::copy_from_slice(whole)),
-            _ if length == Some(0) || body.is_empty() => Some(Bytes::new()),
+            Body::Whole(whole) if part.is_none() => Some(Bytes::copy_from_slice(whole)),
+            body if length == Some(0) || body.is_empty() => Some(Bytes::new()),
             _ => None,
         };
         if let Some(whole) = whole.filter(|_| part.is_none()) {
             let entry = Entry::new(facts, &head, freshness, variant, Stored::Whole(whole.clone()));
-            let entry = asked_by(entry.in_turn(asked.turn), lookup);
+            let entry = asked_by(entry.in_turn(turn), lookup);
             let Some(entry) = complete(&entry, whole, tagging) else {
                 let outcome = Outcome::Miss(Kept::Left(WhyNot::TagsUnreadable));
-                return Ok(Answer::once(Response::from_parts(parts, body), outcome));
+                return Ok(Answer::once(reply, outcome));
             };
             let landing = Landing::whole(entry.clone());
             let stored = Answer::stored(entry, Outcome::Miss(Kept::Stored));
             return Ok(Answer { landing, own, ..stored });
         }
         let Ok(share) = self.0.air.take(room_for(length)) else {
-            let outcome = Outcome::Miss(Kept::Left(WhyNot::NoRoom));
-            return Ok(Answer::once(Response::from_parts(parts, body), outcome));
+            return Ok(Answer::once(reply, Outcome::Miss(Kept::Left(WhyNot::NoRoom))));
         };
         let (writer, fill) = Fill::open(self.limit(&lookup.route), share);
         let entry = Entry::new(facts, &head, freshness, variant, Stored::arriving(fill, length));
-        let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(asked.turn);
+        let entry = entry.of_part(part.filter(|part| !part.is_whole())).in_turn(turn);
         let entry = asked_by(entry, lookup);
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
         let (before, after) = (Bytes::new(), Bytes::new());
-        let inflow = Inflow { before, after, body, expected, tagging };
+        let inflow = Inflow { before, after, body: reply.body, expected, tagging };
         Ok(Answer { own, ..arrive(entry, writer, inflow) })
     }
 
@@ -340,7 +337,7 @@ impl Fetch {
         match &lookup.held {
             Some(Held { entry, until: Until::Validated(_), .. })
                 if speaks_for_all(lookup, why)
-                    && supersedes(asked.response.status())
+                    && supersedes(asked.reply.status)
                     && !(entry.freshness().is_fresh(now)
                         && self.0.ledger.standing(entry, now) == Standing::Good) =>
             {
@@ -370,19 +367,28 @@ impl Fetch {
         asked: &Asked,
         candidate: Candidate<'_>,
     ) -> Result<Keeping, WhyNot> {
-        let Candidate { method, status, fields, part } = candidate;
-        let exchange = Exchange {
-            method,
-            request: &lookup.request.headers,
-            status,
-            response: fields,
-            requested: asked.requested,
-            received: asked.received,
-        };
-        let freshness = match storable(&lookup.route.policy, &exchange, rand::rng().random()) {
-            Storable::Keep(freshness) => freshness,
-            Storable::Leave(why) => return Err(why),
-        };
+        let Candidate { method, status, fields, .. } = candidate;
+        let freshness = asked.freshness(lookup, (method, status, fields))?;
+        self.keeping(lookup, (asked.as_of, freshness), candidate)
+    }
+
+    /// The same of a response as it came: a map of its fields is made only where its lines do not forbid to keep it.
+    fn verdict_on_all(&self, lookup: &Lookup, asked: &mut Asked) -> Result<Keeping, WhyNot> {
+        let (method, status) = (&lookup.request.method, asked.reply.status);
+        let freshness = asked.freshness(lookup, (method, status, &asked.reply.fields))?;
+        let fields = asked.reply.fields.map();
+        let candidate = Candidate { method, status, fields, part: None };
+        self.keeping(lookup, (asked.as_of, freshness), candidate)
+    }
+
+    /// What is needed to keep what may be stored, unless something else than RFC 9111 forbids it.
+    fn keeping(
+        &self,
+        lookup: &Lookup,
+        (as_of, freshness): (Mark, Freshness),
+        candidate: Candidate<'_>,
+    ) -> Result<Keeping, WhyNot> {
+        let Candidate { fields, part, .. } = candidate;
         let length = part.map(ContentRange::length).or_else(|| content_length(fields));
         match self.limit(&lookup.route) {
             0 => return Err(WhyNot::NoLayer),
@@ -404,7 +410,7 @@ impl Fetch {
             return Err(WhyNot::Part);
         }
         let variant = Variant::of(fields, &lookup.selector()).map_err(|_| WhyNot::VaryStar)?;
-        Ok(Keeping { facts: facts(lookup, asked.as_of, tags), freshness, variant, tags: known })
+        Ok(Keeping { facts: facts(lookup, as_of, tags), freshness, variant, tags: known })
     }
 
     /// The largest object that any of the route's layers takes.
@@ -471,7 +477,7 @@ fn tagging(tags: Tags, lookup: &Lookup) -> Option<Arc<Route>> {
 
 /// A response's head, and when and under which mark it was asked for.
 struct Asked {
-    response: Response<Body>,
+    reply: Reply<Body>,
     as_of: Mark,
     turn: u64,
     requested: Timestamp,
@@ -480,6 +486,29 @@ struct Asked {
     sent: RangeSent,
     /// The rest of what is held, where that was asked for.
     rest: Option<Rest>,
+}
+
+impl Asked {
+    /// How long it may be of use, if it may be stored at all.
+    fn freshness(
+        &self,
+        lookup: &Lookup,
+        (method, status, response): (&Method, StatusCode, &impl Named),
+    ) -> Result<Freshness, WhyNot> {
+        let (request, requested, received) =
+            (&lookup.request.headers, self.requested, self.received);
+        let exchange = Exchange { method, request, status, response, requested, received };
+        match storable(&lookup.route.policy, &exchange, rand::rng().random()) {
+            Storable::Keep(freshness) => Ok(freshness),
+            Storable::Leave(why) => Err(why),
+        }
+    }
+
+    /// Whether a 304 speaks of what is held.
+    fn confirms(&mut self, known: &Entry) -> bool {
+        let Reply { status, fields, .. } = &mut self.reply;
+        validation(*status, &known.fields(), fields.map()) == Validation::Confirmed
+    }
 }
 
 /// Whether a request asked for a part.
@@ -503,12 +532,13 @@ impl RangeSent {
 
 /// What a 206 is of, whose one part holds what was asked for, and the head under which that is kept: that of the 200 of
 /// which it is a part.
-fn part(lookup: &Lookup, asked: &Asked) -> Option<(Head, ContentRange)> {
-    if asked.response.status() != StatusCode::PARTIAL_CONTENT || asked.sent != RangeSent::Range {
+fn part(lookup: &Lookup, asked: &mut Asked) -> Option<(Head, ContentRange)> {
+    if asked.reply.status != StatusCode::PARTIAL_CONTENT || asked.sent != RangeSent::Range {
         return None;
     }
-    let part = ContentRange::of(asked.response.headers())?;
-    let mut head = Head { status: StatusCode::OK, fields: asked.response.headers().clone() };
+    let fields = asked.reply.fields.map();
+    let part = ContentRange::of(fields)?;
+    let mut head = Head { status: StatusCode::OK, fields: fields.clone() };
     if !lookup.is_answered_by(&head, Some(&part)) {
         return None;
     }
@@ -537,7 +567,8 @@ impl From<Brought> for Asked {
     fn from(brought: Brought) -> Self {
         let Brought { response, as_of, turn, requested, received } = brought;
         let (conditional, sent, rest) = (false, RangeSent::None, None);
-        Self { response, as_of, turn, requested, received, conditional, sent, rest }
+        let reply = response.into();
+        Self { reply, as_of, turn, requested, received, conditional, sent, rest }
     }
 }
 

@@ -324,7 +324,8 @@ fn step(fields: &mut HeaderMap) -> Option<Departure> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(ALLOWED));
     let outcome = Outcome::Refused(WhyRefused::LastRecipient);
-    Some(Departure { response, lead: None, outcome, route: None, status: Status::default() })
+    let response = response.into();
+    Some(Departure { response, outcome, route: None, status: Status::default() })
 }
 
 /// What Larder takes of anybody, wherever it forwards it.
@@ -343,7 +344,7 @@ fn refuse(status: StatusCode, detail: &str, why: WhyRefused) -> Departure {
     let mut response = problem::response(status, detail);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     let outcome = Outcome::Refused(why);
-    Departure { response, lead: None, outcome, route: None, status: Status::default() }
+    Departure { response: response.into(), outcome, route: None, status: Status::default() }
 }
 
 impl<L, P> Clone for Gate<L, P> {
@@ -414,7 +415,7 @@ where
             let gate = self.clone();
             return Either::Right(Either::Left(Box::pin(async move {
                 let mut departure = gate.go(decision).await?;
-                told.tell(departure.folded());
+                told.tell(departure.response.folded());
                 Ok(departure)
             })));
         }

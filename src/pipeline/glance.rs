@@ -159,7 +159,7 @@ fn selected(slot: &Slot, lines: &dyn Lines, route: &Route) -> Option<Arc<Entry>>
         }
         known.push(name);
         // `Connection` may name it, and then it was never sent.
-        is_sound &= !is_of_one_hop(name.as_str());
+        is_sound &= !is_of_one_hop(name.as_str().as_bytes());
         lines.each(name.as_str(), &mut |value| match HeaderValue::from_bytes(value) {
             Ok(value) => _ = fields.append(name, value),
             Err(_) => is_sound = false,

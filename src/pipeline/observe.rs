@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue, VIA};
+use http::header::{HeaderValue, VIA};
 use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -22,7 +22,7 @@ use crate::message::body::Body;
 use crate::message::failure::BodyError;
 use crate::message::fields::{CACHE_STATUS, X_CACHE, X_CACHE_LAYER, X_REQUEST_ID};
 use crate::message::interim::Outbox;
-use crate::message::lead::{Lead, Led};
+use crate::message::lead::{Lead, Led, Prefaced};
 use crate::message::problem;
 use crate::pipeline::crossing::{Arrival, Departure};
 use crate::route::ServerFields;
@@ -137,19 +137,20 @@ where
         let this = self.project();
         let Ok(departure) = ready!(this.departure.poll(context));
         let mut opened = this.opened.take().expect("polled again after it was ready");
-        let Departure { mut response, lead, outcome, route, mut status } = departure;
+        let Departure { mut response, outcome, route, mut status } = departure;
         if let Some(id) = this.id
             && matches!(outcome, Outcome::Failed(..) | Outcome::Refused(_))
         {
-            problem::identify(&mut response, id);
+            problem::identify(response.folded(), id);
         }
         status.forwarded_status.take_if(|told| *told == response.status());
         let shown = route.as_ref().map_or(ServerFields::Full, |route| route.server_fields);
-        opened.parts.sign(response.headers_mut(), shown, &outcome, &status);
+        opened.parts.sign(&mut response, shown, &outcome, &status);
         opened.record.status = response.status();
         opened.record.outcome = outcome;
         opened.record.route = route;
         let left = response.body().size_hint().exact();
+        let (response, lead) = response.into_parts();
         Poll::Ready(Ok(response.map(|body| Observed {
             body,
             lead,
@@ -166,21 +167,21 @@ impl Parts {
     /// Adds what the route shows of Larder: how the answer came about.
     fn sign(
         &self,
-        fields: &mut HeaderMap,
+        response: &mut Prefaced<Body>,
         shown: ServerFields,
         outcome: &Outcome,
         status: &Status,
     ) {
         match shown {
             ServerFields::Minimal => {
-                fields.remove(VIA);
+                response.folded().headers_mut().remove(VIA);
             }
             ServerFields::Full | ServerFields::Debug => {
                 let words = words(outcome);
-                fields.insert(X_CACHE, HeaderValue::from_static(words.cache));
-                fields.insert(X_CACHE_LAYER, HeaderValue::from_static(words.layer));
+                response.set(X_CACHE, HeaderValue::from_static(words.cache));
+                response.set(X_CACHE_LAYER, HeaderValue::from_static(words.layer));
                 // RFC 9211 §2: each cache on the way adds its member after those of the caches before it.
-                fields.append(CACHE_STATUS, cache_status(&self.cache, outcome, status));
+                response.add(CACHE_STATUS, cache_status(&self.cache, outcome, status));
             }
         }
     }

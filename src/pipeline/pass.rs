@@ -150,7 +150,7 @@ where
         let mut response = response;
         route.tags.strip(response.headers_mut());
         let outcome = Outcome::Passed(why);
-        Departure { response, lead: None, outcome, route: Some(route), status }
+        Departure { response: response.into(), outcome, route: Some(route), status }
     }
 
     /// RFC 9111 §4.4: "A cache MUST invalidate the target URI when it receives a non-error status code in response

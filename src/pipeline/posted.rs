@@ -46,7 +46,7 @@ where
 
 fn body_of(content: Content) -> Body {
     match content {
-        Content::Once(response) => response.into_body(),
+        Content::Once(reply) => reply.body,
         Content::Stored(entry) => entry.whole().map_or(Body::Empty, Body::from),
         Content::Arriving(entry, reader) => {
             Body::Arriving { reader, length: entry.arriving().and_then(|(_, length)| length) }

@@ -33,9 +33,8 @@ pub(crate) async fn purge<L: PurgeLog>(
     let Passage { route, target, request, client, .. } = passage;
     let address = trusted.client(client, &request.headers);
     let rule = route.purge_method.as_ref();
-    let depart = |response, outcome| Departure {
-        lead: None,
-        response,
+    let depart = |response: Response<Body>, outcome| Departure {
+        response: response.into(),
         outcome,
         route: Some(route.clone()),
         status: Status::default(),

@@ -62,8 +62,7 @@ fn refusal(wait: u64, told: &Told, route: Arc<Route>) -> Departure {
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.max(1)));
     told.tell(&mut response);
     Departure {
-        response,
-        lead: None,
+        response: response.into(),
         outcome: Outcome::Refused(WhyRefused::RateLimited),
         route: Some(route),
         status: Status::default(),

@@ -200,12 +200,12 @@ where
 
 /// The failure that an origin's answer tells of, if it is one that a stale response may hide.
 fn failure_in(answer: &Answer) -> Option<OriginFailure> {
-    let Content::Once(response) = &answer.content else { return None };
+    let Content::Once(reply) = &answer.content else { return None };
     if matches!(answer.outcome, Outcome::Refused(_)) {
         return None;
     }
     // RFC 5861 §4: "an error is any situation that would result in a 500, 502, 503, or 504 HTTP response".
-    let status = response.status();
+    let status = reply.status;
     matches!(status.as_u16(), 500 | 502 | 503 | 504).then_some(OriginFailure::Status(status))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, Method, Response};
+use http::Method;
 use tokio::sync::mpsc::UnboundedSender;
 use tower::layer::layer_fn;
 use tower::{Layer, Service};
@@ -16,7 +16,9 @@ use crate::lookup::answer::{Answer, Content, Landing};
 use crate::lookup::outcome::{Forwarded, Kept, Outcome};
 use crate::lookup::{Company, Lookup, Until};
 use crate::message::body::Body;
+use crate::message::fields::Named;
 use crate::message::reading::{Extent, Reading};
+use crate::message::reply::Reply;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::peek::Descent;
 use crate::policy::storable::WhyNot;
@@ -87,8 +89,8 @@ where
         let Answer { content, outcome, landing, own, .. } = answer;
         let landing = match (inquiry, &content) {
             (None, _) => landing,
-            (Some(inquiry), Content::Once(response)) => {
-                let own = unread(response);
+            (Some(inquiry), Content::Once(reply)) => {
+                let own = unread(reply);
                 Landing::arriving(async move {
                     inquiry.judge(own, None).await;
                     None
@@ -118,9 +120,9 @@ where
                 drop(reader);
                 landing.run().await.map(|entry| seen(&entry))
             }
-            Content::Once(response) => {
-                let head = unread(&response);
-                let mut reading = Reading::new(response.into_body());
+            Content::Once(reply) => {
+                let head = unread(&reply);
+                let mut reading = Reading::new(reply.body);
                 let whole = reading.up_to(LONGEST).await.is_ok_and(|it| it == Extent::Whole);
                 let body = whole.then(|| reading.read().to_vec().into());
                 Some(Seen { body, ..head })
@@ -212,15 +214,15 @@ where
 }
 
 fn seen(entry: &Entry) -> Seen {
-    Seen { status: entry.status, body: entry.bytes(), coding: coding(&entry.fields()) }
+    Seen { status: entry.status, body: entry.bytes(), coding: coding(&entry.lines) }
 }
 
-fn unread(response: &Response<Body>) -> Seen {
-    Seen { status: response.status(), body: None, coding: coding(response.headers()) }
+fn unread(reply: &Reply<Body>) -> Seen {
+    Seen { status: reply.status, body: None, coding: coding(&reply.fields) }
 }
 
-fn coding(fields: &HeaderMap) -> Coding {
-    if fields.contains_key(CONTENT_ENCODING) { Coding::Coded } else { Coding::Plain }
+fn coding(fields: &impl Named) -> Coding {
+    if fields.has(&CONTENT_ENCODING) { Coding::Coded } else { Coding::Plain }
 }
 
 impl<S> Clone for Tripwire<S> {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{AGE, DATE, EXPIRES, HeaderMap};
+use http::header::{AGE, DATE, EXPIRES};
 
 use crate::message::cache_control::{ResponseDirectives, VERY_LONG, delta_seconds};
 use crate::message::conditional::{last_modified, only_date};
-use crate::message::fields::members;
+use crate::message::fields::{Named, members};
 use crate::policy::storable::{Exchange, Source, Statement};
 use crate::policy::{OriginLifetime, Policy};
 use crate::time::Timestamp;
@@ -34,7 +34,7 @@ const CLOCK_GRAIN: Duration = Duration::from_secs(2);
 /// `freshness_lifetime` (RFC 9111 §4.2.1), then the route's, then the heuristic one.
 pub(crate) fn lifetime(
     policy: &Policy,
-    exchange: &Exchange<'_>,
+    exchange: &Exchange<'_, impl Named>,
     statement: &Statement,
     dice: f64,
 ) -> Lifetime {
@@ -53,7 +53,7 @@ pub(crate) fn lifetime(
 }
 
 /// What the response itself states.
-pub(crate) fn stated(exchange: &Exchange<'_>, statement: &Statement) -> Option<Duration> {
+pub(crate) fn stated(exchange: &Exchange<'_, impl Named>, statement: &Statement) -> Option<Duration> {
     let directives = &statement.directives;
     let expires = || match statement.source {
         Source::CacheControl => expires(exchange),
@@ -67,8 +67,8 @@ pub(crate) fn stated(exchange: &Exchange<'_>, statement: &Statement) -> Option<D
 ///
 /// RFC 9111 §5.3: "A cache recipient MUST interpret invalid date formats, especially the value "0", as
 /// representing a time in the past (i.e., "already expired")"; several lines are no date either.
-fn expires(exchange: &Exchange<'_>) -> Option<Duration> {
-    if !exchange.response.contains_key(EXPIRES) {
+fn expires(exchange: &Exchange<'_, impl Named>) -> Option<Duration> {
+    if !exchange.response.has(&EXPIRES) {
         return None;
     }
     let Some(expires) = only_date(exchange.response, &EXPIRES) else { return Some(Duration::ZERO) };
@@ -86,7 +86,7 @@ fn route_lifetime(policy: &Policy, status: StatusCode) -> Option<Duration> {
 
 /// RFC 9111 §4.2.2: "a cache MAY assign a heuristic expiration time when an explicit time is not specified"; only with `Last-Modified`, ten per cent of its
 /// age ("A typical setting of this fraction might be 10%"), capped.
-fn heuristic(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> Option<Lifetime> {
+fn heuristic(policy: &Policy, exchange: &Exchange<'_, impl Named>, statement: &Statement) -> Option<Lifetime> {
     if !may_be_guessed(exchange.status, &statement.directives) {
         return None;
     }
@@ -102,12 +102,12 @@ pub(crate) fn may_be_guessed(status: StatusCode, directives: &ResponseDirectives
 }
 
 /// The response's `Date`, or when it arrived where that cannot be read.
-fn dated(exchange: &Exchange<'_>) -> Timestamp {
+fn dated(exchange: &Exchange<'_, impl Named>) -> Timestamp {
     only_date(exchange.response, &DATE).map_or(exchange.received, Timestamp::from_seconds)
 }
 
 /// `corrected_initial_age` (RFC 9111 §4.2.3).
-pub(crate) fn initial_age(exchange: &Exchange<'_>) -> Duration {
+pub(crate) fn initial_age(exchange: &Exchange<'_, impl Named>) -> Duration {
     // "apparent_age = max(0, response_time - date_value)"
     let apparent = exchange.received.since(dated(exchange));
     let apparent = if apparent < CLOCK_GRAIN { Duration::ZERO } else { apparent };
@@ -120,7 +120,7 @@ pub(crate) fn initial_age(exchange: &Exchange<'_>) -> Duration {
 ///
 /// RFC 9111 §5.1: "If the field value (after discarding additional members, as per above) is invalid (e.g., it
 /// contains something other than a non-negative integer), a cache SHOULD ignore the field."
-fn age_value(response: &HeaderMap) -> Duration {
+fn age_value(response: &impl Named) -> Duration {
     members(response, &AGE).next().and_then(delta_seconds).unwrap_or(Duration::ZERO)
 }
 

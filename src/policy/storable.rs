@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use crate::entry::freshness::{Freshness, UseWithoutAsking};
 use crate::message::cache_control::{Extent, RequestDirectives, ResponseDirectives, Revalidation};
 use crate::message::conditional::last_modified;
-use crate::message::fields::members;
+use crate::message::fields::{Named, members};
 use crate::policy::lifetime::{Lifetime, initial_age, lifetime, may_be_guessed, stated};
 use crate::policy::veto::{self, Opinion};
 use crate::policy::{ClientDirectives, OriginLifetime, Policy, Post, Share};
@@ -17,12 +17,11 @@ use crate::time::Timestamp;
 /// A request and the head of its response, as they went over the wire to the origin.
 ///
 /// After a 304 it is asked again, with the status and the *merged* fields of the stored response.
-#[derive(Clone, Copy)]
-pub struct Exchange<'a> {
+pub struct Exchange<'a, F = HeaderMap> {
     pub method: &'a Method,
     pub request: &'a HeaderMap,
     pub status: StatusCode,
-    pub response: &'a HeaderMap,
+    pub response: &'a F,
     /// When the request was sent.
     pub requested: Timestamp,
     /// When the response's head arrived.
@@ -139,7 +138,7 @@ const UNDERSTOOD: [u16; 39] = [
     505,
 ];
 /// Decides (RFC 9111 §3), pure: `dice`, from 0 to 1, is the chance for the jitter.
-pub fn storable(policy: &Policy, exchange: &Exchange<'_>, dice: f64) -> Storable {
+pub fn storable(policy: &Policy, exchange: &Exchange<'_, impl Named>, dice: f64) -> Storable {
     let statement = Statement::of(exchange.response);
     match refusal(policy, exchange, &statement) {
         Some(why) => Storable::Leave(why),
@@ -183,7 +182,7 @@ fn withheld<'a>(
 }
 
 impl Statement {
-    fn of(response: &HeaderMap) -> Self {
+    fn of(response: &impl Named) -> Self {
         match ResponseDirectives::targeted(response) {
             Some(directives) => Self { directives, source: Source::Targeted },
             None => {
@@ -194,7 +193,7 @@ impl Statement {
 }
 
 /// The conditions of RFC 9111 §3 that have nothing to do with time.
-fn refusal(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> Option<WhyNot> {
+fn refusal(policy: &Policy, exchange: &Exchange<'_, impl Named>, statement: &Statement) -> Option<WhyNot> {
     let directives = &statement.directives;
     // "the request method is understood by the cache"
     if !is_understood(policy, exchange.method) {
@@ -232,7 +231,7 @@ fn refusal(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement) -> O
         return Some(WhyNot::Authorization);
     }
     // RFC 9111 §7.3 leaves cookies to the origin's directives; the safe side is not to hand one client's on.
-    if exchange.response.contains_key(SET_COOKIE)
+    if exchange.response.has(&SET_COOKIE)
         && !policy.may_share(Share::SetCookie)
         && !withheld(directives, policy).any(|name| *name == SET_COOKIE)
     {
@@ -270,7 +269,7 @@ fn allows_authorized(directives: &ResponseDirectives) -> bool {
         }
 }
 
-fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f64) -> Storable {
+fn keep(policy: &Policy, exchange: &Exchange<'_, impl Named>, statement: &Statement, dice: f64) -> Storable {
     let lifetime = lifetime(policy, exchange, statement, dice);
     // "the response contains at least one of the following: a public response directive; [...] an Expires header
     // field; a max-age response directive; [...] a status code that is defined as heuristically cacheable".
@@ -304,7 +303,7 @@ fn keep(policy: &Policy, exchange: &Exchange<'_>, statement: &Statement, dice: f
 /// where it does not, its `ttl` is for answers to those who ask.
 fn is_explicit(
     policy: &Policy,
-    exchange: &Exchange<'_>,
+    exchange: &Exchange<'_, impl Named>,
     statement: &Statement,
     lifetime: Lifetime,
 ) -> bool {
@@ -316,7 +315,7 @@ fn is_explicit(
 
 fn freshness(
     policy: &Policy,
-    exchange: &Exchange<'_>,
+    exchange: &Exchange<'_, impl Named>,
     statement: &Statement,
     lifetime: Lifetime,
 ) -> Freshness {
@@ -349,7 +348,7 @@ fn freshness(
 fn open_windows(
     freshness: &mut Freshness,
     policy: &Policy,
-    exchange: &Exchange<'_>,
+    exchange: &Exchange<'_, impl Named>,
     directives: &ResponseDirectives,
 ) {
     let error = exchange.status.is_server_error();
@@ -383,8 +382,8 @@ fn use_without_asking(policy: &Policy, directives: &ResponseDirectives) -> UseWi
 }
 
 /// Whether the origin could be asked whether it still holds.
-fn is_validatable(response: &HeaderMap) -> bool {
-    response.get(ETAG).is_some_and(|tag| !tag.as_bytes().trim_ascii().is_empty())
+fn is_validatable(response: &impl Named) -> bool {
+    response.first(&ETAG).is_some_and(|tag| !tag.trim_ascii().is_empty())
         || last_modified(response).is_some()
 }
 

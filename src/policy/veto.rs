@@ -17,6 +17,7 @@ use http_cache_semantics::{CacheOptions, CachePolicy};
 use crate::message::cache_control::{ResponseDirectives, Revalidation};
 use crate::message::conditional::{last_modified, only_date};
 use crate::message::date;
+use crate::message::fields::Named;
 use crate::policy::lifetime::Lifetime;
 use crate::policy::storable::{Exchange, Source, Statement};
 use crate::policy::{Policy, Share};
@@ -36,7 +37,7 @@ const GRAIN: Duration = Duration::from_secs(1);
 /// Asks. Costs about half a microsecond, on misses only.
 pub(crate) fn ask(
     policy: &Policy,
-    exchange: &Exchange<'_>,
+    exchange: &Exchange<'_, impl Named>,
     statement: &Statement,
     lifetime: Lifetime,
 ) -> Opinion {
@@ -69,7 +70,7 @@ pub(crate) fn ask(
     }
 }
 
-fn request(policy: &Policy, exchange: &Exchange<'_>) -> Option<Request<()>> {
+fn request(policy: &Policy, exchange: &Exchange<'_, impl Named>) -> Option<Request<()>> {
     let mut request = Request::get("/");
     if exchange.request.contains_key(AUTHORIZATION) && !policy.may_share(Share::Authorization) {
         request = request.header(AUTHORIZATION, HeaderValue::from_static("x"));
@@ -79,7 +80,7 @@ fn request(policy: &Policy, exchange: &Exchange<'_>) -> Option<Request<()>> {
 
 fn response(
     policy: &Policy,
-    exchange: &Exchange<'_>,
+    exchange: &Exchange<'_, impl Named>,
     statement: &Statement,
     lifetime: Lifetime,
 ) -> Option<Response<()>> {
@@ -131,7 +132,7 @@ fn directives(policy: &Policy, said: &ResponseDirectives, lifetime: Lifetime) ->
     text
 }
 
-fn copy_dates(from: &HeaderMap, to: &mut HeaderMap, source: Source) {
+fn copy_dates(from: &impl Named, to: &mut HeaderMap, source: Source) {
     if let Some(dated) = only_date(from, &DATE) {
         to.insert(DATE, date::format(dated));
     }
@@ -139,7 +140,7 @@ fn copy_dates(from: &HeaderMap, to: &mut HeaderMap, source: Source) {
         to.insert(LAST_MODIFIED, date::format(modified));
     }
     match source {
-        Source::CacheControl if from.contains_key(EXPIRES) => {
+        Source::CacheControl if from.has(&EXPIRES) => {
             let expires = only_date(from, &EXPIRES).map(date::format);
             to.insert(EXPIRES, expires.unwrap_or(HeaderValue::from_static("0")));
         }

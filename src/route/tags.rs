@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::pattern::{Captures, PathPattern, is_name};
 use crate::message::dictionary::strings;
-use crate::message::fields::{CACHE_GROUPS, CACHE_TAG, SURROGATE_KEY, XKEY};
+use crate::message::fields::{CACHE_GROUPS, CACHE_TAG, Removable, SURROGATE_KEY, XKEY};
 use crate::purge::Scope;
 use crate::route::json::{BadPath, JsonPath};
 
@@ -142,14 +142,13 @@ impl TagRules {
     }
 
     /// Takes out the fields that clients do not get.
-    pub fn strip(&self, fields: &mut HeaderMap) {
+    pub fn strip(&self, fields: &mut impl Removable) {
         match self.shown {
             TagFields::Kept => {}
-            TagFields::Stripped => {
-                for name in [SURROGATE_KEY, CACHE_TAG, XKEY] {
-                    fields.remove(name);
-                }
-            }
+            TagFields::Stripped => fields.remove_each(|name| {
+                let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+                [SURROGATE_KEY, CACHE_TAG, XKEY].iter().any(is)
+            }),
         }
     }
 
