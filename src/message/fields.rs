@@ -179,7 +179,9 @@ pub static PERSONAL: [HeaderName; 9] = [
 /// Beginnings of the names of such fields.
 const STEERING_FAMILIES: [&str; 4] = ["x-forwarded-", "forwarded-", "x-original-", "x-rewrite-"];
 
-fn steers(name: &str) -> bool {
+/// Whether a field with this name, in lower case, says something of the URL, the method, the host or the client beside the request
+/// itself.
+pub fn is_steering(name: &str) -> bool {
     // The most usual fields begin with none of these: accept, host, if-none-match, sec-fetch-mode.
     matches!(
         name.as_bytes().first(),
@@ -188,31 +190,19 @@ fn steers(name: &str) -> bool {
         || STEERING_FAMILIES.iter().any(|family| name.starts_with(family)))
 }
 
-/// Removes what a stranger says of the URL, the method, the host and the client beside the request itself.
-pub fn remove_steering(fields: &mut HeaderMap) {
-    fields.remove_each(|name| str::from_utf8(name).is_ok_and(steers));
-}
-
-/// Removes names with `_` that read like a field which counts: one that frames, that belongs to one hop, that steers, that
-/// is there itself, or that is part of the key. To an origin that speaks CGI or WSGI `X_User` and `X-User` are one.
-pub fn remove_aliases(fields: &mut HeaderMap, keyed: &[HeaderName]) {
+/// Whether a name has `_` and reads like a field which counts: one that frames, that belongs to one hop, that steers, that
+/// is among these itself, or that is part of the key. To an origin that speaks CGI or WSGI `X_User` and `X-User` are one.
+pub fn is_alias(name: &HeaderName, fields: &HeaderMap, keyed: &[HeaderName]) -> bool {
     use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
     const OWN: [HeaderName; 5] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST];
-    let names = fields.keys().filter(|name| {
-        if !name.as_str().contains('_') {
-            return false;
-        }
-        let plain = name.as_str().replace('_', "-");
-        let counts = |name: &HeaderName| *name == *plain;
-        steers(&plain)
-            || is_of_one_hop(plain.as_bytes())
-            || fields.contains_key(&plain)
-            || OWN.iter().chain(keyed).any(counts)
-    });
-    let names: Vec<HeaderName> = names.cloned().collect();
-    for name in names {
-        fields.remove(name);
+    if !name.as_str().contains('_') {
+        return false;
     }
+    let plain = name.as_str().replace('_', "-");
+    is_steering(&plain)
+        || is_of_one_hop(plain.as_bytes())
+        || fields.contains_key(&plain)
+        || OWN.iter().chain(keyed).any(|name| *name == *plain)
 }
 
 /// Removes the fields that speak of one connection only, and those that `Connection` names.
@@ -228,13 +218,20 @@ pub fn remove_hop_by_hop(fields: &mut impl Removable) {
 /// Removes the fields that `Connection` names, and leaves it itself. What goes no further must not be keyed or
 /// select a variant either. Costs one look-up where a client names nothing but the usual.
 pub fn remove_named_by_connection(fields: &mut impl Removable) {
+    let named: Vec<Box<[u8]>> = named_by_connection(fields).into_iter().map(Box::from).collect();
+    if !named.is_empty() {
+        fields.remove_each(|name| named.iter().any(|option| name.eq_ignore_ascii_case(option)));
+    }
+}
+
+/// The fields that `Connection` names, in any case; without those that are dropped whatever it says.
+pub fn named_by_connection(fields: &impl Named) -> Vec<&[u8]> {
     let is_usual = |line: &[u8]| line.eq_ignore_ascii_case(b"keep-alive") || line == b"close";
     if fields.named(&CONNECTION).all(is_usual) {
-        return;
+        return Vec::new();
     }
-    let options = members(fields, &CONNECTION).filter(|option| may_be_named_by_connection(option));
-    let named: Vec<Box<[u8]>> = options.map(Box::from).collect();
-    fields.remove_each(|name| named.iter().any(|option| name.eq_ignore_ascii_case(option)));
+    let options = members(fields, &CONNECTION);
+    options.filter(|option| may_be_named_by_connection(option)).collect()
 }
 
 /// A `Connection` that names an end-to-end field which we rely on is an attack or a mistake, not an option
@@ -309,15 +306,15 @@ mod tests {
     #[test]
     fn what_steers_is_found_by_its_name() {
         assert!(STEERING.is_sorted());
-        assert!(STEERING.into_iter().all(steers));
-        assert!(STEERING_FAMILIES.into_iter().all(steers));
+        assert!(STEERING.into_iter().all(is_steering));
+        assert!(STEERING_FAMILIES.into_iter().all(is_steering));
         for name in
             ["x-forwarded-anything", "x-original-url", "x-rewrite-uri", "forwarded", "proxy"]
         {
-            assert!(steers(name), "{name}");
+            assert!(is_steering(name), "{name}");
         }
         for name in ["host", "x-forwarding", "originally", "accept", "x-requested-with", "origin"] {
-            assert!(!steers(name), "{name}");
+            assert!(!is_steering(name), "{name}");
         }
     }
 
@@ -337,8 +334,9 @@ mod tests {
         for name in names {
             fields.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
-        remove_aliases(&mut fields, &[HeaderName::from_static("x-tenant")]);
-        let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        let keyed = [HeaderName::from_static("x-tenant")];
+        let left = fields.keys().filter(|name| !is_alias(name, &fields, &keyed));
+        let mut left: Vec<_> = left.map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["api_key", "x-own"]);
     }

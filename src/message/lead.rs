@@ -33,6 +33,11 @@ impl Lead {
         Self(Vec::with_capacity(length + OURS))
     }
 
+    /// Has `write` add lines as they are sent.
+    pub fn extend(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.0);
+    }
+
     /// Adds a line.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         for part in [name, b": ", value, b"\r\n"] {

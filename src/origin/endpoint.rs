@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri, Version};
+use http::{Request, Uri, Version};
 
 use crate::breaker::{self, Breaker, Permit, State};
 use crate::message::authority::is_reachable;
+use crate::message::call::Call;
+use crate::message::fields::{Named, Removable};
 use crate::message::reply::Reply;
 use crate::origin::body::{Feed, Outgoing};
 use crate::origin::client::{Blueprint, Clients, Trouble};
@@ -187,28 +189,23 @@ fn take_name(parts: &mut Parts) -> Option<Authority> {
 }
 
 /// Sets `Host` as the rule says.
-pub(crate) fn name_host(rule: &HostRule, parts: &mut Parts) {
+pub(crate) fn name_host<B>(rule: &HostRule, call: &mut Call<B>) {
     match rule {
         HostRule::Fixed(authority) => {
-            if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
-                parts.headers.insert(HOST, value);
-            }
+            call.fields.remove_all(&HOST);
+            call.fields.push(&HOST, authority.as_str().as_bytes());
         }
         HostRule::Preserve => {
             // HTTP/2 clients name it in the URI alone.
-            if parts.headers.contains_key(HOST) {
-                return;
-            }
-            if let Some(value) = parts.uri.authority().and_then(host_value) {
-                parts.headers.insert(HOST, value);
+            if let Some(authority) = call.uri.authority()
+                && !call.fields.has(&HOST)
+            {
+                let named = authority.as_str();
+                let host = named.rsplit_once('@').map_or(named, |(_, host)| host);
+                call.fields.push(&HOST, host.as_bytes());
             }
         }
     }
-}
-
-fn host_value(authority: &Authority) -> Option<HeaderValue> {
-    let named = authority.as_str();
-    HeaderValue::from_str(named.rsplit_once('@').map_or(named, |(_, host)| host)).ok()
 }
 
 #[cfg(test)]
@@ -228,16 +225,16 @@ mod tests {
         assert_eq!(fault("http://a/?q"), Some(EndpointFault::Path));
     }
 
-    fn parts(uri: &'static str) -> Parts {
-        Request::get(uri).body(()).unwrap().into_parts().0
-    }
-
     #[test]
     fn the_host_of_an_h2_client_is_preserved_too() {
-        let mut parts = parts("http://me@shop.example:81/x");
-        name_host(&HostRule::Preserve, &mut parts);
-        assert_eq!(parts.headers[HOST], "shop.example:81");
-        name_host(&HostRule::Fixed(Authority::from_static("api")), &mut parts);
-        assert_eq!(parts.headers[HOST], "api");
+        let mut call = Call::from(Request::get("http://me@shop.example:81/x").body(()).unwrap());
+        for (rule, expected) in [
+            (HostRule::Preserve, "shop.example:81"),
+            (HostRule::Fixed(Authority::from_static("api")), "api"),
+            (HostRule::Preserve, "api"),
+        ] {
+            name_host(&rule, &mut call);
+            assert!(call.fields.named(&HOST).eq([expected.as_bytes()]));
+        }
     }
 }

@@ -7,14 +7,15 @@ use bytes::BytesMut;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
 };
-use http::request::Parts;
 use http::{Extensions, Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
+use crate::message::call::Call;
 use crate::message::fields::{Named, members};
 use crate::message::pieces;
-use crate::message::reply::{Fields, Reply};
+use crate::message::lines::FieldLines;
+use crate::message::reply::Reply;
 use crate::origin::failure::OriginFailure;
 use crate::origin::framing::{Chunked, Framing};
 
@@ -25,25 +26,22 @@ pub(crate) const LONGEST: usize = 128 * 1024;
 pub(crate) const FIELDS: usize = 256;
 
 /// Whether a request is one that its head says all of, and that asks nothing of the connection.
-pub(crate) fn is_plain(parts: &Parts) -> bool {
+pub(crate) fn is_plain<B>(call: &Call<B>) -> bool {
     const OTHERS: [HeaderName; 5] =
         [CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE];
-    matches!(parts.method, Method::GET | Method::HEAD)
-        && !parts.headers.keys().any(|name| OTHERS.contains(name))
+    matches!(call.method, Method::GET | Method::HEAD)
+        && !OTHERS.iter().any(|name| call.fields.has(name))
 }
 
 /// Writes the head of a request; `host` is what `Host` says where the request does not.
-pub(crate) fn write(to: &mut Vec<u8>, parts: &Parts, host: &[u8]) {
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let named = parts.headers.contains_key(HOST);
-    let lines =
-        parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-    let host = (!named).then_some((b"host".as_slice(), host));
-    for part in [parts.method.as_str(), " ", path, " HTTP/1.1\r\n"] {
+pub(crate) fn write<B>(to: &mut Vec<u8>, call: &Call<B>, host: &[u8]) {
+    let path = call.uri.path_and_query().map_or("/", |path| path.as_str());
+    for part in [call.method.as_str(), " ", path, " HTTP/1.1\r\n"] {
         to.extend_from_slice(part.as_bytes());
     }
-    for (name, value) in lines.chain(host) {
-        for part in [name, b": ", value, b"\r\n"] {
+    call.fields.write_but(|_| false, to);
+    if !call.fields.has(&HOST) {
+        for part in [b"host: ", host, b"\r\n"] {
             to.extend_from_slice(part);
         }
     }
@@ -73,9 +71,9 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Reply<()>>, OriginFailu
     if let Some(reason) = reason {
         extensions.insert(reason);
     }
-    let fields = Fields::of_lines(came.split_to(length).freeze(), places)
+    let fields = FieldLines::of_head(came.split_to(length).freeze(), places)
         .ok_or_else(|| protocol("a field's name is too long"))?;
-    Ok(Some(Reply { status, version, fields, extensions, body: () }))
+    Ok(Some(Reply { status, version, fields: fields.into(), extensions, body: () }))
 }
 
 /// How the body of the response to a request by `method` ends. Its fields state one length at most.
@@ -132,7 +130,7 @@ mod tests {
     fn a_request_is_written_as_it_is_with_a_host() {
         let written = |request: Request<()>| {
             let mut text = Vec::new();
-            write(&mut text, &request.into_parts().0, b"origin:81");
+            write(&mut text, &request.into(), b"origin:81");
             String::from_utf8(text).unwrap()
         };
         let request = Request::get("/a?b").header("host", "shop").header("x", "1").header("x", "2");
@@ -146,7 +144,7 @@ mod tests {
     fn only_what_its_head_says_all_of_is_plain() {
         let is = |method: &str, field: &str| {
             let request = Request::builder().method(method).uri("/").header(field, "1");
-            is_plain(&request.body(()).unwrap().into_parts().0)
+            is_plain(&Call::from(request.body(()).unwrap()))
         };
         assert!(is("GET", "host") && is("HEAD", "te"));
         for (method, field) in [
@@ -173,7 +171,7 @@ mod tests {
         let (reply, left) = read_all(&[head.as_slice(), b"body"].concat());
         assert_eq!(left, b"body");
         assert_eq!((reply.status.as_u16(), reply.version), (200, Version::HTTP_11));
-        let lines: Vec<(&[u8], &[u8])> = reply.fields.iter().collect();
+        let lines: Vec<(&[u8], &[u8])> = reply.fields.lines().unwrap().iter().collect();
         assert_eq!(lines, [(&b"A"[..], &b"1"[..]), (b"b", b"2"), (b"a", b"\xff")]);
         assert_eq!(reply.extensions.get::<ReasonPhrase>().unwrap().as_bytes(), b"Fine");
         let (reply, _) = read_all(b"HTTP/1.0 404 Not Found\r\n\r\n");

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::header::{HOST, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{Extensions, Method, Request, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+use crate::message::call::Call;
+use crate::message::lines::FieldLines;
 use crate::origin::Origin;
 use crate::origin::body::Outgoing;
 use crate::origin::client::Trouble;
@@ -160,7 +162,7 @@ fn tell(origin: &Origin, endpoint: &Endpoint, heard: &Result<(), String>) {
 async fn check(origin: &Origin, endpoint: &Endpoint, settings: &Settings) -> Result<(), String> {
     let asked = async {
         let (body, feed) = Outgoing::new(Empty::<Bytes>::new());
-        let request = request(origin, endpoint, &settings.path, body)?;
+        let request = request(origin, endpoint, &settings.path, body);
         let response =
             endpoint.exchange(request, feed, None).await.map_err(|trouble| match trouble {
                 Trouble::NoConnection(why) | Trouble::Failed(why) => why.to_string(),
@@ -184,18 +186,14 @@ fn request(
     endpoint: &Endpoint,
     path: &PathAndQuery,
     body: Outgoing,
-) -> Result<Request<Outgoing>, String> {
-    let mut uri = http::uri::Parts::default();
-    uri.path_and_query = Some(path.clone());
-    let uri = Uri::from_parts(uri).map_err(|why| why.to_string())?;
-    let mut request = Request::new(body);
-    *request.uri_mut() = uri;
-    let (mut parts, body) = request.into_parts();
-    parts.headers.insert(USER_AGENT, HeaderValue::from_static("larder-health"));
-    let host = HeaderValue::from_str(endpoint.authority().as_str());
-    parts.headers.insert(HOST, host.map_err(|why| why.to_string())?);
-    endpoint::name_host(&origin.host, &mut parts);
-    Ok(Request::from_parts(parts, body))
+) -> Request<Outgoing> {
+    let mut fields = FieldLines::with_capacity(2, 128);
+    fields.push(&USER_AGENT, b"larder-health");
+    fields.push(&HOST, endpoint.authority().as_str().as_bytes());
+    let (method, uri) = (Method::GET, Uri::from(path.clone()));
+    let mut call = Call { method, uri, fields, extensions: Extensions::new(), body: () };
+    endpoint::name_host(&origin.host, &mut call);
+    call.into_request(body)
 }
 
 #[cfg(test)]

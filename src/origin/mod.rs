@@ -17,20 +17,19 @@ pub(crate) mod head;
 mod plain;
 
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Request, Response, Uri};
+use http::{Method, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::sync::Notify;
 
 use crate::breaker::{self, Breaker, Permit, State};
+use crate::message::call::Call;
 use crate::message::interim::Interim;
 use crate::message::reply::Reply;
 use crate::origin::body::{Coming, Feed, Incoming, Outgoing};
@@ -266,29 +265,32 @@ impl Origin {
     /// A 101 comes only for a request with `Upgrade`, and `tunnel` goes on from there.
     ///
     /// Dropped, the request is cancelled and its connection not used again. Must run within a tokio runtime.
-    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, OriginFailure>
+    pub async fn send<B>(
+        &self,
+        call: impl Into<Call<B>>,
+    ) -> Result<Response<Incoming>, OriginFailure>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.send_within(request, None).await
+        self.send_within(call, None).await
     }
 
     /// Sends a request that needs one of `own` places too, as long as it needs one of the origin's.
     pub async fn send_within<B>(
         &self,
-        request: Request<B>,
+        call: impl Into<Call<B>>,
         own: Option<&Places>,
     ) -> Result<Response<Incoming>, OriginFailure>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (mut parts, body) = request.into_parts();
-        let interim = parts.extensions.remove();
+        let (mut call, body) = call.into().into_parts();
+        let interim = call.extensions.remove();
         let whole = body.is_end_stream().then(Bytes::new);
         let (body, feed) = Outgoing::new(body);
-        let reply = self.told(parts, Load { body, feed, whole }, Aside { interim, own }).await;
+        let reply = self.told(call, Load { body, feed, whole }, Aside { interim, own }).await;
         reply.map(Reply::into_response)
     }
 
@@ -296,21 +298,21 @@ impl Origin {
     /// hears what precedes the response; to put it among the extensions would cost a miss 600 instructions.
     pub async fn send_whole(
         &self,
-        request: Request<Bytes>,
+        call: impl Into<Call<Bytes>>,
         interim: Option<Interim>,
         own: Option<&Places>,
     ) -> Result<Reply<Incoming>, OriginFailure> {
-        let (parts, body) = request.into_parts();
-        self.told(parts, Load::whole(body), Aside { interim, own }).await
+        let (call, body) = call.into().into_parts();
+        self.told(call, Load::whole(body), Aside { interim, own }).await
     }
 
     async fn told(
         &self,
-        mut parts: Parts,
+        mut call: Call<()>,
         load: Load,
         aside: Aside<'_>,
     ) -> Result<Reply<Incoming>, OriginFailure> {
-        let answer = self.attempt(&mut parts, load, aside).await;
+        let answer = self.attempt(&mut call, load, aside).await;
         if let Err(failure) = &answer
             && !failure.is_the_clients()
         {
@@ -321,7 +323,7 @@ impl Origin {
 
     async fn attempt(
         &self,
-        parts: &mut Parts,
+        call: &mut Call<()>,
         load: Load,
         aside: Aside<'_>,
     ) -> Result<Reply<Incoming>, OriginFailure> {
@@ -338,9 +340,9 @@ impl Origin {
             None => None,
         };
         let place = (self.places.take().await?, own);
-        endpoint::name_host(&self.host, parts);
+        endpoint::name_host(&self.host, call);
         let begun = Instant::now();
-        let answer = self.deliver(parts, load, aside.interim.as_ref()).await;
+        let answer = self.deliver(call, load, aside.interim.as_ref()).await;
         self.learn(permit, &answer, begun);
         let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
         Ok(answer?.map(|body| Incoming::new(body, place, idle, metrics)))
@@ -379,33 +381,29 @@ impl Origin {
 
     async fn deliver(
         &self,
-        parts: &mut Parts,
+        call: &mut Call<()>,
         mut load: Load,
         interim: Option<&Interim>,
     ) -> Result<Reply<Coming>, OriginFailure> {
         self.budget.deposit();
-        let is_plain = load.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(parts);
+        let is_plain = load.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(call);
         let mut tries = Tries { attempts: self.attempts, dead_lines: DEAD_LINES };
         loop {
             let (endpoint, permit) = self.pick();
             let whole = load.whole.clone();
             let trouble = if let Some(lines) = endpoint.lines().filter(|_| is_plain) {
-                let answer = lines.exchange(parts, interim).await;
+                let answer = lines.exchange(call, interim).await;
                 endpoint::learn(&answer, permit);
                 match answer {
                     Ok(reply) => return Ok(reply.map(Coming::Plain)),
                     Err(trouble) => trouble,
                 }
             } else {
-                // A body that streams can be sent once only; other requests are remembered until they are on their way.
-                let mut sent = match whole {
-                    Some(_) => parts.clone(),
-                    None => mem::replace(parts, Request::new(()).into_parts().0),
-                };
+                let mut sent = call.clone();
                 if let Some(interim) = interim {
                     sent.extensions.insert(interim.clone());
                 }
-                let request = Request::from_parts(sent, load.body);
+                let request = sent.into_request(load.body);
                 // In a box: what is plain would have to have room for it.
                 match Box::pin(endpoint.exchange(request, load.feed, permit)).await {
                     Ok(reply) => return Ok(reply.map(Coming::Driven)),
@@ -415,7 +413,7 @@ impl Origin {
             if matches!(trouble, Trouble::NoConnection(_)) {
                 self.trouble.notify_one();
             }
-            load = Load::whole(self.again(&parts.method, whole, trouble, &mut tries)?);
+            load = Load::whole(self.again(&call.method, whole, trouble, &mut tries)?);
             self.retries.fetch_add(1, Ordering::Relaxed);
             self.metrics.retried();
         }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
 use http::{StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -18,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tower::Service;
 
+use crate::message::call::Call;
 use crate::message::interim::Interim;
 use crate::message::reply::Reply;
 use crate::origin::client::{Blueprint, Trouble, Way, check, unconnected};
@@ -101,10 +101,10 @@ impl Lines {
     /// twice. Dropped, the connection is closed.
     pub(crate) async fn exchange(
         &self,
-        parts: &Parts,
+        call: &Call<()>,
         interim: Option<&Interim>,
     ) -> Result<Reply<Answering>, Trouble> {
-        match timeout(self.first_byte, self.answer(parts, interim)).await {
+        match timeout(self.first_byte, self.answer(call, interim)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Failed(OriginFailure::NoAnswer)),
         }
@@ -112,7 +112,7 @@ impl Lines {
 
     async fn answer(
         &self,
-        parts: &Parts,
+        call: &Call<()>,
         interim: Option<&Interim>,
     ) -> Result<Reply<Answering>, Trouble> {
         let home = self.home();
@@ -122,11 +122,11 @@ impl Lines {
             None => Box::pin(self.dial()).await?,
         };
         line.head.clear();
-        head::write(&mut line.head, parts, &self.host);
+        head::write(&mut line.head, call, &self.host);
         line.tcp.write_all(&line.head).await.map_err(|error| Trouble::Failed(lost(&error)))?;
         let mut reply = line.reply(interim).await.map_err(Trouble::Failed)?;
         check(&mut reply, Way::Usual).map_err(Trouble::Failed)?;
-        let framing = head::framing(&parts.method, &reply).map_err(Trouble::Failed)?;
+        let framing = head::framing(&call.method, &reply).map_err(Trouble::Failed)?;
         let home = (head::goes_on(&reply) && framing != Framing::UntilEnd).then_some(home);
         Ok(reply.map(|()| Answering::new(line, framing, home)))
     }

@@ -23,7 +23,7 @@ use crate::lookup::outcome::{Errand, Kept, Outcome};
 use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, is_left_out, not_modified};
 use crate::message::date;
-use crate::message::fields::{CONDITIONS, X_CACHE, X_CACHE_LAYER, remove_hop_by_hop};
+use crate::message::fields::{CONDITIONS, Named, X_CACHE, X_CACHE_LAYER, remove_hop_by_hop};
 use crate::message::fill::Reader;
 use crate::message::lead::{Lead, Prefaced};
 use crate::message::problem;
@@ -272,8 +272,11 @@ impl Asked {
         });
         let via = via(reply.version);
         let lead = (is_new && self.sends_lines() && frames_itself(reply.status))
-            .then(|| lines_of(&mut reply.fields))
+            .then(|| lines_of(&reply.fields))
             .flatten();
+        if lead.is_some() {
+            reply.fields = Fields::default();
+        }
         let mut response = reply.into_response();
         if !is_new {
             let fields = not_modified(std::mem::take(response.headers_mut()));
@@ -327,29 +330,21 @@ fn frames_itself(status: StatusCode) -> bool {
     has_content(status) && status != StatusCode::NOT_MODIFIED
 }
 
-/// The lines of an origin's response as they go before what is said of it here; nothing where a map was made of them. They are
-/// taken out of where they were.
-fn lines_of(fields: &mut Fields) -> Option<Lead> {
-    if !fields.are_lines() {
-        return None;
-    }
-    let fields = std::mem::take(fields);
-    let length = fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    let (mut lead, mut is_dated) = (Lead::with_room_for(length), false);
-    for (name, value) in fields.iter() {
+/// The lines of an origin's response as they go before what is said of it here; nothing where a map was made of them.
+fn lines_of(fields: &Fields) -> Option<Lead> {
+    let is_replaced = |name: &[u8]| {
         let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
-        let is_replaced = match name.len() {
+        match name.len() {
             7 => is(&X_CACHE),
             13 => is(&X_CACHE_LAYER),
             14 => is(&CONTENT_LENGTH),
             _ => false,
-        };
-        is_dated |= name.len() == 4 && is(&DATE);
-        if !is_replaced {
-            lead.push(name, value);
         }
-    }
-    if !is_dated {
+    };
+    let lines = fields.lines()?;
+    let mut lead = Lead::with_room_for(512);
+    lead.extend(|text| lines.write_but(is_replaced, text));
+    if !fields.has(&DATE) {
         // RFC 9110 §6.6.1, as where a response is stored.
         lead.push(b"date", date::format(Timestamp::now().as_seconds()).as_bytes());
     }

@@ -137,19 +137,13 @@ impl Fetch {
         let room = self.limit(&lookup.route);
         let rest = onward::rest(lookup)
             .filter(|rest| rest.complete <= room && !lookup.directives.no_store);
-        let request = onward::request(lookup, rest.as_ref(), self.0.trusted.trust(lookup.client));
-        let fields = request.headers();
-        // Most have none of these, which one look over all fields tells.
-        let (mut conditional, mut sent) = (false, RangeSent::None);
-        if onward::is_conditional(fields) {
-            conditional =
-                fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE);
-            sent = RangeSent::of(fields);
-        }
+        let call = onward::request(lookup, rest.as_ref(), self.0.trusted.trust(lookup.client));
+        let conditional = [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|it| call.fields.has(it));
+        let sent = RangeSent::of(&call.fields);
         let reply = lookup
             .route
             .origin
-            .send_whole(request, lookup.interim.clone(), lookup.route.places.as_ref())
+            .send_whole(call, lookup.interim.clone(), lookup.route.places.as_ref())
             .await?;
         let received = Timestamp::now();
         let reply = reply.map(Body::from);
@@ -521,8 +515,8 @@ enum RangeSent {
 }
 
 impl RangeSent {
-    fn of(request: &HeaderMap) -> Self {
-        match (request.contains_key(RANGE), request.contains_key(IF_RANGE)) {
+    fn of(request: &impl Named) -> Self {
+        match (request.has(&RANGE), request.has(&IF_RANGE)) {
             (false, _) => Self::None,
             (true, false) => Self::Range,
             (true, true) => Self::IfRange,

@@ -1,5 +1,6 @@
 //! The request that goes on to the origin: the canonical one that many share, or the client's own.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,19 +11,20 @@ use http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, FORWARDED, HOST, HeaderMap,
     HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
 };
-use http::request::Parts;
 use http::uri::{Scheme, Uri};
-use http::{Method, Request, Version};
+use http::{Extensions, Method, Version};
 use smallvec::SmallVec;
 
 use crate::key::HostRule;
 use crate::key::canonical::Target;
 use crate::lookup::{Company, Held, Lookup, Until};
+use crate::message::call::Call;
 use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
-    CONDITIONS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, remove_aliases,
-    remove_hop_by_hop, remove_steering,
+    CONDITIONS, Named, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_alias,
+    is_of_one_hop, is_steering, named_by_connection,
 };
+use crate::message::lines::FieldLines;
 use crate::message::network::Network;
 use crate::message::plain::Lines;
 use crate::message::range::RangeSpec;
@@ -175,51 +177,65 @@ impl Rest {
 /// The request that `lookup` needs the origin to answer. A shared one is what every client would send: with no
 /// content but what is keyed, without a range (but for the one that the lookup is shared by, and for the rest of what is
 /// held here) and without conditions (but for those about what is held here).
-pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Request<Bytes> {
+pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Call<Bytes> {
     let own = lookup.company != Company::Shared;
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.version = lookup.request.version;
-    if own || lookup.content.is_some() {
-        parts.method = lookup.request.method.clone();
-    }
-    let came = &lookup.request.headers;
-    parts.headers = HeaderMap::with_capacity(came.len() + OURS);
-    let fields = &mut parts.headers;
-    for (name, value) in came {
+    let (route, came) = (&lookup.route, rewritten(lookup));
+    let method = if own || lookup.content.is_some() {
+        lookup.request.method.clone()
+    } else {
+        Method::GET
+    };
+    let reads_bodies = route.tags.read_bodies();
+    let stays = |name: &HeaderName| match *name {
+        EXPECT | CONTENT_LENGTH => false,
         // A request without content has no content fields either.
-        let of_content = name == CONTENT_LENGTH || name == CONTENT_TYPE;
-        let stays = name == EXPECT
-            || of_content && lookup.content.is_none()
-            || !own && CONDITIONS.contains(name);
-        if !stays {
-            fields.append(name.clone(), value.clone());
-        }
-    }
-    // What was normalised for the variant is sent so, by who goes alone as well: its answer may be kept, and the
-    // origin must see no more than what the variant is named after.
-    lookup.route.vary.rewrite(fields);
-    if lookup.route.tags.read_bodies() {
+        CONTENT_TYPE => lookup.content.is_some(),
+        ACCEPT_ENCODING => !reads_bodies,
+        _ => (own || !CONDITIONS.contains(name)) && route.forward.sends(name),
+    };
+    let target = &lookup.target;
+    let sender =
+        Sender { address: lookup.client, trust, version: lookup.request.version, route, target };
+    let mut fields = sent_by_us(&came, sender, stays);
+    if reads_bodies {
         // Tags stand in the body, which is stored as it comes.
-        fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        fields.push(&ACCEPT_ENCODING, b"identity");
     }
     // A POST has no conditions: an origin would answer 412 where it answers others with 304 (RFC 9110 §13.1.2).
-    if matches!(parts.method, Method::GET | Method::QUERY) && !is_conditional(fields) {
-        fields.extend(about_held(lookup, rest));
-        fields.extend(lookup.range.map(|range| (RANGE, range.field())));
+    if matches!(method, Method::GET | Method::QUERY) && !(own && is_conditional(&came)) {
+        for (name, value) in about_held(lookup, rest) {
+            fields.push(&name, value.as_bytes());
+        }
+        if let Some(range) = lookup.range {
+            fields.push(&RANGE, range.field().as_bytes());
+        }
     }
-    let content = lookup.content.as_deref().cloned().unwrap_or_default();
-    if lookup.content.is_some() {
+    if let Some(content) = &lookup.content {
         // The length of what is sent, which need not be that of what came.
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
+        fields.push(&CONTENT_LENGTH, itoa::Buffer::new().format(content.len()).as_bytes());
     }
-    sent_by_us(&mut parts, &lookup.route, &lookup.target, Sender { address: lookup.client, trust });
-    lookup.route.forward.finish(&mut parts.headers);
-    Request::from_parts(parts, content)
+    let uri = Uri::from(target.path_and_query().clone());
+    let body = lookup.content.as_deref().cloned().unwrap_or_default();
+    Call { method, uri, fields, extensions: Extensions::new(), body }
 }
 
-/// How many fields a request gets from us that has its `Host`, and one to spare. A map without room for them is made anew
-/// when they come.
-const OURS: usize = 5;
+/// What came, with what was normalised for the variant, by who goes alone as well: its answer may be kept, and the origin must
+/// see no more than what the variant is named after.
+fn rewritten(lookup: &Lookup) -> Cow<'_, HeaderMap> {
+    let came = &lookup.request.headers;
+    if lookup.route.vary.normalize.is_empty() {
+        return Cow::Borrowed(came);
+    }
+    let mut came = came.clone();
+    lookup.route.vary.rewrite(&mut came);
+    Cow::Owned(came)
+}
+
+/// How many fields a request gets from us, and one to spare.
+const OURS: usize = 6;
+
+/// Room for the text of the fields, which grows but rarely.
+const USUAL: usize = 1024;
 
 /// What is asked about the stored response that is held: whether it still holds, or the rest of it.
 fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderValue)> {
@@ -238,37 +254,56 @@ fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderVa
     }
 }
 
-/// The client of a request.
+/// Who sends a request, and for what.
 #[derive(Clone, Copy)]
-pub(crate) struct Sender {
+pub(crate) struct Sender<'a> {
     pub(crate) address: IpAddr,
     pub(crate) trust: Trust,
+    /// Of the client's own request.
+    pub(crate) version: Version,
+    pub(crate) route: &'a Route,
+    pub(crate) target: &'a Target,
 }
 
-/// Makes a client's request ours: one URL, no field of the last hop, and nothing that says who asked but us.
-pub(crate) fn sent_by_us(parts: &mut Parts, route: &Route, target: &Target, sender: Sender) {
-    let via = via(parts.version);
-    parts.uri = Uri::from(target.path_and_query().clone());
-    parts.version = Version::HTTP_11;
-    let fields = &mut parts.headers;
-    remove_hop_by_hop(fields);
-    remove_aliases(fields, &route.key.headers);
-    if sender.trust == Trust::Stranger {
-        remove_steering(fields);
+/// What of a client's fields goes on in a request of ours, with what we say ourselves: one host, no field of the last hop, and
+/// nothing that says who asked but us. Of all this only what `stays`.
+pub(crate) fn sent_by_us(
+    came: &HeaderMap,
+    sender: Sender<'_>,
+    stays: impl Fn(&HeaderName) -> bool,
+) -> FieldLines<Vec<u8>> {
+    let Sender { address, trust, version, route, target } = sender;
+    let mut lines = FieldLines::with_capacity(came.len() + OURS, USUAL);
+    // What is not in the key is not sent; the origin puts its own name there.
+    let host = (route.key.host == HostRule::Keyed).then(|| target.host().as_bytes());
+    if let Some(host) = host {
+        lines.push(&HOST, host);
     }
-    match route.key.host {
-        HostRule::Keyed => fields.insert(HOST, target.host().clone()),
-        // What is not in the key is not sent; the origin puts its own name there.
-        HostRule::Ignored => fields.remove(HOST),
-    };
-    fields.append(VIA, via);
-    append(fields, sender.address);
+    let named = named_by_connection(came);
+    for (name, value) in came {
+        let text = name.as_str();
+        let is_ours = matches!(text, "host" | "x-forwarded-for" | "x-forwarded-proto");
+        let is_of_last_hop = is_of_one_hop(text.as_bytes())
+            || named.iter().any(|option| text.as_bytes().eq_ignore_ascii_case(option));
+        let misleads = trust == Trust::Stranger && is_steering(text)
+            || is_alias(name, came, &route.key.headers);
+        if !is_ours && !is_of_last_hop && !misleads && stays(name) {
+            lines.push(name, value.as_bytes());
+        }
+    }
+    lines.push(&VIA, via(version).as_bytes());
+    if stays(&X_FORWARDED_FOR) {
+        lines.push(&X_FORWARDED_FOR, &forwarded_for(came, trust, address));
+    }
     // What a trusted proxy says of it is in the target already, and so in the key.
     let scheme = if *target.scheme() == Scheme::HTTPS { "https" } else { "http" };
-    fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    if route.key.host == HostRule::Keyed && !fields.contains_key(X_FORWARDED_HOST) {
-        fields.insert(X_FORWARDED_HOST, target.host().clone());
+    lines.push(&X_FORWARDED_PROTO, scheme.as_bytes());
+    if let Some(host) = host
+        && !lines.has(&X_FORWARDED_HOST)
+    {
+        lines.push(&X_FORWARDED_HOST, host);
     }
+    lines
 }
 
 /// RFC 9110 §7.6.3: an intermediary "MUST send an appropriate Via header field".
@@ -280,16 +315,16 @@ pub(crate) fn via(version: Version) -> HeaderValue {
     })
 }
 
-fn append(fields: &mut HeaderMap, client: IpAddr) {
-    let mut text = SmallVec::<[u8; 64]>::new();
-    for line in fields.get_all(X_FORWARDED_FOR) {
+/// Who asked, behind whom proxies name that are believed.
+fn forwarded_for(came: &HeaderMap, trust: Trust, client: IpAddr) -> SmallVec<[u8; 64]> {
+    let mut text = SmallVec::new();
+    let named = (trust == Trust::Proxy).then(|| came.get_all(X_FORWARDED_FOR));
+    for line in named.into_iter().flatten() {
         text.extend_from_slice(line.as_bytes());
         text.extend_from_slice(b", ");
     }
     push(&mut text, client.to_canonical());
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
-        fields.insert(X_FORWARDED_FOR, value);
-    }
+    text
 }
 
 /// Writes an address; one of IPv4 digit by digit, since the formatter takes 1,300 instructions for it.
@@ -355,9 +390,11 @@ mod tests {
             for line in before {
                 fields.append(X_FORWARDED_FOR, HeaderValue::from_static(line));
             }
-            append(&mut fields, client.parse().unwrap());
-            let lines: Vec<_> = fields.get_all(X_FORWARDED_FOR).iter().collect();
-            assert_eq!(lines, [expected]);
+            let client = client.parse().unwrap();
+            let said = forwarded_for(&fields, Trust::Proxy, client);
+            assert_eq!(str::from_utf8(&said).unwrap(), expected);
+            let alone = forwarded_for(&fields, Trust::Stranger, client);
+            assert!(expected.as_bytes().ends_with(&alone) && !alone.contains(&b','));
         }
     }
 

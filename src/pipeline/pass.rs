@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, CONTENT_LOCATION, HeaderMap, HeaderName, LOCATION, TE, UPGRADE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -24,6 +24,7 @@ use crate::lookup::cache_status::Status;
 use crate::lookup::in_hand::Brought;
 use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::message::body::Body;
+use crate::message::call::Call;
 use crate::message::dictionary::strings;
 use crate::message::fields::{CACHE_GROUP_INVALIDATION, members, remove_hop_by_hop};
 use crate::origin::body::Incoming;
@@ -97,23 +98,27 @@ where
         let writes = may_write(&route, &request.method, why);
         let upgrade = (why == WhyPassed::Upgrade).then(|| Upgrade::of(&mut request));
         let trailers = accepts_trailers(&request.headers);
-        let sender = Sender { address: client, trust: self.0.trusted.trust(client) };
         if get.is_some() {
             // The origin must see no more than what the variant is named after.
             route.vary.rewrite(&mut request.headers);
         }
-        sent_by_us(&mut request, &route, &target, sender);
+        let (address, trust, version) =
+            (client, self.0.trusted.trust(client), request.version);
+        let sender = Sender { address, trust, version, route: &route, target: &target };
+        let mut fields = sent_by_us(&request.headers, sender, |_| true);
         if trailers {
-            request.headers.insert(TE, HeaderValue::from_static("trailers"));
+            fields.push(&TE, b"trailers");
         }
         if let Some(upgrade) = &upgrade {
-            request.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            request.headers.insert(UPGRADE, upgrade.protocol.clone());
+            fields.push(&CONNECTION, b"upgrade");
+            fields.push(&UPGRADE, upgrade.protocol.as_bytes());
         }
-        request.extensions.insert(interim);
+        let (method, uri) = (request.method, Uri::from(target.path_and_query().clone()));
+        let mut extensions = request.extensions;
+        extensions.insert(interim);
         let (since, requested) = (self.0.purger.moment(), Timestamp::now());
-        let request = Request::from_parts(request, body);
-        let answer = route.origin.send_within(request, route.places.as_ref()).await;
+        let call = Call { method, uri, fields, extensions, body };
+        let answer = route.origin.send_within(call, route.places.as_ref()).await;
         let received = Timestamp::now();
         let response = match answer {
             Ok(response) => response,

@@ -55,14 +55,11 @@ impl Forward {
         *fields = left;
     }
 
-    /// Takes out of a request to the origin what is heard here alone, and what tells the client's address.
-    pub fn finish(&self, fields: &mut HeaderMap) {
-        let Self::Keyed(named) = self else { return };
-        for name in [CACHE_CONTROL, PRAGMA, X_REQUEST_ID, X_FORWARDED_FOR] {
-            if !named.contains(&name) {
-                fields.remove(name);
-            }
-        }
+    /// Whether a field that was left goes on to the origin: not what is heard here alone, and what tells the client's address.
+    pub fn sends(&self, name: &HeaderName) -> bool {
+        let Self::Keyed(named) = self else { return true };
+        ![CACHE_CONTROL, PRAGMA, X_REQUEST_ID, X_FORWARDED_FOR].contains(name)
+            || named.contains(name)
     }
 }
 
