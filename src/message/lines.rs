@@ -6,32 +6,82 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 
 use crate::message::fields::{Named, Removable};
-use crate::message::pieces::{self, Line};
+use crate::message::pieces;
 
 /// Field lines (RFC 9110 §5.2) in their order: those of a head that a parser has taken apart, or those that are written one
 /// behind the other.
 ///
-/// What has ten lines is asked for one of them by ten comparisons of lengths. To make a map of them costs some hundred
+/// What has ten lines is asked for one of them by ten comparisons of numbers. To make a map of them costs some hundred
 /// instructions for each, and as many again to print it and to drop it.
 #[derive(Clone, Debug)]
 pub struct FieldLines<T> {
     text: T,
-    places: Vec<Line>,
+    places: Places,
+}
+
+/// Where the lines of a text stand.
+#[derive(Clone, Debug, Default)]
+pub struct Places(Vec<Place>);
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The length of the name, and its first letter: most names differ in one of them.
+    tag: u32,
+    begin: u32,
+    value: u32,
+    end: u32,
 }
 
 /// A name is no longer than HTTP libraries have it.
 const LONGEST_NAME: usize = u16::MAX as usize;
 
+fn tag(name: &[u8]) -> u32 {
+    let first = name.first().map_or(0, |first| first | 0x20);
+    at(name.len()) << 8 | u32::from(first)
+}
+
+/// Heads are no longer than some hundred KiB.
+fn at(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+impl Places {
+    /// Where these names and values stand in the text that they are slices of; nothing where a name is longer than a map has
+    /// them.
+    pub fn within<'a>(
+        text: &'a [u8],
+        lines: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Option<Self> {
+        let place = |(name, value): (&[u8], &[u8])| {
+            let (begin, value) = (pieces::place(text, name).start, pieces::place(text, value));
+            let (value, end) = (at(value.start), at(value.end));
+            (name.len() < LONGEST_NAME).then(|| Place { tag: tag(name), begin: at(begin), value, end })
+        };
+        lines.map(place).collect::<Option<_>>().map(Self)
+    }
+}
+
+impl Place {
+    fn name(self) -> Range<usize> {
+        let begin = self.begin as usize;
+        begin..begin + (self.tag >> 8) as usize
+    }
+
+    fn value(self) -> Range<usize> {
+        self.value as usize..self.end as usize
+    }
+}
+
 impl FieldLines<Bytes> {
-    /// The lines of a head; nothing where a name is longer than a map has them.
-    pub fn of_head(text: Bytes, places: Vec<Line>) -> Option<Self> {
-        let fit = places.iter().all(|(name, _)| name.len() < LONGEST_NAME);
-        fit.then_some(Self { text, places })
+    /// The lines of a head.
+    pub fn of_head(text: Bytes, places: Places) -> Self {
+        Self { text, places }
     }
 
     /// The same as a map with room for `spare` more, whose values are pieces of the text.
     pub fn map(&self, spare: usize) -> HeaderMap {
-        pieces::fields(&self.text, &self.places, spare)
+        let lines = self.places.0.iter().map(|place| (place.name(), place.value()));
+        pieces::fields(&self.text, lines, spare)
             .expect("what a parser takes for names and values is that")
     }
 }
@@ -39,17 +89,18 @@ impl FieldLines<Bytes> {
 impl FieldLines<Vec<u8>> {
     /// None yet, with room for so many, and for so many bytes of them.
     pub fn with_capacity(lines: usize, bytes: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), places: Vec::with_capacity(lines) }
+        Self { text: Vec::with_capacity(bytes), places: Places(Vec::with_capacity(lines)) }
     }
 
-    /// Adds a line behind the others. What is no name or no value spoils the request: take them from where they are.
+    /// Adds a line behind the others, whose value is one that fields may have.
     pub fn push(&mut self, name: &HeaderName, value: &[u8]) {
-        let begin = self.text.len();
-        for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        let (begin, name) = (self.text.len(), name.as_str().as_bytes());
+        for part in [name, b": ", value, b"\r\n"] {
             self.text.extend_from_slice(part);
         }
-        let (colon, end) = (begin + name.as_str().len(), self.text.len() - 2);
-        self.places.push((begin..colon, colon + 2..end));
+        let (begin, value, end) =
+            (at(begin), at(begin + name.len() + 2), at(self.text.len() - 2));
+        self.places.0.push(Place { tag: tag(name), begin, value, end });
     }
 
     /// The same as a map.
@@ -63,7 +114,7 @@ impl<T: AsRef<[u8]>> FieldLines<T> {
     /// The names, in any case, and the values. Of one name in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let text = self.text.as_ref();
-        self.places.iter().map(|(name, value)| (&text[name.clone()], &text[value.clone()]))
+        self.places.0.iter().map(|place| (&text[place.name()], &text[place.value()]))
     }
 
     /// Writes the lines but those with such a name, which comes in any case, as they are sent. Lines that stand together as they
@@ -72,7 +123,8 @@ impl<T: AsRef<[u8]>> FieldLines<T> {
         let text = self.text.as_ref();
         to.reserve(text.len());
         let mut run = 0..0;
-        for (name, value) in self.places.iter().filter(|(name, _)| !is_one(&text[name.clone()])) {
+        for place in self.places.0.iter().filter(|place| !is_one(&text[place.name()])) {
+            let (name, value) = (place.name(), place.value());
             let (begin, end) = (name.start, value.end + 2);
             let is_ready = value.start == name.end + 2
                 && text.get(name.end..value.start) == Some(b": ")
@@ -86,41 +138,37 @@ impl<T: AsRef<[u8]>> FieldLines<T> {
                 run = begin..end;
                 continue;
             }
-            for part in [&text[name.clone()], b": ", &text[value.clone()], b"\r\n"] {
+            for part in [&text[name], b": ", &text[value], b"\r\n"] {
                 to.extend_from_slice(part);
             }
         }
         to.extend_from_slice(&text[run]);
     }
 
-    /// Where the value of the next line with this name stands.
-    fn next(&self, places: &mut std::slice::Iter<'_, Line>, name: &[u8]) -> Option<&[u8]> {
-        let text = self.text.as_ref();
-        // Most names are told by their length.
-        let is = |at: &Range<usize>| {
-            at.len() == name.len() && text[at.clone()].eq_ignore_ascii_case(name)
-        };
-        let (_, value) = places.find(|(at, _)| is(at))?;
-        Some(&text[value.clone()])
+    /// The value of the next line with this name, which is in lower case.
+    fn next(&self, places: &mut std::slice::Iter<'_, Place>, name: &[u8]) -> Option<&[u8]> {
+        let (text, tag) = (self.text.as_ref(), tag(name));
+        let is = |place: &Place| place.tag == tag && text[place.name()].eq_ignore_ascii_case(name);
+        places.find(|place| is(place)).map(|place| &text[place.value()])
     }
 }
 
 impl<T: AsRef<[u8]>> Named for FieldLines<T> {
     fn named(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
-        let mut places = self.places.iter();
+        let mut places = self.places.0.iter();
         let name = name.as_str().as_bytes();
         std::iter::from_fn(move || self.next(&mut places, name))
     }
 
     fn first(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.next(&mut self.places.iter(), name.as_str().as_bytes())
+        self.next(&mut self.places.0.iter(), name.as_str().as_bytes())
     }
 }
 
 impl<T: AsRef<[u8]>> Removable for FieldLines<T> {
     fn remove_each(&mut self, is_one: impl Fn(&[u8]) -> bool) {
         let text = self.text.as_ref();
-        self.places.retain(|(name, _)| !is_one(&text[name.clone()]));
+        self.places.0.retain(|place| !is_one(&text[place.name()]));
     }
 }
 
@@ -130,15 +178,13 @@ mod tests {
 
     use super::*;
 
-    pub(super) fn lines(text: &'static str) -> FieldLines<Bytes> {
-        let head = Bytes::from_static(text.as_bytes());
-        let places = text.split_inclusive("\r\n").map(|line| {
+    fn lines(text: &'static str) -> FieldLines<Bytes> {
+        let lines = text.split_inclusive("\r\n").map(|line| {
             let (name, value) = line.split_once(':').unwrap();
-            let at = |part: &str| pieces::place(&head, part.as_bytes());
-            (at(name), at(value.trim()))
+            (name.as_bytes(), value.trim().as_bytes())
         });
-        let places = places.collect();
-        FieldLines::of_head(head, places).unwrap()
+        let places = Places::within(text.as_bytes(), lines).unwrap();
+        FieldLines::of_head(Bytes::from_static(text.as_bytes()), places)
     }
 
     #[test]
@@ -184,10 +230,9 @@ mod tests {
                 if !parsed.parse(&head).is_ok_and(|status| status.is_complete()) {
                     continue;
                 }
-                let at = |part: &[u8]| pieces::place(&head, part);
-                let places =
-                    parsed.headers.iter().map(|it| (at(it.name.as_bytes()), at(it.value))).collect();
-                let lines = FieldLines::of_head(head.clone(), places).unwrap();
+                let places = parsed.headers.iter().map(|it| (it.name.as_bytes(), it.value));
+                let places = Places::within(&head, places).unwrap();
+                let lines = FieldLines::of_head(head.clone(), places);
                 assert_eq!(lines.map(0).len(), lines.iter().count(), "{line:?}");
             }
         }
@@ -195,11 +240,10 @@ mod tests {
 
     #[test]
     fn a_name_that_no_map_has_is_refused() {
-        let name = "a".repeat(LONGEST_NAME);
-        let head = Bytes::from(format!("{name}: b\r\n"));
-        let (end, shorter) = (LONGEST_NAME, LONGEST_NAME - 1);
-        assert!(FieldLines::of_head(head.clone(), vec![(0..end, end + 2..end + 3)]).is_none());
-        let lines = FieldLines::of_head(head, vec![(0..shorter, end + 2..end + 3)]).unwrap();
-        assert_eq!(lines.map(0).len(), 1);
+        let head = Bytes::from("a".repeat(LONGEST_NAME));
+        let places = |length: usize| Places::within(&head, [(&head[..length], &head[..1])].into_iter());
+        assert!(places(LONGEST_NAME).is_none());
+        let longest = places(LONGEST_NAME - 1).unwrap();
+        assert_eq!(FieldLines::of_head(head.clone(), longest).map(0).len(), 1);
     }
 }

@@ -17,11 +17,15 @@ pub fn place(head: &[u8], part: &[u8]) -> Range<usize> {
 
 /// These lines as a map with room for `spare` more, which shares the bytes of `head`; nothing where a name or a value
 /// is none. Allocates for the map alone.
-pub fn fields(head: &Bytes, lines: &[Line], spare: usize) -> Option<HeaderMap> {
+pub fn fields(
+    head: &Bytes,
+    lines: impl ExactSizeIterator<Item = Line>,
+    spare: usize,
+) -> Option<HeaderMap> {
     let mut fields = HeaderMap::with_capacity(lines.len() + spare);
     for (at, value) in lines {
-        let value = HeaderValue::from_maybe_shared(head.slice(value.clone())).ok()?;
-        fields.append(name(&head[at.clone()])?, value);
+        let value = HeaderValue::from_maybe_shared(head.slice(value)).ok()?;
+        fields.append(name(&head[at])?, value);
     }
     Some(fields)
 }
@@ -146,11 +150,11 @@ mod tests {
             };
             (at(name, 0), at(value, 3))
         });
-        let fields = fields(&head, &lines, 1).unwrap();
+        let fields = fields(&head, lines.into_iter(), 1).unwrap();
         let all: Vec<_> = fields.get_all("a").iter().collect();
         assert_eq!(all, ["one", "two"]);
         assert_eq!(fields["b"], "");
-        assert!(super::fields(&Bytes::from_static(b"a \x01"), &[(0..1, 2..3)], 0).is_none());
+        assert!(super::fields(&Bytes::from_static(b"a \x01"), [(0..1, 2..3)].into_iter(), 0).is_none());
         assert_eq!(place(&head, &head[3..6]), 3..6);
     }
 }

@@ -136,17 +136,15 @@ mod tests {
 
     use super::*;
     use crate::message::fields::remove_hop_by_hop;
-    use crate::message::pieces;
+    use crate::message::lines::Places;
 
     fn lines(text: &'static str) -> Fields {
-        let head = Bytes::from_static(text.as_bytes());
-        let places = text.split_inclusive("\r\n").map(|line| {
+        let lines = text.split_inclusive("\r\n").map(|line| {
             let (name, value) = line.trim_end().split_once(": ").unwrap();
-            let at = |part: &str| pieces::place(&head, part.as_bytes());
-            (at(name), at(value))
+            (name.as_bytes(), value.as_bytes())
         });
-        let places = places.collect();
-        FieldLines::of_head(head, places).unwrap().into()
+        let places = Places::within(text.as_bytes(), lines).unwrap();
+        FieldLines::of_head(Bytes::from_static(text.as_bytes()), places).into()
     }
 
     #[test]

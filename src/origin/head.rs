@@ -13,8 +13,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::message::call::Call;
 use crate::message::fields::{Named, members};
-use crate::message::pieces;
-use crate::message::lines::FieldLines;
+use crate::message::lines::{FieldLines, Places};
 use crate::message::reply::Reply;
 use crate::origin::failure::OriginFailure;
 use crate::origin::framing::{Chunked, Framing};
@@ -59,9 +58,9 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Reply<()>>, OriginFailu
     let Status::Complete(length) = status else {
         return if came.len() < LONGEST { Ok(None) } else { Err(protocol("the head is too long")) };
     };
-    let at = |part: &[u8]| pieces::place(bytes, part);
+    let lines = parsed.headers.iter().map(|line| (line.name.as_bytes(), line.value));
     let places =
-        parsed.headers.iter().map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
+        Places::within(bytes, lines).ok_or_else(|| protocol("a field's name is too long"))?;
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
         .map_err(|error| protocol(&error.to_string()))?;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
@@ -71,9 +70,8 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Reply<()>>, OriginFailu
     if let Some(reason) = reason {
         extensions.insert(reason);
     }
-    let fields = FieldLines::of_head(came.split_to(length).freeze(), places)
-        .ok_or_else(|| protocol("a field's name is too long"))?;
-    Ok(Some(Reply { status, version, fields: fields.into(), extensions, body: () }))
+    let fields = FieldLines::of_head(came.split_to(length).freeze(), places).into();
+    Ok(Some(Reply { status, version, fields, extensions, body: () }))
 }
 
 /// How the body of the response to a request by `method` ends. Its fields state one length at most.

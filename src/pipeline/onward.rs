@@ -318,10 +318,11 @@ pub(crate) fn via(version: Version) -> HeaderValue {
 /// Who asked, behind whom proxies name that are believed.
 fn forwarded_for(came: &HeaderMap, trust: Trust, client: IpAddr) -> SmallVec<[u8; 64]> {
     let mut text = SmallVec::new();
-    let named = (trust == Trust::Proxy).then(|| came.get_all(X_FORWARDED_FOR));
-    for line in named.into_iter().flatten() {
-        text.extend_from_slice(line.as_bytes());
-        text.extend_from_slice(b", ");
+    if trust == Trust::Proxy {
+        for line in came.get_all(X_FORWARDED_FOR) {
+            text.extend_from_slice(line.as_bytes());
+            text.extend_from_slice(b", ");
+        }
     }
     push(&mut text, client.to_canonical());
     text
@@ -332,12 +333,18 @@ fn push(text: &mut SmallVec<[u8; 64]>, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return text.extend_from_slice(address.to_string().as_bytes());
     };
-    for (index, part) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            text.push(b'.');
+    let (mut digits, mut length) = ([b'.'; 15], 0);
+    for part in address.octets() {
+        // A dot stands behind each but the last.
+        length += usize::from(length > 0);
+        for (least, scale) in [(100, 100), (10, 10), (0, 1)] {
+            if part >= least {
+                digits[length] = b'0' + part / scale % 10;
+                length += 1;
+            }
         }
-        text.extend_from_slice(itoa::Buffer::new().format(part).as_bytes());
     }
+    text.extend_from_slice(&digits[..length]);
 }
 
 #[cfg(test)]
@@ -376,6 +383,16 @@ mod tests {
             (&[("forwarded", "for=192.0.2.1")], Scheme::HTTP),
         ] {
             assert_eq!(scheme(proxy, lines, Scheme::HTTP), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_read() {
+        for part in 0..=u8::MAX {
+            let address = IpAddr::from([part, part.reverse_bits(), 255 - part, part]);
+            let mut text = SmallVec::new();
+            push(&mut text, address);
+            assert_eq!(str::from_utf8(&text).unwrap(), address.to_string());
         }
     }
 

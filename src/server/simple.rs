@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::Request;
 use http::uri::PathAndQuery;
 use httparse::{Header, Status};
-use smallvec::SmallVec;
 
 use crate::message::fields::PERSONAL;
 use crate::message::pieces;
@@ -97,13 +96,12 @@ impl<'r, 'a> Simple<'r, 'a> {
     pub(crate) fn request(&self) -> Option<Request<Upload>> {
         let at = |part: &[u8]| pieces::place(self.head, part);
         let Fields(lines) = self.fields;
-        let lines: SmallVec<[pieces::Line; FIELDS]> =
-            lines.iter().map(|line| (at(line.name.as_bytes()), at(line.value))).collect();
+        let lines = lines.iter().map(|line| (at(line.name.as_bytes()), at(line.value)));
         let target = at(self.plain.target.as_bytes());
         let head = Bytes::copy_from_slice(self.head);
         let mut request = Request::new(Upload::none());
         *request.uri_mut() = PathAndQuery::from_maybe_shared(head.slice(target)).ok()?.into();
-        *request.headers_mut() = pieces::fields(&head, &lines, 0)?;
+        *request.headers_mut() = pieces::fields(&head, lines, 0)?;
         Some(request)
     }
 }
