@@ -24,7 +24,9 @@ impl Lead {
     /// These lines, one part behind the other.
     pub fn of(parts: [&[u8]; 2]) -> Self {
         let mut lines = Self::with_room_for(parts[0].len() + parts[1].len());
-        parts.iter().for_each(|part| lines.0.extend_from_slice(part));
+        for part in parts {
+            lines.0.extend_from_slice(part);
+        }
         lines
     }
 

@@ -79,6 +79,10 @@ impl FieldLines<Bytes> {
     }
 
     /// The same as a map with room for `spare` more, whose values are pieces of the text.
+    ///
+    /// # Panics
+    ///
+    /// Where a place is of no name or of no value: the parser has no such places (a test holds it to that).
     pub fn map(&self, spare: usize) -> HeaderMap {
         let lines = self.places.0.iter().map(|place| (place.name(), place.value()));
         pieces::fields(&self.text, lines, spare)

@@ -17,13 +17,14 @@ pub(crate) mod head;
 mod plain;
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{Method, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::sync::Notify;
@@ -273,46 +274,18 @@ impl Origin {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.send_within(call, None).await
+        let mut dispatch = Dispatch::streaming(call.into());
+        self.told(&mut dispatch, None).await.map(Reply::into_response)
     }
 
-    /// Sends a request that needs one of `own` places too, as long as it needs one of the origin's.
-    pub async fn send_within<B>(
+    /// The same for a request that needs one of `own` places too, as long as it needs one of the origin's. What is sent stays with
+    /// who sends it: moved down through each of these futures, it would take four times the room.
+    pub async fn told(
         &self,
-        call: impl Into<Call<B>>,
-        own: Option<&Places>,
-    ) -> Result<Response<Incoming>, OriginFailure>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let (mut call, body) = call.into().into_parts();
-        let interim = call.extensions.remove();
-        let whole = body.is_end_stream().then(Bytes::new);
-        let (body, feed) = Outgoing::new(body);
-        let reply = self.told(call, Load { body, feed, whole }, Aside { interim, own }).await;
-        reply.map(Reply::into_response)
-    }
-
-    /// Sends a request whose body is here as a whole, so that it can be repeated as one without a body can. An `interim`
-    /// hears what precedes the response; to put it among the extensions would cost a miss 600 instructions.
-    pub async fn send_whole(
-        &self,
-        call: impl Into<Call<Bytes>>,
-        interim: Option<Interim>,
+        dispatch: &mut Dispatch,
         own: Option<&Places>,
     ) -> Result<Reply<Incoming>, OriginFailure> {
-        let (call, body) = call.into().into_parts();
-        self.told(call, Load::whole(body), Aside { interim, own }).await
-    }
-
-    async fn told(
-        &self,
-        mut call: Call<()>,
-        load: Load,
-        aside: Aside<'_>,
-    ) -> Result<Reply<Incoming>, OriginFailure> {
-        let answer = self.attempt(&mut call, load, aside).await;
+        let answer = self.attempt(dispatch, own).await;
         if let Err(failure) = &answer
             && !failure.is_the_clients()
         {
@@ -323,9 +296,8 @@ impl Origin {
 
     async fn attempt(
         &self,
-        call: &mut Call<()>,
-        load: Load,
-        aside: Aside<'_>,
+        dispatch: &mut Dispatch,
+        own: Option<&Places>,
     ) -> Result<Reply<Incoming>, OriginFailure> {
         let permit = self
             .breaker
@@ -335,14 +307,14 @@ impl Origin {
             self.metrics.breaker(BreakerState::HalfOpen);
         }
         // First its own, so that who waits there takes no place from others.
-        let own = match aside.own {
+        let own = match own {
             Some(own) => Some(own.take().await?),
             None => None,
         };
         let place = (self.places.take().await?, own);
-        endpoint::name_host(&self.host, call);
+        endpoint::name_host(&self.host, &mut dispatch.call);
         let begun = Instant::now();
-        let answer = self.deliver(call, load, aside.interim.as_ref()).await;
+        let answer = self.deliver(dispatch).await;
         self.learn(permit, &answer, begun);
         let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
         Ok(answer?.map(|body| Incoming::new(body, place, idle, metrics)))
@@ -379,33 +351,23 @@ impl Origin {
         }
     }
 
-    async fn deliver(
-        &self,
-        call: &mut Call<()>,
-        mut load: Load,
-        interim: Option<&Interim>,
-    ) -> Result<Reply<Coming>, OriginFailure> {
+    async fn deliver(&self, dispatch: &mut Dispatch) -> Result<Reply<Coming>, OriginFailure> {
         self.budget.deposit();
-        let is_plain = load.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(call);
+        let is_plain = dispatch.is_plain();
         let mut tries = Tries { attempts: self.attempts, dead_lines: DEAD_LINES };
         loop {
             let (endpoint, permit) = self.pick();
-            let whole = load.whole.clone();
             let trouble = if let Some(lines) = endpoint.lines().filter(|_| is_plain) {
-                let answer = lines.exchange(call, interim).await;
+                let answer = lines.exchange(&dispatch.call, dispatch.interim.as_ref()).await;
                 endpoint::learn(&answer, permit);
                 match answer {
                     Ok(reply) => return Ok(reply.map(Coming::Plain)),
                     Err(trouble) => trouble,
                 }
             } else {
-                let mut sent = call.clone();
-                if let Some(interim) = interim {
-                    sent.extensions.insert(interim.clone());
-                }
-                let request = sent.into_request(load.body);
+                let (request, feed) = dispatch.request();
                 // In a box: what is plain would have to have room for it.
-                match Box::pin(endpoint.exchange(request, load.feed, permit)).await {
+                match Box::pin(endpoint.exchange(request, feed, permit)).await {
                     Ok(reply) => return Ok(reply.map(Coming::Driven)),
                     Err(trouble) => trouble,
                 }
@@ -413,7 +375,9 @@ impl Origin {
             if matches!(trouble, Trouble::NoConnection(_)) {
                 self.trouble.notify_one();
             }
-            load = Load::whole(self.again(&call.method, whole, trouble, &mut tries)?);
+            let whole = dispatch.whole.clone();
+            let whole = self.again(&dispatch.call.method, whole, trouble, &mut tries)?;
+            dispatch.load(whole);
             self.retries.fetch_add(1, Ordering::Relaxed);
             self.metrics.retried();
         }
@@ -473,26 +437,61 @@ fn label(state: State) -> BreakerState {
     }
 }
 
-/// A request's body on its way, and all of it where it is here, to be sent once more.
-struct Load {
+/// A request on its way, with what it takes to send it once more.
+#[derive(Debug)]
+pub struct Dispatch {
+    call: Call<()>,
     body: Outgoing,
     feed: Option<Arc<Feed>>,
+    /// All of the body, where it is here.
     whole: Option<Bytes>,
-}
-
-impl Load {
-    fn whole(bytes: Bytes) -> Self {
-        let (body, feed) = Outgoing::new(Full::new(bytes.clone()));
-        Self { body, feed, whole: Some(bytes) }
-    }
-}
-
-/// What a request brings besides itself.
-struct Aside<'a> {
     /// Who hears what precedes the response.
     interim: Option<Interim>,
-    /// Of whose places it needs one too.
-    own: Option<&'a Places>,
+}
+
+impl Dispatch {
+    /// A request whose body comes as it is sent, unless it has none. An [`Interim`] among its extensions hears what precedes the
+    /// response.
+    pub fn streaming<B>(call: Call<B>) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (mut call, body) = call.into_parts();
+        let interim = call.extensions.remove();
+        let whole = body.is_end_stream().then(Bytes::new);
+        let (body, feed) = Outgoing::new(body);
+        Self { call, body, feed, whole, interim }
+    }
+
+    /// A request whose body is here as a whole, so that it can be repeated as one without a body can. An `interim` among the
+    /// extensions would cost a miss 600 instructions.
+    pub fn whole(call: Call<Bytes>, interim: Option<Interim>) -> Self {
+        let (call, bytes) = call.into_parts();
+        let mut dispatch = Self { call, body: Outgoing::default(), feed: None, whole: None, interim };
+        dispatch.load(bytes);
+        dispatch
+    }
+
+    /// Has this for its body.
+    fn load(&mut self, bytes: Bytes) {
+        (self.body, self.feed) = Outgoing::new(Full::new(bytes.clone()));
+        self.whole = Some(bytes);
+    }
+
+    /// Whether its head says all of it.
+    fn is_plain(&self) -> bool {
+        self.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(&self.call)
+    }
+
+    /// The request as libraries know it, with the body, which can be had once.
+    fn request(&mut self) -> (Request<Outgoing>, Option<Arc<Feed>>) {
+        let mut call = self.call.clone();
+        if let Some(interim) = &self.interim {
+            call.extensions.insert(interim.clone());
+        }
+        (call.into_request(mem::take(&mut self.body)), self.feed.take())
+    }
 }
 
 /// What one request may still try.

@@ -405,8 +405,9 @@ impl Leaving {
             if method == Method::QUERY {
                 *request.body_mut() = Bytes::from_static(b"a question");
             }
+            let mut dispatch = Dispatch::whole(request.into(), None);
             let answer =
-                soon(origin.send_whole(request, None, None)).await.expect("the request was lost");
+                soon(origin.told(&mut dispatch, None)).await.expect("the request was lost");
             assert_eq!(text(answer.into_response()).await, "ok");
             self.leave.send(()).unwrap();
             self.left.recv().unwrap();

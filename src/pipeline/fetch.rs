@@ -1,9 +1,12 @@
 //! Asks the origin, and decides what may be kept.
 
+use std::future::{Future, ready};
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, RANGE, VIA,
@@ -31,6 +34,7 @@ use crate::message::fill::{Fill, room_for};
 use crate::message::problem;
 use crate::message::reply::Reply;
 use crate::message::update::merge;
+use crate::origin::Dispatch;
 use crate::origin::failure::OriginFailure;
 use crate::pipeline::inflow::{Inflow, arrive, complete};
 use crate::pipeline::inspect::{Inspected, inspect};
@@ -104,7 +108,8 @@ impl Fetch {
                 return Err(OriginFailure::Protocol("a 206 that nobody asked for".into()));
             }
             if lookup.request.method == Method::HEAD && status != StatusCode::NOT_MODIFIED {
-                return self.head(&lookup, asked).await;
+                // In a box, since it is rarer: each other fetch would have to have room for it.
+                return Box::pin(self.head(&lookup, asked)).await;
             }
             if status != StatusCode::NOT_MODIFIED || has_own_conditions(&lookup) {
                 let answer = self.keep(&lookup, asked).await?;
@@ -138,13 +143,12 @@ impl Fetch {
         let rest = onward::rest(lookup)
             .filter(|rest| rest.complete <= room && !lookup.directives.no_store);
         let call = onward::request(lookup, rest.as_ref(), self.0.trusted.trust(lookup.client));
+        // Most have none of these.
         let conditional = [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|it| call.fields.has(it));
         let sent = RangeSent::of(&call.fields);
-        let reply = lookup
-            .route
-            .origin
-            .send_whole(call, lookup.interim.clone(), lookup.route.places.as_ref())
-            .await?;
+        let mut dispatch = Dispatch::whole(call, lookup.interim.clone());
+        let route = &lookup.route;
+        let reply = route.origin.told(&mut dispatch, route.places.as_ref()).await?;
         let received = Timestamp::now();
         let reply = reply.map(Body::from);
         Ok(Asked { reply, as_of, turn, requested, received, conditional, sent, rest })
@@ -250,8 +254,12 @@ impl Fetch {
         Some(Answer { own, ..arrive(entry, writer, inflow) })
     }
 
-    /// Keeps the response if it may be kept; otherwise it is this request's alone.
-    async fn keep(&self, lookup: &Lookup, mut asked: Asked) -> Result<Answer, OriginFailure> {
+    /// Keeps the response if it may be kept; otherwise it is this request's alone. What need not be looked into is kept at once.
+    fn keep<'a>(
+        &'a self,
+        lookup: &'a Lookup,
+        mut asked: Asked,
+    ) -> impl Future<Output = Result<Answer, OriginFailure>> + Send + 'a {
         let part = part(lookup, &mut asked);
         let verdict = match &part {
             Some((head, part)) => {
@@ -261,32 +269,51 @@ impl Fetch {
             }
             None => self.verdict_on_all(lookup, &mut asked),
         };
-        let verdict = verdict.and_then(|keeping| counted(lookup, keeping, asked.received));
-        let Keeping { facts, freshness, variant, tags } = match verdict {
+        let keeping = match verdict.and_then(|keeping| counted(lookup, keeping, asked.received)) {
             Ok(keeping) => keeping,
             Err(why) => {
                 let landing = self.superseded(lookup, &asked, why);
                 let outcome = Outcome::Miss(Kept::Left(why));
-                return Ok(Answer { landing, ..Answer::once(asked.reply, outcome) });
+                let answer = Answer { landing, ..Answer::once(asked.reply, outcome) };
+                return Either::Left(ready(Ok(answer)));
             }
         };
-        let Asked { mut reply, turn, received, .. } = asked;
+        let Asked { reply, turn, received, .. } = asked;
+        let kept = ToKeep { reply, part, keeping, turn, received };
+        if lookup.route.graphql().is_some() {
+            return Either::Right(Box::pin(self.keep_inspected(lookup, kept)));
+        }
+        Either::Left(ready(Ok(self.store(lookup, kept))))
+    }
+
+    /// Keeps the answer to a GraphQL request if it tells of no errors.
+    async fn keep_inspected(
+        &self,
+        lookup: &Lookup,
+        mut kept: ToKeep,
+    ) -> Result<Answer, OriginFailure> {
+        let (limit, body) = (self.limit(&lookup.route), mem::replace(&mut kept.reply.body, Body::Empty));
+        match inspect(kept.reply.fields.map(), body, limit, &self.0.air).await? {
+            Inspected::Good(whole) => {
+                kept.reply.body = whole.into();
+                Ok(self.store(lookup, kept))
+            }
+            Inspected::Objected(body, why) => {
+                kept.reply.body = body;
+                Ok(Answer::once(kept.reply, Outcome::Miss(Kept::Left(why))))
+            }
+        }
+    }
+
+    /// The answer that is kept: all of it, where its body is here, and else as it arrives.
+    fn store(&self, lookup: &Lookup, kept: ToKeep) -> Answer {
+        let ToKeep { mut reply, part, keeping, turn, received } = kept;
+        let Keeping { facts, freshness, variant, tags } = keeping;
         // Not before it is to be kept: of most that is not, nothing is copied.
         let (mut head, part) = match part {
             Some((head, part)) => (head, Some(part)),
             None => (Head { status: reply.status, fields: reply.fields.map().clone() }, None),
         };
-        if lookup.route.graphql().is_some() {
-            let limit = self.limit(&lookup.route);
-            let inspected = inspect(reply.fields.map(), reply.body, limit, &self.0.air);
-            match Box::pin(inspected).await? {
-                Inspected::Good(whole) => reply.body = whole.into(),
-                Inspected::Objected(body, why) => {
-                    reply.body = body;
-                    return Ok(Answer::once(reply, Outcome::Miss(Kept::Left(why))));
-                }
-            }
-        }
         let own = Self::clean(&mut head, lookup, received);
         lookup.route.tags.strip(&mut head.fields);
         // Once for all who will be served from it.
@@ -305,14 +332,14 @@ impl Fetch {
             let entry = asked_by(entry.in_turn(turn), lookup);
             let Some(entry) = complete(&entry, whole, tagging) else {
                 let outcome = Outcome::Miss(Kept::Left(WhyNot::TagsUnreadable));
-                return Ok(Answer::once(reply, outcome));
+                return Answer::once(reply, outcome);
             };
             let landing = Landing::whole(entry.clone());
             let stored = Answer::stored(entry, Outcome::Miss(Kept::Stored));
-            return Ok(Answer { landing, own, ..stored });
+            return Answer { landing, own, ..stored };
         }
         let Ok(share) = self.0.air.take(room_for(length)) else {
-            return Ok(Answer::once(reply, Outcome::Miss(Kept::Left(WhyNot::NoRoom))));
+            return Answer::once(reply, Outcome::Miss(Kept::Left(WhyNot::NoRoom)));
         };
         let (writer, fill) = Fill::open(self.limit(&lookup.route), share);
         let entry = Entry::new(facts, &head, freshness, variant, Stored::arriving(fill, length));
@@ -321,7 +348,7 @@ impl Fetch {
         let entry = if tagging.is_some() { entry.awaiting_tags() } else { entry };
         let (before, after) = (Bytes::new(), Bytes::new());
         let inflow = Inflow { before, after, body: reply.body, expected, tagging };
-        Ok(Answer { own, ..arrive(entry, writer, inflow) })
+        Answer { own, ..arrive(entry, writer, inflow) }
     }
 
     /// What becomes of what is held when the answer in its place is not kept. What is fresh, and was asked about because the
@@ -572,6 +599,16 @@ struct Keeping {
     freshness: Freshness,
     variant: Variant,
     tags: Tags,
+}
+
+/// A response that is to be kept.
+struct ToKeep {
+    reply: Reply<Body>,
+    /// The head under which it is kept and what it is of, where it is a part.
+    part: Option<(Head, ContentRange)>,
+    keeping: Keeping,
+    turn: u64,
+    received: Timestamp,
 }
 
 /// Where the tags of a response stand.

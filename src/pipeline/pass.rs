@@ -27,6 +27,7 @@ use crate::message::body::Body;
 use crate::message::call::Call;
 use crate::message::dictionary::strings;
 use crate::message::fields::{CACHE_GROUP_INVALIDATION, members, remove_hop_by_hop};
+use crate::origin::Dispatch;
 use crate::origin::body::Incoming;
 use crate::origin::failure::OriginFailure;
 use crate::origin::tunnel::tunnel;
@@ -118,10 +119,11 @@ where
         extensions.insert(interim);
         let (since, requested) = (self.0.purger.moment(), Timestamp::now());
         let call = Call { method, uri, fields, extensions, body };
-        let answer = route.origin.send_within(call, route.places.as_ref()).await;
+        let mut dispatch = Dispatch::streaming(call);
+        let answer = route.origin.told(&mut dispatch, route.places.as_ref()).await;
         let received = Timestamp::now();
         let response = match answer {
-            Ok(response) => response,
+            Ok(reply) => reply.into_response(),
             Err(failure) => return Departure::failed(Errand::Passage(why), failure, route),
         };
         let mut as_of = None;
