@@ -12,10 +12,10 @@ const LONGEST: usize = 253;
 /// name the same host, and some origins tell them apart. Nothing where it names none. Allocates only when something had to
 /// be rewritten.
 pub(crate) fn canonical(host: HeaderValue, scheme: &Scheme) -> Option<HeaderValue> {
-    let (name, port) = parts(host.as_bytes(), scheme)?;
-    if is_written_so(host.as_bytes(), name, port) {
+    if is_canonical(host.as_bytes(), scheme) {
         return Some(host);
     }
+    let (name, port) = parts(host.as_bytes(), scheme)?;
     let mut canonical = name.to_ascii_lowercase();
     if let Some(port) = port {
         canonical.push(b':');

@@ -67,9 +67,9 @@ impl<S> Deliver<S> {
     }
 }
 
-impl<S> Service<Lookup> for Deliver<S>
+impl<S> Service<Box<Lookup>> for Deliver<S>
 where
-    S: Service<Lookup, Response = Answer, Error = OriginFailure>,
+    S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure>,
 {
     type Response = Departure;
     type Error = Infallible;
@@ -79,7 +79,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lookup: Lookup) -> Self::Future {
+    fn call(&mut self, lookup: Box<Lookup>) -> Self::Future {
         let asked = Asked {
             route: lookup.route.clone(),
             method: lookup.request.method.clone(),

@@ -68,7 +68,7 @@ pub(crate) struct Needs<'a> {
 
 /// What the gate decides.
 enum Decision {
-    Look(Lookup, Body),
+    Look(Box<Lookup>, Body),
     /// What is asked for is told by the content, which is still to come.
     Read(Box<Look>, Body),
     Pass(Passage),
@@ -149,7 +149,7 @@ impl<L, P> Gate<L, P> {
             let (request, interim) = (request.clone(), interim.clone());
             let look = Look { route, target, request, client, interim, now };
             let lookup = self.admit(look, None).ok()?;
-            Some(Box::new(Lookup { company: Company::Unshared, ..lookup }))
+            Some(Box::new(Lookup { company: Company::Unshared, ..*lookup }))
         });
         let get = get.flatten();
         Decision::Pass(Passage { route, target, request, body, client, interim, why, get })
@@ -157,7 +157,11 @@ impl<L, P> Gate<L, P> {
 
     /// The lookup; or why there is none, because no layer is on or the key is not rolled out: then the request passes as
     /// if no cache were there.
-    fn admit(&self, look: Look, content: Option<Bytes>) -> Result<Lookup, (Box<Look>, WhyPassed)> {
+    fn admit(
+        &self,
+        look: Look,
+        content: Option<Bytes>,
+    ) -> Result<Box<Lookup>, (Box<Look>, WhyPassed)> {
         let (layers, rollout) = (look.route.layers, look.route.rollout);
         if self.0.switches.left_of(layers).is_none() {
             return Err((Box::new(look), WhyPassed::LayersOff));
@@ -174,7 +178,7 @@ impl<L, P> Gate<L, P> {
         }
     }
 
-    fn lookup(&self, look: Look, content: Option<Bytes>) -> Lookup {
+    fn lookup(&self, look: Look, content: Option<Bytes>) -> Box<Lookup> {
         let Look { route, target, mut request, client, interim, now } = look;
         remove_named_by_connection(&mut request.headers);
         if route.graphql().is_some() {
@@ -204,7 +208,7 @@ impl<L, P> Gate<L, P> {
             || directives.no_store
             || directives.only_if_cached
             || asked == Asked::Own;
-        Lookup {
+        Box::new(Lookup {
             route,
             key,
             variant: 0,
@@ -225,7 +229,7 @@ impl<L, P> Gate<L, P> {
             in_hand: None,
             forwarded: Forwarded::UriMiss,
             now,
-        }
+        })
     }
 }
 
@@ -355,7 +359,7 @@ impl<L, P> Clone for Gate<L, P> {
 
 impl<L, P> Gate<L, P>
 where
-    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone + Send + Sync,
+    L: Service<Box<Lookup>, Response = Departure, Error = Infallible> + Clone + Send + Sync,
     L::Future: Send,
     P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync,
     P::Future: Send,
@@ -390,7 +394,7 @@ where
 
 impl<L, P> Service<Arrival> for Gate<L, P>
 where
-    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
+    L: Service<Box<Lookup>, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
     L::Future: Send,
     P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
     P::Future: Send + 'static,
@@ -425,7 +429,7 @@ where
 
 impl<L, P> Gate<L, P>
 where
-    L: Service<Lookup, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
+    L: Service<Box<Lookup>, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
     L::Future: Send,
     P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
     P::Future: Send + 'static,

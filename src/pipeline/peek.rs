@@ -83,7 +83,7 @@ impl<S> Clone for Peek<S> {
     }
 }
 
-impl<S> Service<Lookup> for Peek<S>
+impl<S> Service<Box<Lookup>> for Peek<S>
 where
     S: Service<Box<Lookup>, Response = Answer, Error = OriginFailure, Future = Descent> + Clone,
 {
@@ -95,12 +95,12 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut lookup: Lookup) -> Self::Future {
+    fn call(&mut self, mut lookup: Box<Lookup>) -> Self::Future {
         if let Some(answer) = self.look(&mut lookup) {
             self.0.metrics.l1().hit();
             return Either::Left(ready(Ok(answer)));
         }
         self.0.metrics.l1().miss();
-        Either::Right(self.0.inner.clone().call(Box::new(lookup)))
+        Either::Right(self.0.inner.clone().call(lookup))
     }
 }

@@ -77,12 +77,14 @@ pub fn readings(path: &str) -> impl Iterator<Item = String> {
     let mut bytes = if coded { path.as_bytes().to_vec() } else { Vec::new() };
     (0..=DECODINGS)
         .map_while(move |_| {
-            let these = coded
-                .then(|| [reading(&bytes, Parameters::Kept), reading(&bytes, Parameters::Dropped)]);
+            if !coded {
+                return None;
+            }
+            let these = [reading(&bytes, Parameters::Kept), reading(&bytes, Parameters::Dropped)];
             let decoded = decoded(&bytes);
-            coded = coded && decoded != bytes;
+            coded = decoded != bytes;
             bytes = decoded;
-            these
+            Some(these)
         })
         .flatten()
 }
