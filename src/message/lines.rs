@@ -50,14 +50,18 @@ impl Places {
     /// them.
     pub fn within<'a>(
         text: &'a [u8],
-        lines: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        lines: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Option<Self> {
-        let place = |(name, value): (&[u8], &[u8])| {
+        let mut places = Vec::with_capacity(lines.len());
+        for (name, value) in lines {
+            if name.len() >= LONGEST_NAME {
+                return None;
+            }
             let (begin, value) = (pieces::place(text, name).start, pieces::place(text, value));
-            let (value, end) = (at(value.start), at(value.end));
-            (name.len() < LONGEST_NAME).then(|| Place { tag: tag(name), begin: at(begin), value, end })
-        };
-        lines.map(place).collect::<Option<_>>().map(Self)
+            let (begin, value, end) = (at(begin), at(value.start), at(value.end));
+            places.push(Place { tag: tag(name), begin, value, end });
+        }
+        Some(Self(places))
     }
 }
 
@@ -115,6 +119,11 @@ impl FieldLines<Vec<u8>> {
 }
 
 impl<T: AsRef<[u8]>> FieldLines<T> {
+    /// How long the text is that they stand in, in bytes.
+    pub fn extent(&self) -> usize {
+        self.text.as_ref().len()
+    }
+
     /// The names, in any case, and the values. Of one name in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let text = self.text.as_ref();
@@ -152,7 +161,10 @@ impl<T: AsRef<[u8]>> FieldLines<T> {
     /// The value of the next line with this name, which is in lower case.
     fn next(&self, places: &mut std::slice::Iter<'_, Place>, name: &[u8]) -> Option<&[u8]> {
         let (text, tag) = (self.text.as_ref(), tag(name));
-        let is = |place: &Place| place.tag == tag && text[place.name()].eq_ignore_ascii_case(name);
+        let is = |place: &Place| {
+            place.tag == tag
+                && text[place.name()].iter().map(u8::to_ascii_lowercase).eq(name.iter().copied())
+        };
         places.find(|place| is(place)).map(|place| &text[place.value()])
     }
 }
@@ -187,7 +199,8 @@ mod tests {
             let (name, value) = line.split_once(':').unwrap();
             (name.as_bytes(), value.trim().as_bytes())
         });
-        let places = Places::within(text.as_bytes(), lines).unwrap();
+        let lines: Vec<_> = lines.collect();
+        let places = Places::within(text.as_bytes(), lines.into_iter()).unwrap();
         FieldLines::of_head(Bytes::from_static(text.as_bytes()), places)
     }
 

@@ -143,7 +143,8 @@ mod tests {
             let (name, value) = line.trim_end().split_once(": ").unwrap();
             (name.as_bytes(), value.as_bytes())
         });
-        let places = Places::within(text.as_bytes(), lines).unwrap();
+        let lines: Vec<_> = lines.collect();
+        let places = Places::within(text.as_bytes(), lines.into_iter()).unwrap();
         FieldLines::of_head(Bytes::from_static(text.as_bytes()), places).into()
     }
 

@@ -26,10 +26,19 @@ pub(crate) const FIELDS: usize = 256;
 
 /// Whether a request is one that its head says all of, and that asks nothing of the connection.
 pub(crate) fn is_plain<B>(call: &Call<B>) -> bool {
-    const OTHERS: [HeaderName; 5] =
-        [CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE];
+    let says_more = |name: &[u8]| {
+        let is = |known: HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+        match name.len() {
+            6 => is(EXPECT),
+            7 => is(UPGRADE),
+            10 => is(CONNECTION),
+            14 => is(CONTENT_LENGTH),
+            17 => is(TRANSFER_ENCODING),
+            _ => false,
+        }
+    };
     matches!(call.method, Method::GET | Method::HEAD)
-        && !OTHERS.iter().any(|name| call.fields.has(name))
+        && !call.fields.iter().any(|(name, _)| says_more(name))
 }
 
 /// Writes the head of a request; `host` is what `Host` says where the request does not.

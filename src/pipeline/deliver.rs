@@ -342,7 +342,7 @@ fn lines_of(fields: &Fields) -> Option<Lead> {
         }
     };
     let lines = fields.lines()?;
-    let mut lead = Lead::with_room_for(512);
+    let mut lead = Lead::with_room_for(lines.extent());
     lead.extend(|text| lines.write_but(is_replaced, text));
     if !fields.has(&DATE) {
         // RFC 9110 §6.6.1, as where a response is stored.

@@ -234,8 +234,8 @@ fn rewritten(lookup: &Lookup) -> Cow<'_, HeaderMap> {
 /// How many fields a request gets from us, and one to spare.
 const OURS: usize = 6;
 
-/// Room for the text of the fields, which grows but rarely.
-const USUAL: usize = 1024;
+/// Room for the text of those.
+const USUAL: usize = 256;
 
 /// What is asked about the stored response that is held: whether it still holds, or the rest of it.
 fn about_held(lookup: &Lookup, rest: Option<&Rest>) -> Vec<(HeaderName, HeaderValue)> {
@@ -273,7 +273,9 @@ pub(crate) fn sent_by_us(
     stays: impl Fn(&HeaderName) -> bool,
 ) -> FieldLines<Vec<u8>> {
     let Sender { address, trust, version, route, target } = sender;
-    let mut lines = FieldLines::with_capacity(came.len() + OURS, USUAL);
+    let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let length: usize = came.iter().map(length).sum();
+    let mut lines = FieldLines::with_capacity(came.len() + OURS, length + USUAL);
     // What is not in the key is not sent; the origin puts its own name there.
     let host = (route.key.host == HostRule::Keyed).then(|| target.host().as_bytes());
     if let Some(host) = host {

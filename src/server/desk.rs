@@ -63,13 +63,13 @@ impl<S, F, B> Desk<S, F, B> {
 
 impl<S, B> Asking for Desk<S, S::Future, B>
 where
-    S: Service<Request<Upload>, Response = Response<B>, Error = Infallible> + Clone + Send,
+    S: Service<Request<Upload>, Response = Response<B>, Error = Infallible> + Send,
     S::Future: Send,
     B: Led + Send,
     B::Error: Into<BoxError>,
 {
     fn ask(&mut self, request: Request<Upload>) {
-        let answer = self.service.clone().call(request);
+        let answer = self.service.call(request);
         let asked = self.asked.get_or_insert_with(|| Box::pin(Asked::Nothing));
         asked.set(Asked::Answer { answer });
     }

@@ -104,7 +104,7 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 /// Serves one listener on the current runtime, until drained.
 ///
 /// Callers cross the `threshold` first. `make` builds the service of each connection from its caller and from where
-/// interim responses go. The service is cloned per request and its future polled in the connection's task (HTTP/2: in a
+/// interim responses go. It, or a clone of it, is asked for each request, and its future polled in the connection's task (HTTP/2: in a
 /// task of the stream); neither is boxed. It must always be ready, as layers that wait inside their futures are:
 /// `poll_ready` is not asked. Beyond `limits.connections`, over all servers that share the `drain`, a client is accepted and
 /// answered 503: one that is left in the backlog would learn nothing and could not go elsewhere.
