@@ -35,6 +35,7 @@ use crate::message::cache_control::{RequestDirectives, ResponseDirectives, delta
 use crate::message::conditional::{Condition, evaluate, not_modified};
 use crate::message::content_range::ContentRange;
 use crate::message::fields::Named;
+use crate::message::pieces::fields_of;
 use crate::message::range::{self, Ranges};
 use crate::message::reply::Fields;
 use crate::message::{date, dictionary, fields, problem};
@@ -450,6 +451,9 @@ fn mapped(lines: &Fields) -> HeaderMap {
     for name in map.keys() {
         assert!(map.named(name).eq(lines.named(name)), "{name} of {lines:?}");
     }
+    let mut sent = Vec::new();
+    lines.lines().inspect(|lines| lines.write_but(|_| false, &mut sent));
+    assert_eq!(fields_of(&sent.into(), 0), map, "{lines:?} as they are sent");
     map
 }
 

@@ -7,6 +7,7 @@ use http::header::{HeaderMap, HeaderName};
 use crate::entry::alike::{Shared, shared};
 use crate::entry::block;
 use crate::message::fields::Named;
+use crate::message::lines::LONGEST_NAME;
 use crate::message::pieces::{fields_of, spans};
 
 /// What becomes of a line.
@@ -187,12 +188,9 @@ fn is_without_controls(bytes: [u8; 8]) -> bool {
 /// Whether a field may have this name, which is written as it is kept; of another one this says nothing.
 fn is_lower_case_name(name: &[u8]) -> bool {
     !name.is_empty()
-        && name.len() < LONGEST_NAME
+        && name.len() <= LONGEST_NAME
         && name.iter().all(|byte| NAME[usize::from(*byte)])
 }
-
-/// Names are no longer than HTTP libraries have them.
-const LONGEST_NAME: usize = u16::MAX as usize;
 
 /// The characters of a token (RFC 9110 §5.6.2), without the upper case.
 const NAME: [bool; 256] = {

@@ -1,6 +1,6 @@
 //! A request on its way to an origin: its fields are lines, ready to be sent.
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{Extensions, Method, Request, Uri};
 
 use crate::message::lines::FieldLines;
 
@@ -17,7 +17,7 @@ pub struct Call<B> {
 }
 
 impl<B> Call<B> {
-    /// Both apart.
+    /// Without its body, and that.
     pub fn into_parts(self) -> (Call<()>, B) {
         let Self { method, uri, fields, extensions, body } = self;
         (Call { method, uri, fields, extensions, body: () }, body)
@@ -26,25 +26,26 @@ impl<B> Call<B> {
 
 impl Call<()> {
     /// The same with a body, as libraries know it.
-    pub fn into_request<B>(self, body: B) -> Request<B> {
-        let Self { method, uri, fields, extensions, body: () } = self;
+    pub fn request<B>(&self, body: B) -> Request<B> {
         let mut request = Request::new(body);
-        (*request.method_mut(), *request.uri_mut()) = (method, uri);
-        (*request.headers_mut(), *request.extensions_mut()) = (fields.into_map(), extensions);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.fields.map();
+        *request.extensions_mut() = self.extensions.clone();
         request
     }
 }
 
+/// As tests write requests.
+#[cfg(test)]
 impl<B> From<Request<B>> for Call<B> {
     fn from(request: Request<B>) -> Self {
         let (parts, body) = request.into_parts();
         let (method, uri, extensions) = (parts.method, parts.uri, parts.extensions);
-        Self { method, uri, fields: lines_of(&parts.headers), extensions, body }
+        let mut fields = FieldLines::with_capacity(parts.headers.len(), 512);
+        for (name, value) in &parts.headers {
+            fields.push(name, value.as_bytes());
+        }
+        Self { method, uri, fields, extensions, body }
     }
-}
-
-fn lines_of(map: &HeaderMap) -> FieldLines<Vec<u8>> {
-    let mut lines = FieldLines::with_capacity(map.len(), 512);
-    map.iter().for_each(|(name, value)| lines.push(name, value.as_bytes()));
-    lines
 }

@@ -87,8 +87,8 @@ impl Named for HeaderMap {
 }
 
 impl Removable for HeaderMap {
-    /// Those are found by one look over all fields: mostly there is one or none, and to look one up costs 45 instructions or,
-    /// where it is no standard name, 150.
+    // One look over all fields, since mostly there is one such name or none: to look one up costs 45 instructions or, where it
+    // is no standard name, 150.
     fn remove_each(&mut self, is_one: impl Fn(&[u8]) -> bool) {
         let found = self.keys().filter(|name| is_one(name.as_str().as_bytes())).cloned();
         let found: SmallVec<[HeaderName; 2]> = found.collect();
@@ -96,31 +96,29 @@ impl Removable for HeaderMap {
             self.remove(name);
         }
     }
+
+    fn remove_all(&mut self, name: &HeaderName) {
+        self.remove(name);
+    }
+}
+
+/// Whether a name, in any case, is one of these.
+pub fn is_among(name: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Whether a field with this name, in any case, is of one hop.
 pub fn is_of_one_hop(name: &[u8]) -> bool {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    match name.len() {
-        2 => is("te"),
-        7 => is("upgrade"),
-        10 => is("connection") || is("keep-alive"),
-        16 => is("proxy-connection"),
-        17 => is("transfer-encoding"),
-        _ => false,
-    }
+    const OF_ONE_HOP: [&str; 6] =
+        ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
+    is_among(name, &OF_ONE_HOP)
 }
 
 /// Whether a field with this name, in any case, is of one proxy.
 fn is_of_one_proxy(name: &[u8]) -> bool {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    match name.len() {
-        7 => is("trailer"),
-        18 => is("proxy-authenticate"),
-        19 => is("proxy-authorization"),
-        25 => is("proxy-authentication-info"),
-        _ => false,
-    }
+    const OF_ONE_PROXY: [&str; 4] =
+        ["proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "trailer"];
+    is_among(name, &OF_ONE_PROXY)
 }
 
 /// What says something else than the request line, the connection and the key, to some origin or framework, and is
@@ -190,11 +188,13 @@ pub fn is_steering(name: &str) -> bool {
         || STEERING_FAMILIES.iter().any(|family| name.starts_with(family)))
 }
 
-/// Whether a name has `_` and reads like a field which counts: one that frames, that belongs to one hop, that steers, that
-/// is among these itself, or that is part of the key. To an origin that speaks CGI or WSGI `X_User` and `X-User` are one.
+/// Whether a name has `_` and reads like a field which counts: one that frames, that belongs to one hop, that steers, that we
+/// may say ourselves, that is among these, or that is part of the key. To an origin that speaks CGI or WSGI `X_User` and
+/// `X-User` are one.
 pub fn is_alias(name: &HeaderName, fields: &HeaderMap, keyed: &[HeaderName]) -> bool {
-    use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
-    const OWN: [HeaderName; 5] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST];
+    use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+    const OWN: [HeaderName; 6] =
+        [ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST];
     if !name.as_str().contains('_') {
         return false;
     }
@@ -202,7 +202,7 @@ pub fn is_alias(name: &HeaderName, fields: &HeaderMap, keyed: &[HeaderName]) -> 
     is_steering(&plain)
         || is_of_one_hop(plain.as_bytes())
         || fields.contains_key(&plain)
-        || OWN.iter().chain(keyed).any(|name| *name == *plain)
+        || OWN.iter().chain(&CONDITIONS).chain(keyed).any(|name| *name == *plain)
 }
 
 /// Removes the fields that speak of one connection only, and those that `Connection` names.
@@ -224,8 +224,8 @@ pub fn remove_named_by_connection(fields: &mut impl Removable) {
     }
 }
 
-/// The fields that `Connection` names, in any case; without those that are dropped whatever it says.
-pub fn named_by_connection(fields: &impl Named) -> Vec<&[u8]> {
+/// The fields that `Connection` names, in any case; without those that it cannot take away.
+fn named_by_connection(fields: &impl Named) -> Vec<&[u8]> {
     let is_usual = |line: &[u8]| line.eq_ignore_ascii_case(b"keep-alive") || line == b"close";
     if fields.named(&CONNECTION).all(is_usual) {
         return Vec::new();
@@ -238,12 +238,22 @@ pub fn named_by_connection(fields: &impl Named) -> Vec<&[u8]> {
 /// (RFC 9110 §7.6.1: "A sender MUST NOT send a connection option corresponding to a field that is intended for all
 /// recipients of the content. For example, Cache-Control is never appropriate as a connection option").
 fn may_be_named_by_connection(option: &[u8]) -> bool {
-    use http::header::{
-        AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY,
-    };
-    ![AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY]
-        .iter()
-        .any(|name| name.as_str().as_bytes().eq_ignore_ascii_case(option))
+    const RELIED_UPON: [&str; 13] = [
+        "age",
+        "authorization",
+        "cache-control",
+        "content-length",
+        "cookie",
+        "expires",
+        "forwarded",
+        "host",
+        "set-cookie",
+        "vary",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+    ];
+    !is_among(option, &RELIED_UPON)
 }
 
 /// Removes what a cache does not keep though it may arrive (RFC 9111 §3.1): fields of one hop and of one proxy.
@@ -259,10 +269,7 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The members of all lines of a field.
-pub fn members<'a>(
-    fields: &'a impl Named,
-    name: &'a HeaderName,
-) -> impl Iterator<Item = &'a [u8]> {
+pub fn members<'a>(fields: &'a impl Named, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
     fields.named(name).flat_map(list)
 }
 
@@ -330,6 +337,8 @@ mod tests {
             "api_key",
             "content_length",
             "x_original-url",
+            "if_none_match",
+            "accept_encoding",
         ];
         for name in names {
             fields.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
@@ -342,16 +351,30 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_one_hop_and_of_one_proxy_go_in_any_case() {
+        for name in
+            ["Connection", "KEEP-alive", "Proxy-Connection", "te", "Transfer-Encoding", "UPGRADE"]
+        {
+            assert!(is_of_one_hop(name.as_bytes()), "{name}");
+        }
+        let of_one_proxy =
+            ["Proxy-Authenticate", "proxy-AUTHORIZATION", "Proxy-Authentication-Info", "Trailer"];
+        for name in of_one_proxy {
+            assert!(is_of_one_proxy(name.as_bytes()) && !is_of_one_hop(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
     fn fields_named_by_connection_go_and_their_neighbours_stay() {
         let mut fields = HeaderMap::new();
         fields.append(CONNECTION, HeaderValue::from_static("a, B"));
-        fields.append(CONNECTION, HeaderValue::from_static("cache-control"));
-        for name in ["a", "b", "c", "cache-control", "keep-alive", "te"] {
+        fields.append(CONNECTION, HeaderValue::from_static("Cache-Control, x-forwarded-for"));
+        for name in ["a", "b", "c", "cache-control", "keep-alive", "te", "x-forwarded-for"] {
             fields.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
         remove_hop_by_hop(&mut fields);
         let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["c", "cache-control"]);
+        assert_eq!(left, ["c", "cache-control", "x-forwarded-for"]);
     }
 }

@@ -154,7 +154,9 @@ mod tests {
         let all: Vec<_> = fields.get_all("a").iter().collect();
         assert_eq!(all, ["one", "two"]);
         assert_eq!(fields["b"], "");
-        assert!(super::fields(&Bytes::from_static(b"a \x01"), [(0..1, 2..3)].into_iter(), 0).is_none());
+        assert!(
+            super::fields(&Bytes::from_static(b"a \x01"), [(0..1, 2..3)].into_iter(), 0).is_none()
+        );
         assert_eq!(place(&head, &head[3..6]), 3..6);
     }
 }

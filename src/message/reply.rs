@@ -1,4 +1,4 @@
-//! A response as it came from its origin: its fields are lines until somebody needs a map of them.
+//! A response as it came from its origin: with lines for fields, until somebody needs a map of them.
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
@@ -18,7 +18,7 @@ pub struct Reply<B> {
     pub body: B,
 }
 
-/// The fields of a response: lines of its head, or a map.
+/// The fields of a response: lines of its head, or a map. What a library has read comes as a map.
 #[derive(Clone, Debug)]
 pub struct Fields(Form);
 
@@ -48,6 +48,7 @@ impl Fields {
         }
     }
 
+    /// The same as a map, for good.
     pub fn into_map(mut self) -> HeaderMap {
         std::mem::take(self.map())
     }
@@ -94,6 +95,13 @@ impl Named for Fields {
             Form::Map(map) => map.first(name),
         }
     }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        match &self.0 {
+            Form::Lines(lines) => lines.has(name),
+            Form::Map(map) => map.has(name),
+        }
+    }
 }
 
 impl Removable for Fields {
@@ -136,33 +144,27 @@ mod tests {
 
     use super::*;
     use crate::message::fields::remove_hop_by_hop;
-    use crate::message::lines::Places;
-
-    fn lines(text: &'static str) -> Fields {
-        let lines = text.split_inclusive("\r\n").map(|line| {
-            let (name, value) = line.trim_end().split_once(": ").unwrap();
-            (name.as_bytes(), value.as_bytes())
-        });
-        let lines: Vec<_> = lines.collect();
-        let places = Places::within(text.as_bytes(), lines.into_iter()).unwrap();
-        FieldLines::of_head(Bytes::from_static(text.as_bytes()), places).into()
-    }
+    use crate::message::lines::lines;
 
     #[test]
     fn lines_and_their_map_say_the_same() {
-        let mut fields = lines("Vary: a\r\nX-A: 1\r\nvary: b\r\nLast: 2\r\n");
+        let mut fields = Fields::from(lines("Vary: a\r\nX-A: 1\r\nvary: b\r\nLast: 2\r\n"));
         for are_lines in [true, false] {
             assert_eq!(fields.lines().is_some(), are_lines);
             assert!(fields.named(&VARY).eq([&b"a"[..], b"b"]));
-            assert_eq!((fields.first(&VARY), fields.has(&CONTENT_LENGTH)), (Some(&b"a"[..]), false));
+            assert_eq!(
+                (fields.first(&VARY), fields.has(&CONTENT_LENGTH)),
+                (Some(&b"a"[..]), false)
+            );
             assert_eq!(fields.map().get("last"), Some(&HeaderValue::from_static("2")));
         }
     }
 
     #[test]
     fn what_is_of_one_hop_goes_out_of_lines_as_out_of_maps() {
-        let text = "Connection: X-Own, close\r\nA: 1\r\nx-own: 2\r\nKeep-Alive: 3\r\nTE: 4\r\nx-own-not: 5\r\n";
-        for mut fields in [lines(text), lines(text).into_map().into()] {
+        let text = "Connection: X-Own, close\r\nA: 1\r\nx-own: 2\r\nKEEP-Alive: 3\r\nTE: 4\r\nTransfer-Encoding: 5\r\n\
+            upgrade: 6\r\nProxy-Connection: 7\r\nx-own-not: 8\r\n";
+        for mut fields in [Fields::from(lines(text)), lines(text).map(0).into()] {
             remove_hop_by_hop(&mut fields);
             assert!(!fields.has(&CONNECTION));
             let map = fields.into_map();

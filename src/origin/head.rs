@@ -4,16 +4,14 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Extensions, Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
 use crate::message::call::Call;
-use crate::message::fields::{Named, members};
-use crate::message::lines::{FieldLines, Places};
+use crate::message::fields::{Named, is_among, members};
+use crate::message::lines::{FieldLines, Spots};
 use crate::message::reply::Reply;
 use crate::origin::failure::OriginFailure;
 use crate::origin::framing::{Chunked, Framing};
@@ -26,19 +24,10 @@ pub(crate) const FIELDS: usize = 256;
 
 /// Whether a request is one that its head says all of, and that asks nothing of the connection.
 pub(crate) fn is_plain<B>(call: &Call<B>) -> bool {
-    let says_more = |name: &[u8]| {
-        let is = |known: HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
-        match name.len() {
-            6 => is(EXPECT),
-            7 => is(UPGRADE),
-            10 => is(CONNECTION),
-            14 => is(CONTENT_LENGTH),
-            17 => is(TRANSFER_ENCODING),
-            _ => false,
-        }
-    };
+    const OTHERS: [&str; 5] =
+        ["connection", "content-length", "expect", "transfer-encoding", "upgrade"];
     matches!(call.method, Method::GET | Method::HEAD)
-        && !call.fields.iter().any(|(name, _)| says_more(name))
+        && !call.fields.iter().any(|(name, _)| is_among(name, &OTHERS))
 }
 
 /// Writes the head of a request; `host` is what `Host` says where the request does not.
@@ -68,8 +57,8 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Reply<()>>, OriginFailu
         return if came.len() < LONGEST { Ok(None) } else { Err(protocol("the head is too long")) };
     };
     let lines = parsed.headers.iter().map(|line| (line.name.as_bytes(), line.value));
-    let places =
-        Places::within(bytes, lines).ok_or_else(|| protocol("a field's name is too long"))?;
+    let spots =
+        Spots::within(bytes, lines).ok_or_else(|| protocol("a field's name is too long"))?;
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
         .map_err(|error| protocol(&error.to_string()))?;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
@@ -79,15 +68,12 @@ pub(crate) fn read(came: &mut BytesMut) -> Result<Option<Reply<()>>, OriginFailu
     if let Some(reason) = reason {
         extensions.insert(reason);
     }
-    let fields = FieldLines::of_head(came.split_to(length).freeze(), places).into();
+    let fields = FieldLines::of_head(came.split_to(length).freeze(), spots).into();
     Ok(Some(Reply { status, version, fields, extensions, body: () }))
 }
 
 /// How the body of the response to a request by `method` ends. Its fields state one length at most.
-pub(crate) fn framing<B>(
-    method: &Method,
-    reply: &Reply<B>,
-) -> Result<Framing, OriginFailure> {
+pub(crate) fn framing<B>(method: &Method, reply: &Reply<B>) -> Result<Framing, OriginFailure> {
     let fields = &reply.fields;
     if *method == Method::HEAD || matches!(reply.status.as_u16(), 204 | 304) {
         return Ok(Framing::Done);

@@ -193,7 +193,7 @@ fn request(
     let (method, uri) = (Method::GET, Uri::from(path.clone()));
     let mut call = Call { method, uri, fields, extensions: Extensions::new(), body: () };
     endpoint::name_host(&origin.host, &mut call);
-    call.into_request(body)
+    call.request(body)
 }
 
 #[cfg(test)]

@@ -17,14 +17,13 @@ pub(crate) mod head;
 mod plain;
 
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::sync::Notify;
@@ -254,33 +253,21 @@ impl Origin {
         self.timeouts
     }
 
-    /// Sends a request and answers with the head of its response; the body follows as it comes.
+    /// Sends a request and answers with the head of its response; the body follows as it comes. The request may need one of `own`
+    /// places too, as long as it needs one of the origin's.
     ///
     /// Path, query, method, and the fields but `Host` go out as they are; scheme and authority of the URI are the
     /// endpoint's. Redirects are not followed. A request is repeated only if not a byte of it was sent, and it has
     /// no body or one that is here as a whole: on another endpoint when no connection could be made (idempotent,
     /// within attempts and budget), on another connection when a pooled one turns out to be closed.
-    /// An [`Interim`] among the request's extensions hears what precedes the
-    /// response, but for a 100, which the client gets from us when its body is asked for. From an HTTP/2 origin
-    /// nothing is heard: the library has no way.
+    /// Of what precedes the response a 100 is not heard: the client gets that from us when its body is asked for. From an
+    /// HTTP/2 origin nothing is heard: the library has no way.
     /// A 101 comes only for a request with `Upgrade`, and `tunnel` goes on from there.
     ///
-    /// Dropped, the request is cancelled and its connection not used again. Must run within a tokio runtime.
-    pub async fn send<B>(
-        &self,
-        call: impl Into<Call<B>>,
-    ) -> Result<Response<Incoming>, OriginFailure>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let mut dispatch = Dispatch::streaming(call.into());
-        self.told(&mut dispatch, None).await.map(Reply::into_response)
-    }
-
-    /// The same for a request that needs one of `own` places too, as long as it needs one of the origin's. What is sent stays with
-    /// who sends it: moved down through each of these futures, it would take four times the room.
-    pub async fn told(
+    /// What is sent stays with who sends it: moved down through the futures below, it would be there once in each of them. Once
+    /// its body has been sent as it came, it is not sent again. Dropped, the request is cancelled and its connection not used again. Must run within a tokio
+    /// runtime.
+    pub async fn ask(
         &self,
         dispatch: &mut Dispatch,
         own: Option<&Places>,
@@ -365,7 +352,7 @@ impl Origin {
                     Err(trouble) => trouble,
                 }
             } else {
-                let (request, feed) = dispatch.request();
+                let (request, feed) = dispatch.request().ok_or(OriginFailure::Abandoned)?;
                 // In a box: what is plain would have to have room for it.
                 match Box::pin(endpoint.exchange(request, feed, permit)).await {
                     Ok(reply) => return Ok(reply.map(Coming::Driven)),
@@ -441,7 +428,8 @@ fn label(state: State) -> BreakerState {
 #[derive(Debug)]
 pub struct Dispatch {
     call: Call<()>,
-    body: Outgoing,
+    /// Nothing once it was given out: what began to be sent as it came has no second beginning.
+    body: Option<Outgoing>,
     feed: Option<Arc<Feed>>,
     /// All of the body, where it is here.
     whole: Option<Bytes>,
@@ -450,33 +438,30 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// A request whose body comes as it is sent, unless it has none. An [`Interim`] among its extensions hears what precedes the
-    /// response.
-    pub fn streaming<B>(call: Call<B>) -> Self
+    /// A request whose body comes as it is sent, unless it has none.
+    pub fn streaming<B>(call: Call<B>, interim: Option<Interim>) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (mut call, body) = call.into_parts();
-        let interim = call.extensions.remove();
+        let (call, body) = call.into_parts();
         let whole = body.is_end_stream().then(Bytes::new);
         let (body, feed) = Outgoing::new(body);
-        Self { call, body, feed, whole, interim }
+        Self { call, body: Some(body), feed, whole, interim }
     }
 
-    /// A request whose body is here as a whole, so that it can be repeated as one without a body can. An `interim` among the
-    /// extensions would cost a miss 600 instructions.
+    /// A request whose body is here as a whole, so that it can be repeated as one without a body can.
     pub fn whole(call: Call<Bytes>, interim: Option<Interim>) -> Self {
         let (call, bytes) = call.into_parts();
-        let mut dispatch = Self { call, body: Outgoing::default(), feed: None, whole: None, interim };
+        let mut dispatch = Self { call, body: None, feed: None, whole: None, interim };
         dispatch.load(bytes);
         dispatch
     }
 
     /// Has this for its body.
     fn load(&mut self, bytes: Bytes) {
-        (self.body, self.feed) = Outgoing::new(Full::new(bytes.clone()));
-        self.whole = Some(bytes);
+        let (body, feed) = Outgoing::new(Full::new(bytes.clone()));
+        (self.body, self.feed, self.whole) = (Some(body), feed, Some(bytes));
     }
 
     /// Whether its head says all of it.
@@ -484,13 +469,13 @@ impl Dispatch {
         self.whole.as_ref().is_some_and(Bytes::is_empty) && head::is_plain(&self.call)
     }
 
-    /// The request as libraries know it, with the body, which can be had once.
-    fn request(&mut self) -> (Request<Outgoing>, Option<Arc<Feed>>) {
-        let mut call = self.call.clone();
+    /// The request as libraries know it; nothing where its body was given out.
+    fn request(&mut self) -> Option<(Request<Outgoing>, Option<Arc<Feed>>)> {
+        let mut request = self.call.request(self.body.take()?);
         if let Some(interim) = &self.interim {
-            call.extensions.insert(interim.clone());
+            request.extensions_mut().insert(interim.clone());
         }
-        (call.into_request(mem::take(&mut self.body)), self.feed.take())
+        Some((request, self.feed.take()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +16,18 @@ use super::*;
 
 /// Nothing below may take longer; a hang is a failure, not a wait.
 const SOON: Duration = Duration::from_secs(5);
+
+impl Origin {
+    /// Sends a request whose body comes as it is sent.
+    async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, OriginFailure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut dispatch = Dispatch::streaming(request.into(), None);
+        self.ask(&mut dispatch, None).await.map(Reply::into_response)
+    }
+}
 
 /// A request as the origin saw it.
 #[derive(Debug)]
@@ -406,8 +418,7 @@ impl Leaving {
                 *request.body_mut() = Bytes::from_static(b"a question");
             }
             let mut dispatch = Dispatch::whole(request.into(), None);
-            let answer =
-                soon(origin.told(&mut dispatch, None)).await.expect("the request was lost");
+            let answer = soon(origin.ask(&mut dispatch, None)).await.expect("the request was lost");
             assert_eq!(text(answer.into_response()).await, "ok");
             self.leave.send(()).unwrap();
             self.left.recv().unwrap();

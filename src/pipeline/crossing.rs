@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Request;
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
 use http::uri::Scheme;
-use http::Request;
 
 use crate::key::canonical::Target;
 use crate::lookup::Lookup;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, EXPIRES, HeaderMap,
-    HeaderName, HeaderValue, VIA,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, HeaderMap,
+    HeaderValue, VIA,
 };
 use http::{Method, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -23,7 +23,7 @@ use crate::lookup::outcome::{Errand, Kept, Outcome};
 use crate::message::body::Body;
 use crate::message::conditional::{Condition, evaluate, is_left_out, not_modified};
 use crate::message::date;
-use crate::message::fields::{CONDITIONS, Named, X_CACHE, X_CACHE_LAYER, remove_hop_by_hop};
+use crate::message::fields::{CONDITIONS, remove_hop_by_hop};
 use crate::message::fill::Reader;
 use crate::message::lead::{Lead, Prefaced};
 use crate::message::problem;
@@ -219,12 +219,10 @@ impl Asked {
             return None;
         }
         match shape {
-            Shape::Whole => Some(Lead::of(entry.lines.common())),
+            Shape::Whole => Some(Lead::of_parts(entry.lines.common())),
             Shape::NotModified => {
-                let mut lead = Lead::with_room_for(512);
-                let lines = entry.lines.common_lines().filter(|(name, _)| !is_left_out(name));
-                lines.for_each(|(name, value)| lead.push(name, value));
-                Some(lead)
+                let lines = entry.lines.common_lines();
+                Some(Lead::of_lines(lines.filter(|(name, _)| !is_left_out(name))))
             }
             Shape::Part(..)
             | Shape::Several(_)
@@ -254,31 +252,34 @@ impl Asked {
         }
     }
 
-    /// Whether lines may go out as they are: where the length of what is not sent is to be told, and where something of the
-    /// lines is taken back, a map is needed.
+    /// Whether lines may go out as they are. Not where something of them is taken back; and what asks otherwise than by GET is
+    /// not answered in the lane, and a HEAD is told the length of what is not sent.
     fn sends_lines(&self) -> bool {
         self.method == Method::GET && self.route.server_fields != ServerFields::Minimal
     }
 
     /// The origin's response to this request, or to the canonical one that was sent in its place.
     fn once(&self, mut reply: Reply<Body>, outcome: &Outcome) -> Prefaced<Body> {
-        let fields = &mut reply.fields;
-        remove_hop_by_hop(fields);
-        self.route.tags.strip(fields);
-        let is_new = self.conditions.as_ref().is_none_or(|conditions| {
-            reply.status != StatusCode::OK
-                || evaluate(conditions, &self.method, reply.status, &reply.fields)
-                    != Condition::NotModified
-        });
+        remove_hop_by_hop(&mut reply.fields);
+        self.route.tags.strip(&mut reply.fields);
         let via = via(reply.version);
-        let lead = (is_new && self.sends_lines() && frames_itself(reply.status))
-            .then(|| lines_of(&reply.fields))
-            .flatten();
+        let is_known = reply.status == StatusCode::OK
+            && self.conditions.as_ref().is_some_and(|conditions| {
+                evaluate(conditions, &self.method, reply.status, &reply.fields)
+                    == Condition::NotModified
+            });
+        // Without content the length is not that of the body.
+        let is_measured = has_content(reply.status) && reply.status != StatusCode::NOT_MODIFIED;
+        let mut lead = None;
+        if self.sends_lines() && is_measured && !is_known {
+            let now = || date::format(Timestamp::now().as_seconds());
+            lead = reply.fields.lines().map(|lines| Lead::of_reply(lines, now));
+        }
         if lead.is_some() {
             reply.fields = Fields::default();
         }
         let mut response = reply.into_response();
-        if !is_new {
+        if is_known {
             let fields = not_modified(std::mem::take(response.headers_mut()));
             response = bare(StatusCode::NOT_MODIFIED, fields);
         }
@@ -323,32 +324,6 @@ fn conditions_of(fields: &HeaderMap) -> HeaderMap {
         kept.append(name, value.clone());
     }
     kept
-}
-
-/// Whether the length of a body says how its message ends (RFC 9112 §6.3).
-fn frames_itself(status: StatusCode) -> bool {
-    has_content(status) && status != StatusCode::NOT_MODIFIED
-}
-
-/// The lines of an origin's response as they go before what is said of it here; nothing where a map was made of them.
-fn lines_of(fields: &Fields) -> Option<Lead> {
-    let is_replaced = |name: &[u8]| {
-        let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
-        match name.len() {
-            7 => is(&X_CACHE),
-            13 => is(&X_CACHE_LAYER),
-            14 => is(&CONTENT_LENGTH),
-            _ => false,
-        }
-    };
-    let lines = fields.lines()?;
-    let mut lead = Lead::with_room_for(lines.extent());
-    lead.extend(|text| lines.write_but(is_replaced, text));
-    if !fields.has(&DATE) {
-        // RFC 9110 §6.6.1, as where a response is stored.
-        lead.push(b"date", date::format(Timestamp::now().as_seconds()).as_bytes());
-    }
-    Some(lead)
 }
 
 /// How much of an entry a client gets.

@@ -148,7 +148,7 @@ impl Fetch {
         let sent = RangeSent::of(&call.fields);
         let mut dispatch = Dispatch::whole(call, lookup.interim.clone());
         let route = &lookup.route;
-        let reply = route.origin.told(&mut dispatch, route.places.as_ref()).await?;
+        let reply = route.origin.ask(&mut dispatch, route.places.as_ref()).await?;
         let received = Timestamp::now();
         let reply = reply.map(Body::from);
         Ok(Asked { reply, as_of, turn, requested, received, conditional, sent, rest })
@@ -186,7 +186,7 @@ impl Fetch {
         let mut head = Head { status: known.status, fields };
         let own = Self::clean(&mut head, lookup, asked.received);
         let candidate = Candidate::get(&head, known.part());
-        let keeping = self.verdict(lookup, asked, candidate);
+        let keeping = self.verdict(lookup, asked, &candidate);
         let keeping = keeping.and_then(|keeping| keeping.like(known, lookup));
         lookup.route.tags.strip(&mut head.fields);
         match keeping {
@@ -234,7 +234,7 @@ impl Fetch {
         let own = Self::clean(&mut head, lookup, asked.received);
         let whole = part.union(&came).filter(ContentRange::is_whole)?;
         let candidate = Candidate::get(&head, Some(&whole));
-        let keeping = self.verdict(lookup, &asked, candidate).ok()?;
+        let keeping = self.verdict(lookup, &asked, &candidate).ok()?;
         let Keeping { facts, freshness, variant, tags } = keeping;
         lookup.route.tags.strip(&mut head.fields);
         let tagging = tagging(tags, lookup);
@@ -265,7 +265,7 @@ impl Fetch {
             Some((head, part)) => {
                 let method = &lookup.request.method;
                 let candidate = Candidate { method, ..Candidate::get(head, Some(part)) };
-                self.verdict(lookup, &asked, candidate)
+                self.verdict(lookup, &asked, &candidate)
             }
             None => self.verdict_on_all(lookup, &mut asked),
         };
@@ -292,7 +292,8 @@ impl Fetch {
         lookup: &Lookup,
         mut kept: ToKeep,
     ) -> Result<Answer, OriginFailure> {
-        let (limit, body) = (self.limit(&lookup.route), mem::replace(&mut kept.reply.body, Body::Empty));
+        let (limit, body) =
+            (self.limit(&lookup.route), mem::replace(&mut kept.reply.body, Body::Empty));
         match inspect(kept.reply.fields.map(), body, limit, &self.0.air).await? {
             Inspected::Good(whole) => {
                 kept.reply.body = whole.into();
@@ -386,20 +387,20 @@ impl Fetch {
         &self,
         lookup: &Lookup,
         asked: &Asked,
-        candidate: Candidate<'_>,
+        candidate: &Candidate<'_>,
     ) -> Result<Keeping, WhyNot> {
-        let Candidate { method, status, fields, .. } = candidate;
-        let freshness = asked.freshness(lookup, (method, status, fields))?;
+        let freshness = asked.freshness(lookup, candidate)?;
         self.keeping(lookup, (asked.as_of, freshness), candidate)
     }
 
     /// The same of a response as it came: a map of its fields is made only where its lines do not forbid to keep it.
     fn verdict_on_all(&self, lookup: &Lookup, asked: &mut Asked) -> Result<Keeping, WhyNot> {
         let (method, status) = (&lookup.request.method, asked.reply.status);
-        let freshness = asked.freshness(lookup, (method, status, &asked.reply.fields))?;
+        let candidate = Candidate { method, status, fields: &asked.reply.fields, part: None };
+        let freshness = asked.freshness(lookup, &candidate)?;
         let fields = asked.reply.fields.map();
         let candidate = Candidate { method, status, fields, part: None };
-        self.keeping(lookup, (asked.as_of, freshness), candidate)
+        self.keeping(lookup, (asked.as_of, freshness), &candidate)
     }
 
     /// What is needed to keep what may be stored, unless something else than RFC 9111 forbids it.
@@ -407,9 +408,9 @@ impl Fetch {
         &self,
         lookup: &Lookup,
         (as_of, freshness): (Mark, Freshness),
-        candidate: Candidate<'_>,
+        candidate: &Candidate<'_>,
     ) -> Result<Keeping, WhyNot> {
-        let Candidate { fields, part, .. } = candidate;
+        let Candidate { fields, part, .. } = *candidate;
         let length = part.map(ContentRange::length).or_else(|| content_length(fields));
         match self.limit(&lookup.route) {
             0 => return Err(WhyNot::NoLayer),
@@ -514,11 +515,16 @@ impl Asked {
     fn freshness(
         &self,
         lookup: &Lookup,
-        (method, status, response): (&Method, StatusCode, &impl Named),
+        candidate: &Candidate<'_, impl Named>,
     ) -> Result<Freshness, WhyNot> {
-        let (request, requested, received) =
-            (&lookup.request.headers, self.requested, self.received);
-        let exchange = Exchange { method, request, status, response, requested, received };
+        let exchange = Exchange {
+            method: candidate.method,
+            request: &lookup.request.headers,
+            status: candidate.status,
+            response: candidate.fields,
+            requested: self.requested,
+            received: self.received,
+        };
         match storable(&lookup.route.policy, &exchange, rand::rng().random()) {
             Storable::Keep(freshness) => Ok(freshness),
             Storable::Leave(why) => Err(why),
@@ -569,11 +575,10 @@ fn part(lookup: &Lookup, asked: &mut Asked) -> Option<(Head, ContentRange)> {
 }
 
 /// A head that may be kept, the method that it answers, and the part that follows it.
-#[derive(Clone, Copy)]
-struct Candidate<'a> {
+struct Candidate<'a, F = HeaderMap> {
     method: &'a Method,
     status: StatusCode,
-    fields: &'a HeaderMap,
+    fields: &'a F,
     part: Option<&'a ContentRange>,
 }
 

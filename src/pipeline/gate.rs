@@ -394,7 +394,11 @@ where
 
 impl<L, P> Service<Arrival> for Gate<L, P>
 where
-    L: Service<Box<Lookup>, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
+    L: Service<Box<Lookup>, Response = Departure, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     L::Future: Send,
     P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
     P::Future: Send + 'static,
@@ -429,7 +433,11 @@ where
 
 impl<L, P> Gate<L, P>
 where
-    L: Service<Box<Lookup>, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
+    L: Service<Box<Lookup>, Response = Departure, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     L::Future: Send,
     P: Service<Passage, Response = Departure, Error = Infallible> + Clone + Send + Sync + 'static,
     P::Future: Send + 'static,

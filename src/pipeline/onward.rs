@@ -22,7 +22,7 @@ use crate::message::call::Call;
 use crate::message::conditional::share_strong_tag;
 use crate::message::fields::{
     CONDITIONS, Named, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_alias,
-    is_of_one_hop, is_steering, named_by_connection,
+    is_of_one_hop, is_steering,
 };
 use crate::message::lines::FieldLines;
 use crate::message::network::Network;
@@ -180,11 +180,8 @@ impl Rest {
 pub(crate) fn request(lookup: &Lookup, rest: Option<&Rest>, trust: Trust) -> Call<Bytes> {
     let own = lookup.company != Company::Shared;
     let (route, came) = (&lookup.route, rewritten(lookup));
-    let method = if own || lookup.content.is_some() {
-        lookup.request.method.clone()
-    } else {
-        Method::GET
-    };
+    let method =
+        if own || lookup.content.is_some() { lookup.request.method.clone() } else { Method::GET };
     let reads_bodies = route.tags.read_bodies();
     let stays = |name: &HeaderName| match *name {
         EXPECT | CONTENT_LENGTH => false,
@@ -266,7 +263,7 @@ pub(crate) struct Sender<'a> {
 }
 
 /// What of a client's fields goes on in a request of ours, with what we say ourselves: one host, no field of the last hop, and
-/// nothing that says who asked but us. Of all this only what `stays`.
+/// nothing that says who asked but us. Of all this only what `stays`. What `Connection` names is out of them already.
 pub(crate) fn sent_by_us(
     came: &HeaderMap,
     sender: Sender<'_>,
@@ -281,12 +278,10 @@ pub(crate) fn sent_by_us(
     if let Some(host) = host {
         lines.push(&HOST, host);
     }
-    let named = named_by_connection(came);
     for (name, value) in came {
         let text = name.as_str();
         let is_ours = matches!(text, "host" | "x-forwarded-for" | "x-forwarded-proto");
-        let is_of_last_hop = is_of_one_hop(text.as_bytes())
-            || named.iter().any(|option| text.as_bytes().eq_ignore_ascii_case(option));
+        let is_of_last_hop = is_of_one_hop(text.as_bytes());
         let misleads = trust == Trust::Stranger && is_steering(text)
             || is_alias(name, came, &route.key.headers);
         if !is_ours && !is_of_last_hop && !misleads && stays(name) {
@@ -335,18 +330,12 @@ fn push(text: &mut SmallVec<[u8; 64]>, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return text.extend_from_slice(address.to_string().as_bytes());
     };
-    let (mut digits, mut length) = ([b'.'; 15], 0);
-    for part in address.octets() {
-        // A dot stands behind each but the last.
-        length += usize::from(length > 0);
-        for (least, scale) in [(100, 100), (10, 10), (0, 1)] {
-            if part >= least {
-                digits[length] = b'0' + part / scale % 10;
-                length += 1;
-            }
+    for (index, part) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push(b'.');
         }
+        text.extend_from_slice(itoa::Buffer::new().format(part).as_bytes());
     }
-    text.extend_from_slice(&digits[..length]);
 }
 
 #[cfg(test)]

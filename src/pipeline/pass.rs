@@ -26,7 +26,9 @@ use crate::lookup::outcome::{Errand, Outcome, WhyPassed};
 use crate::message::body::Body;
 use crate::message::call::Call;
 use crate::message::dictionary::strings;
-use crate::message::fields::{CACHE_GROUP_INVALIDATION, members, remove_hop_by_hop};
+use crate::message::fields::{
+    CACHE_GROUP_INVALIDATION, members, remove_hop_by_hop, remove_named_by_connection,
+};
 use crate::origin::Dispatch;
 use crate::origin::body::Incoming;
 use crate::origin::failure::OriginFailure;
@@ -103,8 +105,9 @@ where
             // The origin must see no more than what the variant is named after.
             route.vary.rewrite(&mut request.headers);
         }
-        let (address, trust, version) =
-            (client, self.0.trusted.trust(client), request.version);
+        remove_named_by_connection(&mut request.headers);
+        let (address, trust) = (client, self.0.trusted.trust(client));
+        let version = request.version;
         let sender = Sender { address, trust, version, route: &route, target: &target };
         let mut fields = sent_by_us(&request.headers, sender, |_| true);
         if trailers {
@@ -115,12 +118,11 @@ where
             fields.push(&UPGRADE, upgrade.protocol.as_bytes());
         }
         let (method, uri) = (request.method, Uri::from(target.path_and_query().clone()));
-        let mut extensions = request.extensions;
-        extensions.insert(interim);
+        let extensions = request.extensions;
         let (since, requested) = (self.0.purger.moment(), Timestamp::now());
         let call = Call { method, uri, fields, extensions, body };
-        let mut dispatch = Dispatch::streaming(call);
-        let answer = route.origin.told(&mut dispatch, route.places.as_ref()).await;
+        let mut dispatch = Dispatch::streaming(call, Some(interim));
+        let answer = route.origin.ask(&mut dispatch, route.places.as_ref()).await;
         let received = Timestamp::now();
         let response = match answer {
             Ok(reply) => reply.into_response(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::CONTENT_ENCODING;
 use http::Method;
+use http::header::CONTENT_ENCODING;
 use tokio::sync::mpsc::UnboundedSender;
 use tower::layer::layer_fn;
 use tower::{Layer, Service};

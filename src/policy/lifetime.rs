@@ -53,7 +53,10 @@ pub(crate) fn lifetime(
 }
 
 /// What the response itself states.
-pub(crate) fn stated(exchange: &Exchange<'_, impl Named>, statement: &Statement) -> Option<Duration> {
+pub(crate) fn stated(
+    exchange: &Exchange<'_, impl Named>,
+    statement: &Statement,
+) -> Option<Duration> {
     let directives = &statement.directives;
     let expires = || match statement.source {
         Source::CacheControl => expires(exchange),
@@ -86,7 +89,11 @@ fn route_lifetime(policy: &Policy, status: StatusCode) -> Option<Duration> {
 
 /// RFC 9111 §4.2.2: "a cache MAY assign a heuristic expiration time when an explicit time is not specified"; only with `Last-Modified`, ten per cent of its
 /// age ("A typical setting of this fraction might be 10%"), capped.
-fn heuristic(policy: &Policy, exchange: &Exchange<'_, impl Named>, statement: &Statement) -> Option<Lifetime> {
+fn heuristic(
+    policy: &Policy,
+    exchange: &Exchange<'_, impl Named>,
+    statement: &Statement,
+) -> Option<Lifetime> {
     if !may_be_guessed(exchange.status, &statement.directives) {
         return None;
     }

@@ -193,7 +193,11 @@ impl Statement {
 }
 
 /// The conditions of RFC 9111 §3 that have nothing to do with time.
-fn refusal(policy: &Policy, exchange: &Exchange<'_, impl Named>, statement: &Statement) -> Option<WhyNot> {
+fn refusal(
+    policy: &Policy,
+    exchange: &Exchange<'_, impl Named>,
+    statement: &Statement,
+) -> Option<WhyNot> {
     let directives = &statement.directives;
     // "the request method is understood by the cache"
     if !is_understood(policy, exchange.method) {
@@ -269,7 +273,12 @@ fn allows_authorized(directives: &ResponseDirectives) -> bool {
         }
 }
 
-fn keep(policy: &Policy, exchange: &Exchange<'_, impl Named>, statement: &Statement, dice: f64) -> Storable {
+fn keep(
+    policy: &Policy,
+    exchange: &Exchange<'_, impl Named>,
+    statement: &Statement,
+    dice: f64,
+) -> Storable {
     let lifetime = lifetime(policy, exchange, statement, dice);
     // "the response contains at least one of the following: a public response directive; [...] an Expires header
     // field; a max-age response directive; [...] a status code that is defined as heuristically cacheable".

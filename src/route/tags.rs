@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::entry::facts::{RouteId, Tag};
 use crate::key::pattern::{Captures, PathPattern, is_name};
 use crate::message::dictionary::strings;
-use crate::message::fields::{CACHE_GROUPS, CACHE_TAG, Removable, SURROGATE_KEY, XKEY};
+use crate::message::fields::{CACHE_GROUPS, CACHE_TAG, Removable, SURROGATE_KEY, XKEY, is_among};
 use crate::purge::Scope;
 use crate::route::json::{BadPath, JsonPath};
 
@@ -145,10 +145,9 @@ impl TagRules {
     pub fn strip(&self, fields: &mut impl Removable) {
         match self.shown {
             TagFields::Kept => {}
-            TagFields::Stripped => fields.remove_each(|name| {
-                let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
-                [SURROGATE_KEY, CACHE_TAG, XKEY].iter().any(is)
-            }),
+            TagFields::Stripped => {
+                fields.remove_each(|name| is_among(name, &["surrogate-key", "cache-tag", "xkey"]));
+            }
         }
     }
 

@@ -242,7 +242,7 @@ fn write_head(
     }
     head.extend_from_slice(b"\r\n");
     head.extend_from_slice(lead.map_or(&[], Lead::as_bytes));
-    // What is stored has a date.
+    // A lead has a date.
     let mut is_dated = lead.is_some();
     for (name, value) in answer.headers() {
         // All three are this connection's, and written below where they are due.

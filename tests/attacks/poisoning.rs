@@ -8,7 +8,7 @@ pub(crate) fn threats() -> Vec<Threat> {
     vec![
         threat(
             "Fields that name another host, scheme, URL, method or client",
-            "removed from what strangers send, in every spelling (`message::fields::remove_steering`, `remove_aliases`); Larder writes its own",
+            "removed from what strangers send, in every spelling (`message::fields::is_steering`, `is_alias`); Larder writes its own",
             steering(),
         ),
         threat(
@@ -104,6 +104,10 @@ fn steering() -> Vec<Row> {
         "X_Forwarded_Host: evil.example",
         "X_Original-URL: /evil",
         "X-HTTP_Method_Override: EVIL",
+        "If_None_Match: \"evil\"",
+        "If_Modified_Since: evil",
+        "If_Range: \"evil\"",
+        "Accept_Encoding: evil",
         "Proxy-Connection: evil",
         "Keep-Alive: evil",
     ]

@@ -7,13 +7,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::answer::{fresh, ok, status};
-use crate::support::client::post;
+use crate::support::client::{ask, get, post};
 use crate::support::larder::Larder;
 use crate::support::origin::Origin;
-use crate::support::raw::head;
+use crate::support::raw::{Afterwards, RawOrigin, head};
 use crate::support::tls::Authority;
 use crate::support::within;
-use crate::support::yaml::all_to;
+use crate::support::yaml::{all_to, all_to_url};
 
 /// A keep-alive connection whose first request is over: from now on the lane is open.
 struct Client<S = TcpStream>(S);
@@ -54,6 +54,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         // A second may pass between two requests.
         let fields = fields.map(|line| line.split("; ttl=").next().unwrap_or(line).to_owned());
         Said { status: status.to_owned(), fields: fields.collect(), body }
+    }
+
+    /// All lines of the answer's fields, as they came.
+    async fn ask_whole(&mut self, path: &str, fields: &str) -> Vec<String> {
+        self.send(&request(path, fields)).await;
+        let head = head(&mut self.0).await;
+        let mut body = [0; 5];
+        within("a body", self.0.read_exact(&mut body)).await.unwrap();
+        head.trim_end().lines().skip(1).map(str::to_owned).collect()
     }
 
     async fn ask(&mut self, path: &str, fields: &str) -> Said {
@@ -122,6 +131,61 @@ async fn are_told_as_by_the_stack(client: &mut Client<impl AsyncRead + AsyncWrit
 }
 
 /// By which scheme a client asked is a part of the key; a proxy says it, and is believed where it is trusted.
+#[tokio::test]
+async fn what_is_not_kept_is_told_alike_on_every_way() {
+    let head = "HTTP/1.1 200 OK\r\nX-Cache: HIT\r\nx-CACHE-layer: DISK\r\nAge: 7\r\nConnection: X-Own\r\nX-Own: 1\r\n\
+        Keep-Alive: 5\r\nVary: A\r\nSurrogate-Key: a\r\nCache-Control: no-store\r\nvary: B\r\nX-Empty:\r\nX-Odd:\t two \r\n\
+        Via: 1.0 far\r\nCache-Status: far; hit\r\nContent-Length: 5\r\n\r\nhello";
+    let told = [
+        "x-cache: MISS",
+        "x-cache-layer: ORIGIN",
+        "age: 7",
+        "vary: A",
+        "cache-control: no-store",
+        "vary: B",
+        "surrogate-key: a",
+        "x-empty: ",
+        "x-odd: two",
+        "via: 1.0 far",
+        "via: 1.1 larder",
+        "cache-status: far; hit",
+        "cache-status: larder; fwd=uri-miss; detail=no-store",
+        "content-length: 5",
+    ];
+    let told: BTreeSet<_> = told.map(str::to_owned).into();
+    let origin = RawOrigin::start(head, Afterwards::Close).await;
+    let larder = all_to_url(&origin.url()).start().await;
+    let mut client = Client(TcpStream::connect(larder.authority()).await.unwrap());
+    let unfolded = |line: &str| {
+        let (name, value) = line.split_once(": ").unwrap();
+        format!("{}: {value}", name.to_ascii_lowercase())
+    };
+    // First by the parser, then in the lane, then by the parser again.
+    for fields in ["", "", NOT_PLAIN] {
+        let said = client.ask_whole("/x", fields).await;
+        let lines: BTreeSet<_> = said.iter().map(|line| unfolded(line)).collect();
+        assert_eq!((lines.len(), said.len()), (told.len() + 1, told.len() + 1), "{said:?}");
+        let date: Vec<_> = lines.difference(&told).collect();
+        assert!(date.len() == 1 && date[0].starts_with("date: "), "{said:?}");
+    }
+    for asked in [get(larder.url("/x")).over_h2c(), ask("HEAD", larder.url("/x"))] {
+        let reply = asked.await;
+        let lines = reply.fields.iter();
+        let lines = lines.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        let lines: BTreeSet<_> =
+            lines.map(|line| line.replace("2.0 larder", "1.1 larder")).collect();
+        // Why it went forward is another thing for a HEAD.
+        for line in told.iter().filter(|line| !line.starts_with("cache-status: larder")) {
+            assert!(lines.contains(line), "{line} in {reply:?}");
+        }
+        assert_eq!(
+            (lines.len(), reply.fields.len()),
+            (told.len() + 1, told.len() + 1),
+            "{reply:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_lane_believes_proxies_of_the_scheme_as_the_stack_does() {
     let origin = Origin::start().await;
