@@ -316,9 +316,11 @@ pub(crate) fn via(version: Version) -> HeaderValue {
 fn forwarded_for(came: &HeaderMap, trust: Trust, client: IpAddr) -> SmallVec<[u8; 64]> {
     let mut text = SmallVec::new();
     if trust == Trust::Proxy {
-        for line in came.get_all(X_FORWARDED_FOR) {
-            text.extend_from_slice(line.as_bytes());
-            text.extend_from_slice(b", ");
+        for line in came.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes) {
+            if !line.trim_ascii().is_empty() {
+                text.extend_from_slice(line);
+                text.extend_from_slice(b", ");
+            }
         }
     }
     push(&mut text, client.to_canonical());
@@ -392,7 +394,7 @@ mod tests {
         for (before, client, expected) in [
             (&[][..], "192.0.2.255", "192.0.2.255"),
             (&["10.0.0.1"], "::ffff:1.2.3.0", "10.0.0.1, 1.2.3.0"),
-            (&["10.0.0.1, a", "b"], "2001:db8::1", "10.0.0.1, a, b, 2001:db8::1"),
+            (&["10.0.0.1, a", "", "b"], "2001:db8::1", "10.0.0.1, a, b, 2001:db8::1"),
         ] {
             let mut fields = HeaderMap::new();
             for line in before {

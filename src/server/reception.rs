@@ -193,6 +193,9 @@ fn sending<B: Led>(
         // The library has a word of its own for none.
         response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
+    // RFC 9112 §2.3: "Intermediaries that process HTTP messages [...] MUST send their own HTTP-version in forwarded messages": an
+    // origin's would have the library send without an end what the client cannot see cut off.
+    *response.version_mut() = Version::HTTP_11;
     let ends_with_connection = version < Version::HTTP_11
         && response.body().size_hint().exact().is_none()
         && !response.headers().contains_key(CONTENT_LENGTH);

@@ -294,6 +294,29 @@ async fn a_client_of_http_1_0_sees_what_was_cut_off() {
     }
 }
 
+/// RFC 9112 §2.3; a body that nothing ends in HTTP/1.0 is chunked for who can see that it was not cut off.
+#[tokio::test]
+async fn an_origin_of_http_1_0_is_answered_for_in_our_own_version() {
+    for (length, framing, body) in [
+        ("", "transfer-encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"),
+        ("Content-Length: 3\r\n", "content-length: 3", "abc"),
+    ] {
+        let answer = format!("HTTP/1.0 200 OK\r\nCache-Control: no-store\r\n{length}\r\nabc");
+        let origin = RawOrigin::start(answer, Afterwards::Close).await;
+        let larder = all_to_url(&origin.url()).start().await;
+        for method in ["GET", "POST"] {
+            let asking = format!(
+                "{method} /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+            );
+            let said = converse(larder.authority(), asking.as_bytes()).await;
+            let said = said.replace("Content-Length", "content-length");
+            assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+            assert!(said.contains(&format!("\r\n{framing}\r\n")), "{said}");
+            assert!(said.ends_with(&format!("\r\n\r\n{body}")), "{said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_client_of_http_1_0_is_told_that_the_connection_ends_with_the_answer() {
     let (origin, gate) = (Origin::start().await, Gate::closed());
