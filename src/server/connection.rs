@@ -128,16 +128,18 @@ struct Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
     NotTold,
-    /// Whoever has connected and was not heard yet has mostly asked already: the first request is answered. The sweeper
-    /// ends who says nothing.
-    AfterFirst,
+    /// With what is in progress, or with the request behind so many heads. The sweeper ends who asks nothing.
+    After(u64),
     Begun,
 }
 
 impl Told {
     /// Whether it is time to begin no more requests.
     fn ends(&self) -> bool {
-        self.finish == Finish::AfterFirst && self.pulse.was_asked()
+        match self.finish {
+            Finish::After(heads) => self.pulse.is_asked() || self.pulse.heads() > heads,
+            Finish::NotTold | Finish::Begun => false,
+        }
     }
 
     /// The order, if it is new.
@@ -266,7 +268,11 @@ where
         let mut this = self.project();
         match this.told.news(cx) {
             None | Some(Order::Continue) => {}
-            Some(Order::Finish) => this.told.finish = Finish::AfterFirst,
+            Some(Order::Finish) => this.told.finish = Finish::After(this.told.pulse.heads()),
+            Some(Order::Close) => {
+                this.told.finish = Finish::Begun;
+                this.stage.as_mut().finish();
+            }
             Some(Order::Cut) => return Poll::Ready(()),
         }
         loop {

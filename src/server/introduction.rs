@@ -140,7 +140,7 @@ pub(crate) async fn told_to_end(pulse: &Pulse) {
     poll_fn(|cx| {
         pulse.listen(cx.waker());
         match pulse.order() {
-            Order::Continue | Order::Finish => Poll::Pending,
+            Order::Continue | Order::Finish | Order::Close => Poll::Pending,
             Order::Cut => Poll::Ready(()),
         }
     })

@@ -83,10 +83,13 @@ impl Phase {
 pub(crate) enum Order {
     /// Nothing.
     Continue = 0,
-    /// Finish what is in progress, begin nothing.
+    /// Finish what is in progress, or what is asked next: whoever has connected may have asked already, and a request that meets
+    /// the end of its connection cannot be told from one that was lost.
     Finish = 1,
+    /// Finish what is in progress, begin nothing.
+    Close = 2,
     /// End now.
-    Cut = 2,
+    Cut = 3,
 }
 
 impl Order {
@@ -94,6 +97,7 @@ impl Order {
         match stored {
             0 => Self::Continue,
             1 => Self::Finish,
+            2 => Self::Close,
             _ => Self::Cut,
         }
     }
@@ -110,7 +114,7 @@ pub(crate) enum WhyCut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Leave,
-    Finish,
+    Close,
     Cut(WhyCut),
 }
 
@@ -239,9 +243,14 @@ impl Pulse {
             && self.heads.load(Ordering::Relaxed) == heads
     }
 
-    /// Whether a request came, or may come at any time beside others.
-    pub(crate) fn was_asked(&self) -> bool {
-        self.phase() == Phase::Multiplexed || self.heads.load(Ordering::Relaxed) > 0
+    /// How many heads were handed to the service.
+    pub(crate) fn heads(&self) -> u64 {
+        self.heads.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is in progress, or may come at any time beside others.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.phase() == Phase::Multiplexed || self.active.load(Ordering::Relaxed) > 0
     }
 
     /// Nothing waits to go out any more.
@@ -393,9 +402,9 @@ fn judge(vitals: &Vitals, now: u64, bounds: &Bounds) -> Verdict {
     }
     match (vitals.phase, vitals.order) {
         (Phase::Head, _) => cut_if(older(vitals.since, bounds.head), WhyCut::SlowHead),
-        (_, Order::Continue) if older(vitals.since, bounds.idle) => Verdict::Finish,
+        (_, Order::Continue) if older(vitals.since, bounds.idle) => Verdict::Close,
         (_, Order::Continue) => Verdict::Leave,
-        (_, Order::Finish | Order::Cut) => {
+        (_, Order::Finish | Order::Close | Order::Cut) => {
             let told = vitals.since.max(vitals.ordered);
             cut_if(older(told, bounds.linger), WhyCut::Lingered)
         }
@@ -452,7 +461,7 @@ impl Registry {
             }
             match judge(&pulse.vitals(), now, bounds) {
                 Verdict::Leave => continue,
-                Verdict::Finish => pulse.command(Order::Finish),
+                Verdict::Close => pulse.command(Order::Close),
                 Verdict::Cut(why) => {
                     tracing::debug!(connection.end = ?why, "connection ended for taking too long");
                     pulse.command(Order::Cut);
@@ -531,12 +540,12 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_is_asked_to_finish_and_cut_if_it_does_not() {
+    fn an_idle_connection_is_asked_to_close_and_cut_if_it_does_not() {
         for phase in [Phase::Idle, Phase::Multiplexed] {
             assert_eq!(judge(&resting(phase, 29_000), NOW, &bounds()), Verdict::Leave);
-            assert_eq!(judge(&resting(phase, 31_000), NOW, &bounds()), Verdict::Finish);
+            assert_eq!(judge(&resting(phase, 31_000), NOW, &bounds()), Verdict::Close);
             let told =
-                Vitals { order: Order::Finish, ordered: NOW - 3_000, ..resting(phase, 31_000) };
+                Vitals { order: Order::Close, ordered: NOW - 3_000, ..resting(phase, 31_000) };
             assert_eq!(judge(&told, NOW, &bounds()), Verdict::Cut(WhyCut::Lingered));
         }
     }

@@ -72,7 +72,7 @@ impl Stream {
         }
         self.pulse.listen(cx.waker());
         match self.pulse.order() {
-            Order::Continue | Order::Finish => Ok(()),
+            Order::Continue | Order::Finish | Order::Close => Ok(()),
             Order::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
         }
     }

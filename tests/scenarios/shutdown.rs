@@ -54,6 +54,35 @@ async fn idle_connections_do_not_hold_it_up() {
     assert_eq!(rest, b"hello");
 }
 
+/// Whoever keeps a connection may have asked on it already when it is to end.
+#[tokio::test]
+async fn a_connection_that_rests_is_answered_once_more() {
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("hello"));
+    let mut larder = all_to(&origin).start().await;
+    let mut socket = TcpStream::connect(larder.authority()).await.unwrap();
+    let asking = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut body = [0; 5];
+    for _ in 0..3 {
+        socket.write_all(asking).await.unwrap();
+        head(&mut socket).await;
+        within("a body", socket.read_exact(&mut body)).await.unwrap();
+    }
+    larder.ask_to_stop();
+    until("readiness is off", async || {
+        let ready = get(larder.admin("/ready")).attempt().await;
+        ready.is_ok_and(|reply| reply.status == 503).then_some(())
+    })
+    .await;
+    socket.write_all(asking).await.unwrap();
+    let said = head(&mut socket).await;
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("\r\nconnection: close\r\n"), "{said}");
+    let mut rest = Vec::new();
+    within("the end of the connection", socket.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest, b"hello");
+    assert!(larder.ended().await.success());
+}
+
 #[tokio::test]
 async fn a_request_that_never_ends_is_left_after_the_grace_period() {
     let origin = Origin::start().await;
