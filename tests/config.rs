@@ -435,12 +435,16 @@ const FAULTS: &[(&str, &str)] = &[
         "2:52: `read_from_replicas` wants replicas, and one server has none; ",
     ),
     (
-        "l2: { redis: { url: redis://h, tls: { ca: /x } } }",
+        "l2: { redis: { url: redis://h, tls: {} } }",
         "2:32: `tls` is for servers that are reached by TLS; write rediss:// ",
     ),
     (
         "l2: { redis: { url: rediss://h, tls: { certificate: /x } } }",
-        "2:53: there is a `certificate` and no `key`; add `key`, or remove `certificate`",
+        "2:33: this certificate has no `key`; add key: FILE",
+    ),
+    (
+        "l2: { redis: { url: rediss://h, tls: { ca: /x } } }",
+        "2:44: /x: it cannot be read: there is none; name a file that Larder may read",
     ),
     ("l2: { disk: { capacity: 1GiB } }", "2:7: `disk` has no `path`; "),
     (
@@ -966,13 +970,22 @@ fn redis_is_one_server_a_cluster_or_behind_sentinel() {
         let L2::Redis(redis) = settings.l2 else { panic!("not Redis") };
         redis
     };
-    let cluster = servers(
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["redis".to_owned()]).unwrap();
+    let file = |name: &str, text: String| {
+        let file = directory.path().join(name).display().to_string();
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let certificate = file("c.pem", made.cert.pem());
+    let key = file("c.key", made.signing_key.serialize_pem());
+    let cluster = servers(&format!(
         "cluster: [ rediss://:x@a, rediss://b:7 ], read_from_replicas: true, \
-         tls: { ca: ca.pem, certificate: c.pem, key: c.key }",
-    );
+         tls: {{ ca: \"{certificate}\", certificate: \"{certificate}\", key: \"{key}\" }}",
+    ));
     assert!(cluster.read_from_replicas);
-    assert_eq!(cluster.tls.authority, Some("ca.pem".into()));
-    assert_eq!(cluster.tls.client, Some(("c.pem".into(), "c.key".into())));
+    assert_eq!(cluster.tls.authority, Some(certificate.clone().into()));
+    assert_eq!(cluster.tls.client, Some((certificate.into(), key.into())));
     let RedisServers::Cluster(urls) = cluster.servers else { panic!("no Cluster") };
     assert_eq!(urls[1].expose_secret(), "rediss://b:7");
     let watched = servers(

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::app::StartError;
@@ -157,9 +158,9 @@ impl House {
         }
     }
 
-    /// Writes what is queued, and lets go of what is held elsewhere.
-    pub(crate) async fn close(&self, patience: Duration) {
-        self.purger.leave().await;
+    /// Writes what is queued, and lets go of what is held elsewhere. Purges that the log has not taken have until `grace`.
+    pub(crate) async fn close(&self, grace: Instant, patience: Duration) {
+        self.purger.leave(grace).await;
         self.second.close(patience).await;
         if let Some(redis) = &self.redis {
             redis.close(patience).await;

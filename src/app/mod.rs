@@ -51,6 +51,7 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::labels::{BreakerState, Eviction, Reading};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{Metrics, ServerState};
+use crate::time::Timestamp;
 
 /// How long a start waits for the purge log before it goes on, trusting nothing that is stored.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -227,13 +228,14 @@ async fn serve(plan: Plan, mut inherited: Inherited, threads: Threads) -> Result
     info!("draining");
     handover::stopping();
     readiness.set(State::Draining);
+    let end = Instant::now() + grace;
     match drain.finish(grace).await {
         Ending::Clean => {}
         Ending::Cut(connections) => warn!(connections, "the grace is over; connections were cut"),
     }
     reloading.abort();
     finish_flights(&house).await;
-    house.close(FLUSH).await;
+    house.close(end, FLUSH).await;
     workers.stop();
     serving.stop().await;
     Ok(())
@@ -337,6 +339,8 @@ fn readings(house: &Arc<House>, drain: &Drain) {
     metrics.read(Reading::PurgeLag, move || {
         purger.lag().unwrap_or_else(|| born.elapsed()).as_secs_f64()
     });
+    let ledger = house.ledger.clone();
+    read(Reading::PurgeTrust, Box::new(move || u64::from(ledger.is_trusted(Timestamp::now()))));
     let (bytes, drain, access) = (memory.clone(), drain.clone(), house.access.clone());
     read(Reading::L1Bytes, Box::new(move || bytes.bytes()));
     read(Reading::Connections, Box::new(move || drain.connections() as u64));

@@ -253,9 +253,11 @@ impl Ledger {
         self.len() == 0
     }
 
+    /// Whether what is stored is vouched for at this moment.
+    ///
     /// Kept in every request's way, since a task that is to notice the end may itself be late: a process that was
     /// stopped for a while answers the first requests before it.
-    fn is_trusted(&self, now: Timestamp) -> bool {
+    pub fn is_trusted(&self, now: Timestamp) -> bool {
         now.as_millis() < self.trusted_until.load(Ordering::Acquire)
     }
 

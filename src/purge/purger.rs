@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::entry::facts::{Epoch, Mark};
 use crate::purge::audit::{self, Audit};
@@ -37,6 +37,8 @@ struct Parts<L> {
     settings: Settings,
     /// Purges that were applied here and could not be appended yet, the oldest first.
     pending: Mutex<VecDeque<Pending>>,
+    /// Told when none is left.
+    emptied: Notify,
     /// When the log was last read to its end.
     read: Mutex<Option<Instant>>,
     audit: Audit,
@@ -56,6 +58,8 @@ pub struct Moment {
 struct Pending {
     turn: u64,
     record: Record,
+    /// Where and when a log took it that was not followed then: one that has begun anew is to be read first.
+    written: Option<(Mark, Instant)>,
 }
 
 /// A purge that this instance was asked for, and that is in the log.
@@ -147,7 +151,8 @@ impl<L: PurgeLog> Purger<L> {
     pub fn new(ledger: Arc<Ledger>, log: L, settings: Settings) -> Self {
         let (submitted, _) = broadcast::channel(SUBMITTED);
         let (pending, read, audit) = (Mutex::default(), Mutex::default(), Audit::default());
-        Self(Arc::new(Parts { ledger, log, settings, pending, read, audit, submitted }))
+        let emptied = Notify::new();
+        Self(Arc::new(Parts { ledger, log, settings, pending, emptied, read, audit, submitted }))
     }
 
     /// Purges: appends `record`, applies it here, and waits as asked, for at most `longest`.
@@ -192,14 +197,15 @@ impl<L: PurgeLog> Purger<L> {
         let parts = &self.0;
         // Applied before it is appended: the caller may not come back to apply it after.
         let turn = parts.ledger.apply_pending(record, Timestamp::now());
-        let unappended = Unappended { purger: self, turn, record };
+        let mut unappended = Unappended { purger: self, turn, record, written: None };
         let appended = timeout(DEADLINE.min(longest), parts.log.append(record)).await;
         let appended = appended.unwrap_or_else(|_| Err(LogError::Away("no answer".into())));
         let appended = appended.map_err(|why| {
             tell_detached(record, &why);
             Detached { why }
         })?;
-        // By a log that was lost meanwhile, or has begun anew, it is appended again when that log is followed.
+        // What a log has that is not followed yet holds when that is; and if that is lost as well, it is appended again.
+        unappended.written = Some((appended.mark, Instant::now()));
         if parts.ledger.appended(turn, appended.mark, record, Timestamp::now()) {
             unappended.settled();
             self.appended(appended.mark, record);
@@ -305,13 +311,28 @@ impl<L: PurgeLog> Purger<L> {
         follower
     }
 
-    /// Tells the fleet that this instance leaves, so that no purge waits for it.
-    pub async fn leave(&self) {
+    /// Tells the fleet that this instance leaves, so that no purge waits for it. For a log that has not taken all purges yet it is
+    /// waited until `until`: what it has not taken by then is gone with this instance, which is told.
+    pub async fn leave(&self, until: Instant) {
+        if timeout_at(until, self.emptied()).await.is_err() {
+            self.0.pending.lock().iter().for_each(|lost| tell_lost(&lost.record));
+        }
         let told = timeout(DEADLINE, self.0.log.acknowledge(Mark::ZERO, Duration::ZERO)).await;
         if !matches!(told, Ok(Ok(()))) {
             info!(
                 "the fleet could not be told that this instance leaves; its lease will end by itself"
             );
+        }
+    }
+
+    /// Returns once no purge waits for the log.
+    async fn emptied(&self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            if self.pending() == 0 {
+                return;
+            }
+            emptied.await;
         }
     }
 
@@ -330,7 +351,7 @@ impl<L: PurgeLog> Purger<L> {
         for old in pending.drain(..).chain([kept]) {
             self.0.ledger.replaced(old.turn);
         }
-        pending.push_back(Pending { turn, record });
+        pending.push_back(Pending { turn, record, written: None });
     }
 }
 
@@ -359,6 +380,18 @@ fn tell_detached(record: &Record, why: &LogError) {
     );
 }
 
+fn tell_lost(record: &Record) {
+    let (told, cause) = (audit::told(record), &record.cause);
+    error!(
+        target: "larder::audit",
+        { purge.by = %cause.by, purge.from = shown(cause.from.as_ref()),
+          purge.event = shown(cause.event.as_ref()), purge.reason = shown(cause.reason.as_ref()),
+          purge.number = told.len(), purge.first = told.first().map_or("", String::as_str),
+          purge.effect = ?audit::effect(record) },
+        "a purge is lost to the others: the purge log did not take it before this instance's end; purge it again"
+    );
+}
+
 fn shown(text: Option<&String>) -> &str {
     text.map_or("", String::as_str)
 }
@@ -368,6 +401,7 @@ struct Unappended<'a, L: PurgeLog> {
     purger: &'a Purger<L>,
     turn: u64,
     record: &'a Record,
+    written: Option<(Mark, Instant)>,
 }
 
 impl<L: PurgeLog> Unappended<'_, L> {
@@ -379,7 +413,8 @@ impl<L: PurgeLog> Unappended<'_, L> {
 
 impl<L: PurgeLog> Drop for Unappended<'_, L> {
     fn drop(&mut self) {
-        self.purger.keep(Pending { turn: self.turn, record: self.record.clone() });
+        let Self { turn, written, .. } = *self;
+        self.purger.keep(Pending { turn, record: self.record.clone(), written });
     }
 }
 
@@ -531,15 +566,26 @@ impl<L: PurgeLog> Follower<L> {
     async fn append_pending(&self, log: &L) -> Result<(), LogError> {
         let parts = &self.purger.0;
         loop {
-            let Some(kept) = parts.pending.lock().front().cloned() else { return Ok(()) };
-            let Appended { mark, .. } = self.in_time(log.append(&kept.record)).await?;
-            if !parts.ledger.appended(kept.turn, mark, &kept.record, Timestamp::now()) {
+            let Some(kept) = parts.pending.lock().front().cloned() else {
+                parts.emptied.notify_waiters();
                 return Ok(());
+            };
+            let mark = match kept.written {
+                Some((_, at)) if parts.read.lock().is_none_or(|read| read <= at) => return Ok(()),
+                Some((mark, _)) if mark.epoch == parts.ledger.known().epoch => mark,
+                Some(_) | None => self.in_time(log.append(&kept.record)).await?.mark,
+            };
+            let is_followed =
+                parts.ledger.appended(kept.turn, mark, &kept.record, Timestamp::now());
+            if is_followed {
+                self.purger.appended(mark, &kept.record);
             }
-            self.purger.appended(mark, &kept.record);
             let mut pending = parts.pending.lock();
-            if pending.front() == Some(&kept) {
+            let Some(front) = pending.front_mut().filter(|front| **front == kept) else { continue };
+            if is_followed {
                 pending.pop_front();
+            } else {
+                front.written = Some((mark, Instant::now()));
             }
         }
     }
@@ -719,14 +765,14 @@ mod tests {
     async fn what_is_pending_is_appended_before_there_is_news() {
         let purger = purger(Silent::Takes);
         let turn = purger.0.ledger.apply_pending(&everything(), Timestamp::now());
-        purger.keep(Pending { turn, record: everything() });
+        purger.keep(Pending { turn, record: everything(), written: None });
         let mut follower = Follower::new(purger.clone());
         let _no_news = timeout(Duration::from_millis(1), follower.step()).await;
         assert_eq!(purger.pending(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_purge_in_a_log_that_is_not_followed_yet_is_appended_again_when_it_is() {
+    async fn a_purge_in_a_log_that_is_not_followed_yet_holds_when_it_is() {
         let purger = purger(Silent::TakesAnew);
         let submitting = purger.submit(everything(), Wait::Local, Duration::from_millis(1));
         assert_eq!(submitting.await.unwrap().mark.epoch, Epoch::new(7));

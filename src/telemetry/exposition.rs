@@ -237,6 +237,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
         Reading::PurgeLag,
     ),
     (
+        "larder_purge_log_vouches",
+        "Whether the purge log vouches for what is stored: 1, or 0 while each stored response is validated first",
+        Reading::PurgeTrust,
+    ),
+    (
         "larder_tripwire_sprung_routes",
         "Routes whose tripwire has sprung: their requests pass",
         Reading::SprungRoutes,

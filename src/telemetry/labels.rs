@@ -148,6 +148,8 @@ pub enum Reading {
     PurgesPending,
     /// Seconds since the purge log was last read to its end.
     PurgeLag,
+    /// Whether the purge log vouches for what is stored.
+    PurgeTrust,
     /// Routes whose tripwire has sprung.
     SprungRoutes,
     /// Open client connections.

@@ -200,10 +200,12 @@ async fn purges_of_which_nothing_can_be_left_are_forgotten() {
 async fn the_metrics_tell_how_far_the_log_is_behind_and_what_waits_for_it() {
     let mut redis = RedisServer::start().await;
     let origin = Origin::start().await;
-    let larder = all_to(&origin).redis(redis.port()).start().await;
+    let yaml = all_to(&origin).redis(redis.port()).top("purge: { lease: 2s }");
+    let larder = yaml.start().await;
     let metric = async |name| larder.metric(name, &[]).await;
     assert_eq!(metric("larder_purges_pending").await, 0);
     assert!(metric("larder_purge_lag_seconds").await < 2);
+    assert_eq!(metric("larder_purge_log_vouches").await, 1);
     redis.kill();
     until("the purge waits for the log", async || {
         larder.purge(json!({"tags": ["t"], "timeout": "100ms"})).await;
@@ -212,6 +214,10 @@ async fn the_metrics_tell_how_far_the_log_is_behind_and_what_waits_for_it() {
     .await;
     until("the log is behind", async || {
         (metric("larder_purge_lag_seconds").await >= 3).then_some(())
+    })
+    .await;
+    until("nothing is vouched for", async || {
+        (metric("larder_purge_log_vouches").await == 0).then_some(())
     })
     .await;
     redis.restart().await;

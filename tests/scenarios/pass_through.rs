@@ -305,9 +305,8 @@ async fn an_origin_of_http_1_0_is_answered_for_in_our_own_version() {
         let origin = RawOrigin::start(answer, Afterwards::Close).await;
         let larder = all_to_url(&origin.url()).start().await;
         for method in ["GET", "POST"] {
-            let asking = format!(
-                "{method} /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
-            );
+            let asking =
+                format!("{method} /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
             let said = converse(larder.authority(), asking.as_bytes()).await;
             let said = said.replace("Content-Length", "content-length");
             assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");

@@ -286,6 +286,52 @@ async fn a_purge_while_redis_is_away_says_so_holds_here_and_holds_for_redis_late
     }
 }
 
+/// What the audit of an instance says of tags.
+async fn tags_purged(larder: &Larder) -> Vec<String> {
+    let audit = get(larder.admin("/admin/audit")).await.json();
+    let records = audit["purges"].as_array().expect("a list").iter();
+    records.map(|record| record["purged"].to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_purge_that_waits_for_redis_is_waited_for_by_a_stop_and_told_to_the_fleet_once() {
+    let mut redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    let yaml = all_to(&origin).redis(redis.port());
+    let (mut one, two) = (yaml.start().await, yaml.start().await);
+    redis.kill();
+    for tag in ["first", "second"] {
+        one.purge(json!({"tags": [tag]})).await.is_problem(503);
+    }
+    one.ask_to_stop();
+    one.errors().find("the stop", |line| line.contains("draining").then_some(())).await;
+    redis.restart().await;
+    assert!(one.ended().await.success());
+    let told = until("the other one knows both", async || {
+        let told = tags_purged(&two).await;
+        (told.len() >= 2).then_some(told)
+    })
+    .await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().any(|purged| purged.contains("first")), "{told:?}");
+    assert!(told.iter().any(|purged| purged.contains("second")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_purge_that_redis_has_not_taken_before_the_end_is_told_as_lost() {
+    let mut redis = RedisServer::start().await;
+    let origin = Origin::start().await;
+    let yaml = all_to(&origin).redis(redis.port()).top("limits: { drain: 500ms }");
+    let mut larder = yaml.start().await;
+    redis.kill();
+    larder.purge(json!({"tags": ["gone"]})).await.is_problem(503);
+    assert!(larder.stop().await.success());
+    let is_lost =
+        |line: &str| line.contains("a purge is lost to the others").then(|| line.to_owned());
+    let line = larder.errors().all().iter().find_map(|line| is_lost(line));
+    assert!(line.as_ref().is_some_and(|line| line.contains("tag gone")), "{line:?}");
+}
+
 #[tokio::test]
 async fn an_outage_of_redis_is_told_once_and_so_is_its_end() {
     let mut redis = RedisServer::start().await;

@@ -76,7 +76,10 @@ async fn a_connection_that_rests_is_answered_once_more() {
     .await;
     socket.write_all(asking).await.unwrap();
     let said = head(&mut socket).await;
-    assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("\r\nconnection: close\r\n"), "{said}");
+    assert!(
+        said.starts_with("HTTP/1.1 200 ") && said.contains("\r\nconnection: close\r\n"),
+        "{said}"
+    );
     let mut rest = Vec::new();
     within("the end of the connection", socket.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(rest, b"hello");

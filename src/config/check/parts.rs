@@ -144,16 +144,6 @@ impl Check<'_> {
         }
     }
 
-    /// Two keys of which none is of use without the other.
-    pub(super) fn pair(&mut self, at: &At<'_>, one: (&str, bool), other: (&str, bool)) {
-        for ((key, is_given), (missing, is_there)) in [(one, other), (other, one)] {
-            if is_given && !is_there {
-                let what = format!("there is a `{key}` and no `{missing}`");
-                self.fault(&at.key(key), what, &format!("add `{missing}`, or remove `{key}`"));
-            }
-        }
-    }
-
     fn l1(&mut self) {
         let at = self.root.key("l1");
         let l1 = &self.file.l1;

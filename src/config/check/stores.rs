@@ -150,7 +150,13 @@ impl Check<'_> {
             let right = "write rediss:// instead of redis://, or remove `tls`";
             self.fault(&at, "`tls` is for servers that are reached by TLS", right);
         }
-        self.pair(&at, ("certificate", tls.certificate.is_some()), ("key", tls.key.is_some()));
+        let pair = (tls.certificate.as_deref(), tls.key.as_deref());
+        if pair != (None, None) {
+            self.certificate(pair, &at);
+        }
+        if let Some(ca) = &tls.ca {
+            self.authorities(ca, &at.key("ca"));
+        }
     }
 
     fn disk(&mut self, disk: &Disk, at: &At<'_>) {
