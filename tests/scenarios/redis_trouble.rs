@@ -286,6 +286,19 @@ async fn a_purge_while_redis_is_away_says_so_holds_here_and_holds_for_redis_late
     }
 }
 
+#[tokio::test]
+async fn a_redis_that_wants_a_password_is_told_by_its_cause_and_is_not_up() {
+    let redis = RedisServer::start_with(|_| vec!["--requirepass".into(), "hunter2".into()]).await;
+    let origin = Origin::start().await;
+    origin.on("/x", fresh("x"));
+    let larder = all_to(&origin).redis(redis.port()).start().await;
+    let cause = |line: &str| line.contains("wants a password").then_some(());
+    larder.errors().find("the cause", cause).await;
+    get(larder.url("/x")).await.is("MISS", "ORIGIN");
+    let server = format!("127.0.0.1:{}", redis.port());
+    assert_eq!(larder.metric("larder_l2_server_up", &[("server", &server)]).await, 0);
+}
+
 /// What the audit of an instance says of tags.
 async fn tags_purged(larder: &Larder) -> Vec<String> {
     let audit = get(larder.admin("/admin/audit")).await.json();

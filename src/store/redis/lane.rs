@@ -174,7 +174,7 @@ impl Keeper {
     }
 }
 
-/// Connects within a deadline; that of every answer is the caller's.
+/// Connects within a deadline; that of every answer is the caller's. A server that accepts and never answers is none.
 pub(super) async fn connect(way: &Way) -> Result<MultiplexedConnection, String> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
@@ -186,10 +186,22 @@ pub(super) async fn connect(way: &Way) -> Result<MultiplexedConnection, String> 
         if way.may_be_replica {
             redis::cmd("READONLY").exec_async(&mut connection).await?;
         }
-        Ok::<_, RedisError>(connection)
+        match redis::cmd("PING").exec_async(&mut connection).await {
+            Err(error) if error.is_unrecoverable_error() || wants_password(&error) => Err(error),
+            // Whatever else a server says of it, it answers.
+            Ok(()) | Err(_) => Ok(connection),
+        }
     };
     match timeout(CONNECT, connecting).await {
-        Ok(connected) => connected.map_err(|error| error.to_string()),
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) if wants_password(&error) => {
+            Err("it wants a password, and the URL has none: write redis://:PASSWORD@HOST".into())
+        }
+        Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no connection within {CONNECT:?}")),
     }
+}
+
+fn wants_password(error: &RedisError) -> bool {
+    error.code() == Some("NOAUTH")
 }
