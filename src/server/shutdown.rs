@@ -39,8 +39,8 @@ impl Drain {
         Self::default()
     }
 
-    /// Begins: listeners close, idle connections close, the others finish the request in hand
-    /// (HTTP/2: GOAWAY). Returns at once; a second call changes nothing.
+    /// Begins: listeners close, connections finish the request in hand (HTTP/2: GOAWAY), and those that rest answer one more, or
+    /// close within two seconds. Returns at once; a second call changes nothing.
     pub fn begin(&self) {
         self.begun.cancel();
     }

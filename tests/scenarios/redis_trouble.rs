@@ -299,6 +299,20 @@ async fn a_redis_that_wants_a_password_is_told_by_its_cause_and_is_not_up() {
     assert_eq!(larder.metric("larder_l2_server_up", &[("server", &server)]).await, 0);
 }
 
+#[tokio::test]
+async fn a_redis_that_accepts_and_never_answers_is_not_up() {
+    let redis = RedisServer::start().await;
+    let faults = FaultProxy::before(redis.port()).await;
+    faults.turns(Weather::BlackHole);
+    let origin = Origin::start().await;
+    let larder = all_to(&origin).redis(faults.port()).start().await;
+    let away = |line: &str| line.contains("Redis is away").then_some(());
+    larder.errors().find("the loss", away).await;
+    let server = format!("127.0.0.1:{}", faults.port());
+    assert_eq!(larder.metric("larder_l2_server_up", &[("server", &server)]).await, 0);
+    assert!(!larder.errors().text().contains("connected to Redis"), "{}", larder.errors().text());
+}
+
 /// What the audit of an instance says of tags.
 async fn tags_purged(larder: &Larder) -> Vec<String> {
     let audit = get(larder.admin("/admin/audit")).await.json();
